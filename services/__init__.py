@@ -1,0 +1,1 @@
+"""The servers of the mesh and the runtime that they share."""

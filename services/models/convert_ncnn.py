@@ -1,0 +1,178 @@
+"""ncnn layers -> an ONNX graph, and a plain numpy forward pass to hold it against.
+
+Covers the layer types of the Real-ESRGAN files. Images are [1, 3, H, W] RGB in [0, 1], any H and W.
+Both tables below are keyed by the ncnn layer type; a type in neither is an error that names it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from services.models.ncnn import Array, Layer, NcnnError
+
+OPSET = 17
+LEAKY_RELU = 2  # ncnn's number for the activation fused into a convolution
+
+
+class _Graph:
+    """An ONNX graph under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.alias: dict[str, str] = {}
+
+    def constant(self, name: str, value: Array) -> str:
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+        inputs = [self.alias.get(name, name) for name in inputs]
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+
+def _weight(layer: Layer) -> Array:
+    if layer.weight is None:
+        raise NcnnError(f"{layer.name} ({layer.kind}): has no weights")
+    return layer.weight
+
+
+def _check_convolution(layer: Layer) -> None:
+    plain = layer.number(2, 1) == 1 and layer.number(3, 1) == 1
+    if not plain or layer.number(9) not in (0, LEAKY_RELU):
+        raise NcnnError(f"{layer.name}: dilation, stride or activation {layer.arguments} is not supported")
+
+
+def _convolution(graph: _Graph, layer: Layer) -> None:
+    _check_convolution(layer)
+    inputs = [layer.inputs[0], graph.constant(f"{layer.name}.weight", _weight(layer))]
+    if layer.bias is not None:
+        inputs.append(graph.constant(f"{layer.name}.bias", layer.bias))
+    pad, (output,) = int(layer.number(4)), layer.outputs
+    if layer.number(9) == LEAKY_RELU:
+        inner = graph.node("Conv", inputs, f"{output}.linear", pads=[pad] * 4)
+        graph.node("LeakyRelu", [inner], output, alpha=layer.numbers(10)[0])
+    else:
+        graph.node("Conv", inputs, output, pads=[pad] * 4)
+
+
+def _prelu(graph: _Graph, layer: Layer) -> None:
+    slope = graph.constant(f"{layer.name}.slope", _weight(layer).reshape(-1, 1, 1))
+    graph.node("PRelu", [layer.inputs[0], slope], layer.outputs[0])
+
+
+def _interp(graph: _Graph, layer: Layer) -> None:
+    _check_nearest(layer)
+    scales = np.array([1, 1, layer.number(1), layer.number(2)], np.float32)
+    inputs = [layer.inputs[0], "", graph.constant(f"{layer.name}.scales", scales)]
+    nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    graph.node("Resize", inputs, layer.outputs[0], **nearest)
+
+
+def _check_nearest(layer: Layer) -> None:
+    if layer.number(0) != 1:
+        raise NcnnError(f"{layer.name}: only nearest-neighbour Interp is supported, not kind {layer.number(0):g}")
+
+
+def _weighted_sum(graph: _Graph, layer: Layer) -> None:
+    terms = list(layer.inputs)
+    for index, factor in enumerate(_factors(layer)):
+        if factor != 1:
+            value = graph.constant(f"{layer.name}.factor{index}", np.array(factor, np.float32))
+            terms[index] = graph.node("Mul", [terms[index], value], f"{layer.name}.term{index}")
+    graph.node("Sum" if len(terms) > 2 else "Add", terms, layer.outputs[0])
+
+
+def _factors(layer: Layer) -> tuple[float, ...]:
+    """Factors of a sum: Eltwise carries them, BinaryOp's addition has none."""
+    wanted = 1 if layer.kind == "Eltwise" else 0
+    if layer.number(0) != wanted:
+        raise NcnnError(f"{layer.name} ({layer.kind}): operation {layer.number(0):g} is not a sum")
+    return (layer.numbers(1) if layer.kind == "Eltwise" else ()) or (1.0,) * len(layer.inputs)
+
+
+def _split(graph: _Graph, layer: Layer) -> None:
+    for output in layer.outputs:
+        graph.alias[output] = layer.inputs[0]
+
+
+def _concat(graph: _Graph, layer: Layer) -> None:
+    graph.node("Concat", list(layer.inputs), layer.outputs[0], axis=1)
+
+
+def _pixel_shuffle(graph: _Graph, layer: Layer) -> None:
+    graph.node("DepthToSpace", [layer.inputs[0]], layer.outputs[0], blocksize=int(layer.number(0)), mode="CRD")
+
+
+EMITTERS: dict[str, Callable[[_Graph, Layer], None]] = {
+    "Input": lambda graph, layer: None,
+    "Convolution": _convolution,
+    "PReLU": _prelu,
+    "Interp": _interp,
+    "Eltwise": _weighted_sum,
+    "BinaryOp": _weighted_sum,
+    "Split": _split,
+    "Concat": _concat,
+    "PixelShuffle": _pixel_shuffle,
+}
+
+
+def convert(layers: list[Layer]) -> onnx.ModelProto:
+    """Layers -> ONNX model, `image` [1, 3, H, W] fp32 in, `upscaled` fp32 out. Raises NcnnError."""
+    graph = _Graph()
+    for layer in layers:
+        if layer.kind not in EMITTERS:
+            raise NcnnError(f"{layer.name}: layer type {layer.kind!r} is not supported; known: {', '.join(EMITTERS)}")
+        EMITTERS[layer.kind](graph, layer)
+    graph.alias = {}
+    rename = {layers[0].outputs[0]: "image", layers[-1].outputs[0]: "upscaled"}
+    for node in graph.nodes:
+        node.input[:] = [rename.get(name, name) for name in node.input]
+        node.output[:] = [rename.get(name, name) for name in node.output]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])
+    upscaled = helper.make_tensor_value_info("upscaled", TensorProto.FLOAT, [1, 3, "H4", "W4"])
+    made = helper.make_graph(graph.nodes, "ncnn", [image], [upscaled], graph.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _convolve(layer: Layer, x: Array) -> Array:
+    _check_convolution(layer)
+    weight, pad = _weight(layer), int(layer.number(4))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, ((0, 0), (pad, pad), (pad, pad))), weight.shape[2:], axis=(1, 2)
+    )
+    y = np.einsum("ihwkl,oikl->ohw", windows, weight, optimize=True)
+    y = y if layer.bias is None else y + layer.bias[:, None, None]
+    return np.where(y < 0, y * layer.numbers(10)[0], y) if layer.number(9) == LEAKY_RELU else y
+
+
+def _shuffle(layer: Layer, x: Array) -> Array:
+    factor, (channels, height, width) = int(layer.number(0)), x.shape
+    blocks = x.reshape(channels // factor**2, factor, factor, height, width).transpose(0, 3, 1, 4, 2)
+    return blocks.reshape(channels // factor**2, height * factor, width * factor)
+
+
+REFERENCE: dict[str, Callable[[Layer, list[Array]], Array]] = {
+    "Convolution": lambda layer, x: _convolve(layer, x[0]),
+    "PReLU": lambda layer, x: np.where(x[0] < 0, x[0] * _weight(layer)[:, None, None], x[0]),
+    "Interp": lambda layer, x: x[0].repeat(int(layer.number(1)), 1).repeat(int(layer.number(2)), 2),
+    "Eltwise": lambda layer, x: np.sum([f * v for f, v in zip(_factors(layer), x, strict=True)], axis=0),
+    "BinaryOp": lambda layer, x: np.sum([f * v for f, v in zip(_factors(layer), x, strict=True)], axis=0),
+    "Split": lambda layer, x: x[0],
+    "Concat": lambda layer, x: np.concatenate(x),
+    "PixelShuffle": lambda layer, x: _shuffle(layer, x[0]),
+}
+
+
+def run_reference(layers: list[Layer], image: Array) -> Array:
+    """Run the layers one by one in numpy: [3, H, W] -> [3, 4H, 4W]. Slow; meant for small images."""
+    values: dict[str, Array] = {layers[0].outputs[0]: image}
+    for layer in layers[1:]:
+        result = REFERENCE[layer.kind](layer, [values[name] for name in layer.inputs]).astype(np.float32)
+        values.update(dict.fromkeys(layer.outputs, result))
+    return values[layers[-1].outputs[0]]
