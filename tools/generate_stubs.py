@@ -42,7 +42,9 @@ def generate(out: Path) -> None:
 
 def generated_files(folder: Path) -> set[Path]:
     """Return the stub files below a folder, relative to it."""
-    return {path.relative_to(folder) for path in folder.rglob("*_pb2*.py*") if "__pycache__" not in path.parts}
+    return {
+        path.relative_to(folder) for path in folder.rglob("*_pb2*.py*") if "__pycache__" not in path.parts
+    }
 
 
 def stale() -> list[str]:

@@ -76,7 +76,11 @@ def reserved_lines(message: Any, indent: str, *, end_is_exclusive: bool) -> Iter
     """Yield reserved numbers and names."""
     for span in message.reserved_range:
         last = span.end - 1 if end_is_exclusive else span.end
-        yield f"{indent}reserved {span.start};" if last == span.start else f"{indent}reserved {span.start} to {last};"
+        yield (
+            f"{indent}reserved {span.start};"
+            if last == span.start
+            else f"{indent}reserved {span.start} to {last};"
+        )
     for name in message.reserved_name:
         yield f'{indent}reserved "{name}";'
 
@@ -168,7 +172,9 @@ def main() -> None:
     for name in GOOGLEAPIS:
         target = ROOT / "googleapis" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with importlib.resources.as_file(importlib.resources.files("google").joinpath(name.removeprefix("google/"))) as source:
+        with importlib.resources.as_file(
+            importlib.resources.files("google").joinpath(name.removeprefix("google/"))
+        ) as source:
             shutil.copyfile(source, target)
 
 

@@ -1,0 +1,88 @@
+"""Traces, metrics and logs: OpenTelemetry set up once a process, and the few calls that servers make."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import structlog
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from prometheus_client import start_http_server
+
+from services.runtime.settings import ServerSettings
+
+tracer = trace.get_tracer("visual-mesh")
+meter = metrics.get_meter("visual-mesh")
+
+_provider: TracerProvider | None = None
+
+
+def configure(service: str, settings: ServerSettings) -> None:
+    """Set up traces and metrics for this process; the first call decides, later ones change nothing."""
+    global _provider
+    if _provider is not None:
+        return
+    resource = Resource.create({"service.name": service, "service.namespace": "visual-mesh"})
+    _provider = TracerProvider(
+        resource=resource, sampler=ParentBased(TraceIdRatioBased(settings.trace_ratio))
+    )
+    if settings.otlp_endpoint:
+        _provider.add_span_processor(
+            BatchSpanProcessor(OTLPSpanExporter(settings.otlp_endpoint, insecure=True))
+        )
+    trace.set_tracer_provider(_provider)
+    metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[PrometheusMetricReader()]))
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port)
+
+
+def observe_spans(processor: SpanProcessor) -> None:
+    """Hand every finished span to `processor` as well; for tests and tools, after `configure`."""
+    if _provider is None:
+        raise RuntimeError("call configure before observe_spans")
+    _provider.add_span_processor(processor)
+
+
+@contextmanager
+def span(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Span]:
+    """Record a piece of work inside the current call."""
+    with tracer.start_as_current_span(name, attributes=attributes) as current:
+        yield current
+
+
+def trace_id() -> str:
+    """Return the id of the current trace in hex, for a caller to quote; empty outside a recorded trace."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else ""
+
+
+def _add_trace(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if identifier := trace_id():
+        event["trace_id"] = identifier
+    return event
+
+
+def configure_logs(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
+    """Write logs as one JSON object a line, each with the id of its trace."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_trace,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(stream=stream, level=max(level, logging.WARNING), format="%(message)s", force=True)

@@ -1,0 +1,159 @@
+"""Calls to models on Triton, by tensors, over the mesh's own channels.
+
+The stubs come from `tritonclient`; its client class is left aside, because deadlines, traces and limits are those of
+`channels.connect`, and errors are those of the mesh.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from scrollintel.visual.v1 import errors_pb2
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import (
+    deserialize_bytes_tensor,
+    np_to_triton_dtype,
+    serialize_byte_tensor,
+    triton_to_np_dtype,
+)
+
+from services.runtime import deadline
+from services.runtime.channels import connect
+from services.runtime.errors import MeshError
+
+Tensors = dict[str, NDArray[Any]]
+
+PROBE_SECONDS = 1.0
+# A dead Triton is back, models loaded, about six seconds after its supervisor notices (docs/03-triton.md).
+RESTART_SECONDS = 6.0
+
+
+class TritonClient:
+    """A connection to one Triton; an async context manager that owns its channel."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = connect(address)
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def infer(self, model: str, inputs: Mapping[str, NDArray[Any]], timeout: float) -> Tensors:
+        """Run a model once and return its outputs by name; strings go in as object arrays.
+
+        Raises MeshError of the family MODEL_ERROR or RESOURCE_ERROR, or DEADLINE_EXCEEDED.
+        """
+        try:
+            response = await self._stub.ModelInfer(
+                request_of(model, inputs), timeout=deadline.budget(timeout)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise failure(model, error.code(), error.details() or "") from error
+        return tensors_of(response)
+
+    async def stream(
+        self, model: str, inputs: Mapping[str, NDArray[Any]], *, request_id: str, timeout: float
+    ) -> AsyncIterator[Tensors]:
+        """Run a decoupled model and yield each response; closing the iterator cancels the request on the server."""
+
+        async def requests() -> AsyncGenerator[Any, None]:
+            yield request_of(model, inputs, request_id)
+
+        async with aclosing(requests()) as source:
+            call = self._stub.ModelStreamInfer(source, timeout=deadline.budget(timeout))
+            try:
+                async for response in call:
+                    if response.error_message:
+                        raise failure(model, grpc.StatusCode.INTERNAL, response.error_message)
+                    yield tensors_of(response.infer_response)
+            except grpc.aio.AioRpcError as error:
+                raise failure(model, error.code(), error.details() or "") from error
+            finally:
+                call.cancel()
+
+    async def ready(self, model: str) -> bool:
+        """Return whether a model answers."""
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            return bool((await self._stub.ModelReady(request, timeout=deadline.budget(PROBE_SECONDS))).ready)
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def live(self) -> bool:
+        """Return whether the server answers."""
+        try:
+            request = service_pb2.ServerLiveRequest()
+            return bool((await self._stub.ServerLive(request, timeout=deadline.budget(PROBE_SECONDS))).live)
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def index(self) -> dict[str, str]:
+        """Return the models that Triton knows with their states, such as `READY`; raises MeshError MODEL_UNAVAILABLE."""
+        try:
+            response = await self._stub.RepositoryIndex(
+                service_pb2.RepositoryIndexRequest(), timeout=deadline.budget(PROBE_SECONDS)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise failure("triton", error.code(), error.details() or "") from error
+        return {model.name: model.state for model in response.models}
+
+    async def config(self, model: str) -> Any:
+        """Return a model's configuration as Triton serves it (`ModelConfig`)."""
+        try:
+            request = service_pb2.ModelConfigRequest(name=model)
+            return (await self._stub.ModelConfig(request, timeout=deadline.budget(PROBE_SECONDS))).config
+        except grpc.aio.AioRpcError as error:
+            raise failure(model, error.code(), error.details() or "") from error
+
+
+def request_of(model: str, inputs: Mapping[str, NDArray[Any]], request_id: str = "") -> Any:
+    """Return an inference request with its tensors as raw bytes."""
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+    for name, value in inputs.items():
+        tensor = request.inputs.add(name=name, datatype=np_to_triton_dtype(value.dtype), shape=value.shape)
+        if tensor.datatype == "BYTES":
+            packed = serialize_byte_tensor(value)
+            request.raw_input_contents.append(packed.item() if packed.size else b"")
+        else:
+            request.raw_input_contents.append(np.ascontiguousarray(value).tobytes())
+    return request
+
+
+def tensors_of(response: Any) -> Tensors:
+    """Return a response's tensors by name; they are views of the message and read-only."""
+    tensors: Tensors = {}
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        if output.datatype == "BYTES":
+            flat = deserialize_bytes_tensor(raw)
+        else:
+            flat = np.frombuffer(raw, dtype=triton_to_np_dtype(output.datatype))
+        tensors[output.name] = flat.reshape(tuple(output.shape))
+    return tensors
+
+
+def failure(model: str, code: grpc.StatusCode, details: str) -> MeshError:
+    """Return the mesh's error for what Triton said of a model; Triton's own words stay in the log of the caller."""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, f"{model} did not answer in time")
+    if code is grpc.StatusCode.CANCELLED:
+        return MeshError(errors_pb2.ERROR_REASON_CANCELLED, "the call was cancelled")
+    if "out of memory" in details.lower() or code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        message = f"{model} ran out of memory; try again, or ask for less"
+        return MeshError(errors_pb2.ERROR_REASON_OUT_OF_MEMORY, message, retry_after=RESTART_SECONDS)
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND) or "is not ready" in details:
+        message = f"{model} cannot be reached; it is being restarted"
+        return MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=RESTART_SECONDS)
+    return MeshError(
+        errors_pb2.ERROR_REASON_MODEL_FAILED,
+        f"{model} could not finish the request",
+        retry_after=RESTART_SECONDS,
+    )
