@@ -1,0 +1,87 @@
+"""Pictures from words: the client of the Visual Mesh.
+
+Start at `VisualClient`; the events are in `scrollintel.visual.events`, the errors in `scrollintel.visual.exceptions`.
+The contract itself is in `scrollintel.visual.v1`.
+"""
+
+from scrollintel.visual.assets import Asset, Media
+from scrollintel.visual.catalogue import Backend, Model
+from scrollintel.visual.client import VisualClient
+from scrollintel.visual.events import (
+    Candidate,
+    Checked,
+    Completed,
+    Event,
+    Failed,
+    Fallback,
+    Output,
+    Preview,
+    PromptEnhanced,
+    Queued,
+    Routed,
+    Scored,
+    Stage,
+    Step,
+)
+from scrollintel.visual.exceptions import (
+    DeadlineExceededError,
+    GenerationCancelledError,
+    InternalError,
+    MediaError,
+    MeshUnavailableError,
+    ModelError,
+    NotFoundError,
+    NotServedError,
+    PromptError,
+    RequestIdReusedError,
+    ResourceError,
+    SafetyError,
+    VisualMeshError,
+)
+from scrollintel.visual.generation import Generation
+from scrollintel.visual.quality import Quality, Score
+from scrollintel.visual.results import GenerationResult, GenerationState
+from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
+
+__all__ = [
+    "Asset",
+    "Backend",
+    "Candidate",
+    "Checked",
+    "Completed",
+    "DeadlineExceededError",
+    "Event",
+    "Failed",
+    "Fallback",
+    "Generation",
+    "GenerationCancelledError",
+    "GenerationResult",
+    "GenerationState",
+    "InternalError",
+    "Media",
+    "MediaError",
+    "MeshUnavailableError",
+    "Model",
+    "ModelError",
+    "NotFoundError",
+    "NotServedError",
+    "Output",
+    "Preview",
+    "PromptEnhanced",
+    "PromptError",
+    "Quality",
+    "Queued",
+    "RequestIdReusedError",
+    "ResourceError",
+    "Routed",
+    "SafetyAction",
+    "SafetyCategory",
+    "SafetyError",
+    "SafetyFinding",
+    "Score",
+    "Scored",
+    "Stage",
+    "Step",
+    "VisualClient",
+    "VisualMeshError",
+]

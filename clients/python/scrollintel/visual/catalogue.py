@@ -1,0 +1,95 @@
+"""Models and backends, as the mesh lists them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from scrollintel.visual import wire
+from scrollintel.visual.v1 import models_pb2, router_pb2
+
+
+class ModelState(StrEnum):
+    """Whether a model can be used."""
+
+    READY = "ready"
+    LOADABLE = "loadable"
+    NEEDS_WEIGHTS = "needs_weights"
+    UNKNOWN = "unknown"
+
+
+class BackendState(StrEnum):
+    """Whether a backend takes work."""
+
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+    DRAINING = "draining"
+    NEEDS_WEIGHTS = "needs_weights"
+    UNKNOWN = "unknown"
+
+
+class Modality(StrEnum):
+    """What a backend makes."""
+
+    TEXT_TO_IMAGE = "text_to_image"
+    VIDEO = "video"
+    UPSCALE = "upscale"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An entry of the catalogue."""
+
+    name: str
+    family: str
+    task: str
+    state: ModelState
+    licence: str
+    """SPDX name of the licence of its weights."""
+    commercial_use: bool
+    memory_bytes: int
+    remedy: str
+    """What to do when weights are missing; empty otherwise."""
+
+    @classmethod
+    def read(cls, message: models_pb2.Model) -> "Model":
+        """Read an entry from the wire."""
+        return cls(
+            name=message.name,
+            family=message.family,
+            task=message.task,
+            state=wire.word(ModelState, models_pb2.ModelState.DESCRIPTOR, message.state),
+            licence=message.licence,
+            commercial_use=message.commercial_use,
+            memory_bytes=message.memory_bytes,
+            remedy=message.remedy,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Something that can make media."""
+
+    name: str
+    model: str
+    modality: Modality
+    state: BackendState
+    in_flight: int
+    """Requests it is working on."""
+    concurrency: int
+    """Requests it works on at most at one time."""
+    checked_at: datetime
+    """When its state was last confirmed."""
+
+    @classmethod
+    def read(cls, message: router_pb2.Backend) -> "Backend":
+        """Read a backend from the wire."""
+        return cls(
+            name=message.name,
+            model=message.model,
+            modality=wire.word(Modality, router_pb2.Modality.DESCRIPTOR, message.modality),
+            state=wire.word(BackendState, router_pb2.BackendState.DESCRIPTOR, message.state),
+            in_flight=message.in_flight,
+            concurrency=message.concurrency,
+            checked_at=wire.moment(message.checked_at),
+        )

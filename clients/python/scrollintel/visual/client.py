@@ -1,0 +1,294 @@
+"""The client: one connection to a mesh, and everything that can be asked of it."""
+
+import asyncio
+import contextlib
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from scrollintel.visual import events, exceptions, requests
+from scrollintel.visual.assets import Asset, Media
+from scrollintel.visual.catalogue import Backend, Model
+from scrollintel.visual.events import Event
+from scrollintel.visual.exceptions import MediaError
+from scrollintel.visual.generation import Generation
+from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, router_pb2
+from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceAsyncStub, AssetServiceStub
+from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub, GenerationServiceStub
+from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub, ModelServiceStub
+from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub, RouterServiceStub
+
+ADDRESS = "127.0.0.1:50051"
+READ_SECONDS = 30.0
+CHUNK_BYTES = 1 << 20
+PAGE = 200
+
+MEDIA_TYPES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"RIFF": "image/webp",
+}
+
+# The pings match what the mesh's servers allow; a shorter interval would be answered with ENHANCE_YOUR_CALM.
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class VisualClient:
+    """A connection to a mesh, as an async context manager.
+
+        async with VisualClient() as client:
+            generation = client.generate_image("a smiling cat", seed=7)
+            async for event in generation:
+                print(event)
+            result = await generation.result()
+            await result.assets[0].save("cat.png")
+
+    Every method raises the exceptions of `scrollintel.visual.exceptions`. Inside one event loop a client may be shared
+    by any number of tasks.
+
+    Args:
+        address: `host:port` of the gateway, or a gRPC target such as `dns:///mesh:50051`.
+        api_key: sent with every call as a bearer token.
+        timeout: seconds a generation, an upload or a download may take; None sets no limit.
+        credentials: TLS credentials; None connects in the clear.
+    """
+
+    def __init__(
+        self,
+        address: str = ADDRESS,
+        *,
+        api_key: str | None = None,
+        timeout: float | None = 120.0,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._credentials = credentials
+        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._credentials:
+            self._channel = grpc.aio.secure_channel(self.address, self._credentials, options=OPTIONS)
+        else:
+            self._channel = grpc.aio.insecure_channel(self.address, options=OPTIONS)
+        self._generations: GenerationServiceAsyncStub = GenerationServiceStub(self._channel)
+        self._assets: AssetServiceAsyncStub = AssetServiceStub(self._channel)
+        self._models: ModelServiceAsyncStub = ModelServiceStub(self._channel)
+        self._router: RouterServiceAsyncStub = RouterServiceStub(self._channel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; generations that have not ended are stopped."""
+        if self._channel:
+            await self._channel.close(None)
+            self._channel = None
+
+    def generate_image(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str | None = None,
+        style: str | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        aspect_ratio: str | None = None,
+        num_images: int | None = None,
+        quality: requests.QualityTier | None = None,
+        seed: int | None = None,
+        guidance_scale: float | None = None,
+        steps: int | None = None,
+        model_preference: str | None = None,
+        enhancement_level: requests.EnhancementLevel | None = None,
+        objective: requests.Objective | None = None,
+        previews: bool = False,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Generation:
+        """Start drawing; iterate the answer for its events, await its `result()` for what was made.
+
+        Args:
+            prompt: what to draw, 1 to 4,000 characters.
+            negative_prompt: what to keep out of the picture.
+            style: a style's name, such as `watercolor`; None detects one.
+            width: pixels, 256 to 2048.
+            height: pixels, 256 to 2048.
+            aspect_ratio: width to height, such as `16:9`, instead of one of width and height, or of both.
+            num_images: how many pictures, 1 to 16; default 1.
+            quality: how much work to spend; default `standard`.
+            seed: of the first picture; picture i uses seed + i. Equal seeds give equal files. None draws one.
+            guidance_scale: how strongly the picture follows the prompt, 0 to 30; None is the model's own default.
+            steps: denoising steps, 1 to 150; None is the model's own default.
+            model_preference: a model's name; None lets the router choose.
+            enhancement_level: how far the prompt may be rewritten; default `standard`.
+            objective: what the router should favour; default `balanced`.
+            previews: whether to send small looks at what is being drawn.
+            request_id: names the request, so that a repeated call joins the first one; None makes one.
+            timeout: seconds, instead of the client's.
+
+        Raises:
+            PromptError: a value does not fit its field's type. Broken rules are raised on reading the events.
+        """
+        spec = requests.image_spec(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            style=style,
+            width=width,
+            height=height,
+            aspect_ratio=aspect_ratio,
+            num_images=num_images,
+            quality=quality,
+            seed=seed,
+            guidance_scale=guidance_scale,
+            steps=steps,
+            model_preference=model_preference,
+            enhancement_level=enhancement_level,
+        )
+        return self._generate(spec, objective, previews, request_id, timeout)
+
+    def enhance_image(
+        self,
+        source: Media | Asset,
+        *,
+        factor: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        variant: requests.UpscaleVariant = "compact",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Generation:
+        """Start enlarging stored media, by a factor of 2 or 4 or to an exact size in pixels, 1 to 8192 a side.
+
+        Raises:
+            PromptError: neither or both of factor and size were given. Broken rules are raised on reading the events.
+        """
+        media = source.media if isinstance(source, Asset) else source
+        spec = requests.upscale_spec(
+            media.write(), factor=factor, width=width, height=height, variant=variant
+        )
+        return self._generate(spec, None, False, request_id, timeout)
+
+    async def watch(self, generation_id: str, *, after_sequence: int = 0) -> AsyncIterator[Event]:
+        """Yield a generation's events after a sequence number, then those still to come; leaving does not cancel it."""
+        request = generation_pb2.WatchGenerationRequest(id=generation_id, after_sequence=after_sequence)
+        with self._errors():
+            call = self._generations.WatchGeneration(request, timeout=self._timeout, metadata=self._metadata)
+            async for response in call:
+                yield events.read(response.event, self.download)
+
+    async def cancel(self, generation_id: str) -> None:
+        """Stop a generation before its next denoising step; one that has ended is left as it is."""
+        request = generation_pb2.CancelGenerationRequest(id=generation_id)
+        with self._errors():
+            await self._generations.CancelGeneration(request, timeout=READ_SECONDS, metadata=self._metadata)
+
+    async def models(self) -> list[Model]:
+        """Return the catalogue, by name."""
+        found: list[Model] = []
+        token = ""
+        while True:
+            request = models_pb2.ListModelsRequest(page_size=PAGE, page_token=token)
+            with self._errors():
+                page = await self._models.ListModels(request, timeout=READ_SECONDS, metadata=self._metadata)
+            found += [Model.read(model) for model in page.models]
+            token = page.next_page_token
+            if not token:
+                return found
+
+    async def backends(self) -> list[Backend]:
+        """Return what can make media, by name."""
+        request = router_pb2.ListBackendsRequest()
+        with self._errors():
+            answer = await self._router.ListBackends(request, timeout=READ_SECONDS, metadata=self._metadata)
+        return [Backend.read(backend) for backend in answer.backends]
+
+    async def asset(self, asset_id: str) -> Asset:
+        """Return an asset's record."""
+        request = assets_pb2.GetAssetRequest(id=asset_id)
+        with self._errors():
+            answer = await self._assets.GetAsset(request, timeout=READ_SECONDS, metadata=self._metadata)
+        return Asset.load(answer.asset, self.download)
+
+    async def upload(self, path: str | Path, *, metadata: dict[str, str] | None = None) -> Asset:
+        """Store a PNG, JPEG or WebP file of up to 64 MiB and 67 megapixels.
+
+        Raises:
+            MediaError: the file is of another kind, or does not decode.
+            OSError: the file cannot be read.
+        """
+        data = await asyncio.to_thread(Path(path).read_bytes)
+        kind = next((kind for magic, kind in MEDIA_TYPES.items() if data.startswith(magic)), None)
+        if kind is None:
+            raise MediaError(
+                f"{path} is no PNG, JPEG or WebP file",
+                reason="MEDIA_INVALID",
+                code="INVALID_ARGUMENT",
+                field="data",
+            )
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        header = assets_pb2.UploadHeader(media_type=kind, sha256=digest, metadata=metadata)
+
+        def parts() -> Iterator[assets_pb2.UploadAssetRequest]:
+            yield assets_pb2.UploadAssetRequest(header=header)
+            for start in range(0, len(data), CHUNK_BYTES):
+                yield assets_pb2.UploadAssetRequest(data=data[start : start + CHUNK_BYTES])
+
+        with self._errors():
+            answer = await self._assets.UploadAsset(parts(), timeout=self._timeout, metadata=self._metadata)
+        return Asset.load(answer.asset, self.download)
+
+    async def download(self, asset_id: str) -> bytes:
+        """Return an asset's bytes as stored; `Asset.read` checks them as well."""
+        data = bytearray()
+        request = assets_pb2.DownloadAssetRequest(id=asset_id)
+        with self._errors():
+            async for part in self._assets.DownloadAsset(
+                request, timeout=self._timeout, metadata=self._metadata
+            ):
+                data += part.data
+        return bytes(data)
+
+    def _generate(
+        self,
+        spec: generation_pb2.GenerationSpec,
+        objective: str | None,
+        previews: bool,
+        request_id: str | None,
+        timeout: float | None,
+    ) -> Generation:
+        request = generation_pb2.GenerateRequest(
+            request_id=request_id if request_id is not None else uuid.uuid4().hex,
+            spec=spec,
+            previews=previews,
+        )
+        requests.put(request, "objective", objective, path="")
+        return Generation(
+            self._generations,
+            request,
+            address=self.address,
+            timeout=self._timeout if timeout is None else timeout,
+            metadata=self._metadata,
+            download=self.download,
+        )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise exceptions.from_rpc(error, self.address) from error

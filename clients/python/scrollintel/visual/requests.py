@@ -1,0 +1,111 @@
+"""Requests from Python values. What protobuf would refuse with a ValueError is a PromptError that names the field."""
+
+import difflib
+from typing import Any, Literal
+
+from google.protobuf.message import Message
+from scrollintel.visual import wire
+from scrollintel.visual.exceptions import PromptError, Violation
+from scrollintel.visual.v1 import generation_pb2, media_pb2, spec_pb2
+
+QualityTier = Literal["draft", "standard", "high"]
+EnhancementLevel = Literal["none", "light", "standard", "rich"]
+Objective = Literal["balanced", "quality", "latency", "cost"]
+UpscaleVariant = Literal["compact", "x4plus-anime"]
+
+UPSCALE = "spec.enhancement.operations[0].upscale."
+
+ENUMS = {
+    "quality": spec_pb2.QualityTier.DESCRIPTOR,
+    "enhancement_level": spec_pb2.EnhancementLevel.DESCRIPTOR,
+    "objective": spec_pb2.Objective.DESCRIPTOR,
+}
+
+
+def image_spec(**fields: Any) -> generation_pb2.GenerationSpec:
+    """Return the spec for still images; a field that is None is left to its default.
+
+    Raises:
+        PromptError: a value does not fit its field's type. Declared rules are the server's to check.
+    """
+    image = spec_pb2.ImageSpec()
+    for field, value in fields.items():
+        put(image, field, value, path="spec.image.")
+    return generation_pb2.GenerationSpec(image=image)
+
+
+def upscale_spec(
+    source: media_pb2.MediaRef, *, factor: int | None, width: int | None, height: int | None, variant: str
+) -> generation_pb2.GenerationSpec:
+    """Return the spec that enlarges stored media, by a factor or to an exact size.
+
+    Raises:
+        PromptError: neither or both of factor and size were given, or a value does not fit its field's type.
+    """
+    sized = width is not None or height is not None
+    if sized == (factor is not None) or (sized and (width is None or height is None)):
+        raise broken(UPSCALE + "target", "oneof", "give either a factor or both width and height")
+    upscale = spec_pb2.Upscale()
+    put(upscale, "variant", variant, path=UPSCALE)
+    if sized:
+        put(upscale.size, "width", width, path=UPSCALE + "size.")
+        put(upscale.size, "height", height, path=UPSCALE + "size.")
+    else:
+        put(upscale, "factor", factor, path=UPSCALE)
+    operation = spec_pb2.EnhancementOperation(upscale=upscale)
+    return generation_pb2.GenerationSpec(
+        enhancement=spec_pb2.EnhancementSpec(source=source, operations=[operation])
+    )
+
+
+def put(message: Message, field: str, value: Any, *, path: str) -> None:
+    """Set one field, whose message lies at `path` in the request; None leaves it out.
+
+    Raises:
+        PromptError: the value does not fit the field.
+    """
+    if value is None:
+        return
+    if field in ENUMS:
+        value = enum_number(path, field, value)
+    try:
+        setattr(message, field, value)
+    except UnicodeEncodeError as error:
+        raise broken(
+            path + field, "string.utf8", "must be valid Unicode text, without lone surrogates"
+        ) from error
+    except ValueError as error:
+        # Only an integer outside the field's width ends here.
+        raise broken(path + field, "int.range", f"{value} does not fit the field") from error
+    except TypeError as error:
+        kind = type(getattr(message, field)).__name__
+        raise broken(path + field, "type", f"must be of type {kind}, not {type(value).__name__}") from error
+
+
+def enum_number(path: str, field: str, value: Any) -> int:
+    """Return the number of an enum's word.
+
+    Raises:
+        PromptError: no such word; it suggests those nearest.
+    """
+    allowed = wire.words(ENUMS[field])
+    found = wire.number(ENUMS[field], value) if isinstance(value, str) else None
+    if found is None:
+        raise broken(
+            path + field,
+            "enum.defined_only",
+            f"must be one of {', '.join(allowed)}",
+            suggestions=difflib.get_close_matches(str(value), allowed),
+        )
+    return found
+
+
+def broken(field: str, rule: str, description: str, *, suggestions: list[str] | None = None) -> PromptError:
+    """Return the error for a field that breaks a rule on this side of the wire."""
+    return PromptError(
+        f"{field}: {description}",
+        reason="FIELD_INVALID",
+        code="INVALID_ARGUMENT",
+        violations=[Violation(field, rule, description)],
+        suggestions=suggestions or (),
+    )
