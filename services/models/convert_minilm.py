@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+
+from services.models.onnx_graph import Graph
 
 OPSET = 20  # the first with Gelu
 LAYERS, WIDTH, HEADS = 6, 384, 12
@@ -44,33 +46,17 @@ def read_safetensors(path: Path) -> Weights:
     return tensors
 
 
-class _Graph:
-    """An ONNX graph under construction; every method returns the name of what it made."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-
-def _linear(graph: _Graph, weights: Weights, name: str, x: str, output: str) -> str:
+def _linear(graph: Graph, weights: Weights, name: str, x: str, output: str) -> str:
     product = graph.node("MatMul", [x, graph.constant(f"{name}.weight", weights[f"{name}.weight"].T)], f"{output}.product")
     return graph.node("Add", [product, graph.constant(f"{name}.bias", weights[f"{name}.bias"])], output)
 
 
-def _normalise(graph: _Graph, weights: Weights, name: str, x: str, output: str) -> str:
+def _normalise(graph: Graph, weights: Weights, name: str, x: str, output: str) -> str:
     parameters = [graph.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
     return graph.node("LayerNormalization", [x, *parameters], output, axis=-1, epsilon=EPSILON)
 
 
-def _attention(graph: _Graph, weights: Weights, prefix: str, x: str, bias: str) -> str:
+def _attention(graph: Graph, weights: Weights, prefix: str, x: str, bias: str) -> str:
     split = graph.constant("split_heads", np.array([0, 0, HEADS, WIDTH // HEADS], np.int64))
     heads = {}
     for part, order in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])):
@@ -88,7 +74,7 @@ def _attention(graph: _Graph, weights: Weights, prefix: str, x: str, bias: str) 
     return _linear(graph, weights, f"{prefix}.attention.output.dense", context, f"{prefix}.attended")
 
 
-def _layer(graph: _Graph, weights: Weights, prefix: str, x: str, bias: str) -> str:
+def _layer(graph: Graph, weights: Weights, prefix: str, x: str, bias: str) -> str:
     attended = graph.node("Add", [x, _attention(graph, weights, prefix, x, bias)], f"{prefix}.residual1")
     x = _normalise(graph, weights, f"{prefix}.attention.output.LayerNorm", attended, f"{prefix}.normed1")
     wide = _linear(graph, weights, f"{prefix}.intermediate.dense", x, f"{prefix}.wide")
@@ -98,7 +84,7 @@ def _layer(graph: _Graph, weights: Weights, prefix: str, x: str, bias: str) -> s
     return _normalise(graph, weights, f"{prefix}.output.LayerNorm", residual, f"{prefix}.normed2")
 
 
-def _embed(graph: _Graph, weights: Weights) -> str:
+def _embed(graph: Graph, weights: Weights) -> str:
     words = graph.constant("words", weights["embeddings.word_embeddings.weight"])
     kinds = weights["embeddings.token_type_embeddings.weight"]
     # One text per row, so every token is of kind 0: its embedding folds into the positions.
@@ -112,7 +98,7 @@ def _embed(graph: _Graph, weights: Weights) -> str:
 
 def convert(weights: Weights) -> onnx.ModelProto:
     """Weights under their BERT names -> the ONNX model."""
-    graph = _Graph()
+    graph = Graph()
     mask = graph.node("Cast", ["mask"], "mask.float", to=TensorProto.FLOAT)
     one, low = graph.constant("one", np.array(1, np.float32)), graph.constant("low", np.array(MASKED))
     hidden = graph.node("Mul", [graph.node("Sub", [one, mask], "hidden"), low], "hidden.bias")
@@ -125,10 +111,7 @@ def convert(weights: Weights) -> onnx.ModelProto:
     graph.node("Mul", [x, graph.node("Unsqueeze", [mask, last], "mask.wide")], "states")
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["B", "T"]) for name in ("ids", "mask")]
     output = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["B", "T", WIDTH])
-    made = helper.make_graph(graph.nodes, "minilm", inputs, [output], list(graph.constants.values()))
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    onnx.checker.check_model(model)
-    return model
+    return graph.model("minilm", inputs, output, OPSET, ir_version=9)
 
 
 def _reference_normalise(weights: Weights, name: str, x: Array) -> Array:

@@ -5,33 +5,17 @@ Both tables below are keyed by the ncnn layer type; a type in neither is an erro
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from services.models.ncnn import Array, Layer, NcnnError
+from services.models.onnx_graph import Graph
 
 OPSET = 17
 LEAKY_RELU = 2  # ncnn's number for the activation fused into a convolution
-
-
-class _Graph:
-    """An ONNX graph under construction."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self.alias: dict[str, str] = {}
-
-    def constant(self, name: str, value: Array) -> str:
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
-        inputs = [self.alias.get(name, name) for name in inputs]
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
 
 
 def _weight(layer: Layer) -> Array:
@@ -46,7 +30,7 @@ def _check_convolution(layer: Layer) -> None:
         raise NcnnError(f"{layer.name}: dilation, stride or activation {layer.arguments} is not supported")
 
 
-def _convolution(graph: _Graph, layer: Layer) -> None:
+def _convolution(graph: Graph, layer: Layer) -> None:
     _check_convolution(layer)
     inputs = [layer.inputs[0], graph.constant(f"{layer.name}.weight", _weight(layer))]
     if layer.bias is not None:
@@ -59,12 +43,12 @@ def _convolution(graph: _Graph, layer: Layer) -> None:
         graph.node("Conv", inputs, output, pads=[pad] * 4)
 
 
-def _prelu(graph: _Graph, layer: Layer) -> None:
+def _prelu(graph: Graph, layer: Layer) -> None:
     slope = graph.constant(f"{layer.name}.slope", _weight(layer).reshape(-1, 1, 1))
     graph.node("PRelu", [layer.inputs[0], slope], layer.outputs[0])
 
 
-def _interp(graph: _Graph, layer: Layer) -> None:
+def _interp(graph: Graph, layer: Layer) -> None:
     _check_nearest(layer)
     scales = np.array([1, 1, layer.number(1), layer.number(2)], np.float32)
     inputs = [layer.inputs[0], "", graph.constant(f"{layer.name}.scales", scales)]
@@ -77,7 +61,7 @@ def _check_nearest(layer: Layer) -> None:
         raise NcnnError(f"{layer.name}: only nearest-neighbour Interp is supported, not kind {layer.number(0):g}")
 
 
-def _weighted_sum(graph: _Graph, layer: Layer) -> None:
+def _weighted_sum(graph: Graph, layer: Layer) -> None:
     terms = list(layer.inputs)
     for index, factor in enumerate(_factors(layer)):
         if factor != 1:
@@ -94,27 +78,22 @@ def _factors(layer: Layer) -> tuple[float, ...]:
     return (layer.numbers(1) if layer.kind == "Eltwise" else ()) or (1.0,) * len(layer.inputs)
 
 
-def _split(graph: _Graph, layer: Layer) -> None:
-    for output in layer.outputs:
-        graph.alias[output] = layer.inputs[0]
-
-
-def _concat(graph: _Graph, layer: Layer) -> None:
+def _concat(graph: Graph, layer: Layer) -> None:
     graph.node("Concat", list(layer.inputs), layer.outputs[0], axis=1)
 
 
-def _pixel_shuffle(graph: _Graph, layer: Layer) -> None:
+def _pixel_shuffle(graph: Graph, layer: Layer) -> None:
     graph.node("DepthToSpace", [layer.inputs[0]], layer.outputs[0], blocksize=int(layer.number(0)), mode="CRD")
 
 
-EMITTERS: dict[str, Callable[[_Graph, Layer], None]] = {
+EMITTERS: dict[str, Callable[[Graph, Layer], None]] = {
     "Input": lambda graph, layer: None,
     "Convolution": _convolution,
     "PReLU": _prelu,
     "Interp": _interp,
     "Eltwise": _weighted_sum,
     "BinaryOp": _weighted_sum,
-    "Split": _split,
+    "Split": lambda graph, layer: None,  # one value under several names: `convert` resolves them
     "Concat": _concat,
     "PixelShuffle": _pixel_shuffle,
 }
@@ -122,22 +101,27 @@ EMITTERS: dict[str, Callable[[_Graph, Layer], None]] = {
 
 def convert(layers: list[Layer]) -> onnx.ModelProto:
     """Layers -> ONNX model, `image` [1, 3, H, W] fp32 in, `upscaled` fp32 out. Raises NcnnError."""
-    graph = _Graph()
-    for layer in layers:
+    graph = Graph()
+    for layer in _without_aliases(layers):
         if layer.kind not in EMITTERS:
             raise NcnnError(f"{layer.name}: layer type {layer.kind!r} is not supported; known: {', '.join(EMITTERS)}")
         EMITTERS[layer.kind](graph, layer)
-    graph.alias = {}
-    rename = {layers[0].outputs[0]: "image", layers[-1].outputs[0]: "upscaled"}
-    for node in graph.nodes:
-        node.input[:] = [rename.get(name, name) for name in node.input]
-        node.output[:] = [rename.get(name, name) for name in node.output]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])
     upscaled = helper.make_tensor_value_info("upscaled", TensorProto.FLOAT, [1, 3, "H4", "W4"])
-    made = helper.make_graph(graph.nodes, "ncnn", [image], [upscaled], graph.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
+    return graph.model("ncnn", [image], upscaled, OPSET, ir_version=8)
+
+
+def _without_aliases(layers: list[Layer]) -> list[Layer]:
+    """Rename so that a Split's outputs are its input, and the ends are `image` and `upscaled`."""
+    names = {layers[0].outputs[0]: "image", layers[-1].outputs[0]: "upscaled"}
+    renamed = []
+    for layer in layers:
+        inputs = tuple(names.get(name, name) for name in layer.inputs)
+        if layer.kind == "Split":
+            names.update(dict.fromkeys(layer.outputs, inputs[0]))
+        outputs = tuple(names.get(name, name) for name in layer.outputs)
+        renamed.append(replace(layer, inputs=inputs, outputs=outputs))
+    return renamed
 
 
 def _convolve(layer: Layer, x: Array) -> Array:

@@ -1,6 +1,6 @@
 """Reading ncnn models: a text `.param` (the graph) and a binary `.bin` (the weights, in layer order)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,4 +109,4 @@ def _with_weights(layer: Layer, weights: _Weights) -> Layer:
         bias = weights.take_floats(channels) if layer.number(5) else None
     elif layer.kind == "PReLU":
         weight = weights.take_floats(int(layer.number(0)))
-    return Layer(layer.kind, layer.name, layer.inputs, layer.outputs, layer.arguments, weight, bias)
+    return replace(layer, weight=weight, bias=bias)

@@ -1,0 +1,31 @@
+"""open_nsfw: RGB images of 224x224 -> probability of not being safe for work."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+MEAN_BGR = np.array([104, 117, 123], np.float32)  # of the training set; the network reads BGR
+UNSAFE = 1  # column of the softmax
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
+        # A spinning thread pool takes the cores from the other models' processes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(
+            str(Path(__file__).with_name("model.onnx")), options, providers=["CPUExecutionProvider"]
+        )
+        self.input = self.session.get_inputs()[0].name
+
+    def execute(self, requests):
+        images = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy() for request in requests]
+        batch = np.concatenate(images)[..., ::-1].astype(np.float32) - MEAN_BGR
+        (shares,) = self.session.run(None, {self.input: batch})
+        probabilities = np.split(shares[:, UNSAFE, None], np.cumsum([len(image) for image in images])[:-1])
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("probability", rows)]) for rows in probabilities]
