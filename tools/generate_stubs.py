@@ -29,7 +29,8 @@ def generate(out: Path) -> None:
     plugins = [f"--plugin={name}={SCRIPTS / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     includes = [f"-I{path}" for path in (PROTOS, *VENDORED, WELL_KNOWN)]
     messages = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
-    services = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
+    # Concrete: a servicer leaves out what it does not serve yet, and the runtime answers UNIMPLEMENTED for it.
+    services = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{out}"]
     for arguments in ([*messages, VALIDATE], [*messages, *services, *ours]):
         if protoc.main(["protoc", *plugins, *includes, *arguments]) != 0:
             raise SystemExit("protoc failed; its message is above")

@@ -131,7 +131,8 @@ class AssetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadAsset(self, request, context):
-        """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB. Ends with NOT_FOUND and OUT_OF_RANGE.
+        """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB; an offset at the end gives no bytes.
+        Ends with NOT_FOUND, and INVALID_ARGUMENT, reason FIELD_INVALID on `offset`, when that is past the end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class AssetServiceStub:
     pass a limit (64 MiB, 67 megapixels).
     """
     DownloadAsset: _grpc.UnaryStreamMultiCallable[_assets_pb2.DownloadAssetRequest, _assets_pb2.DownloadAssetResponse]
-    """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB. Ends with NOT_FOUND and OUT_OF_RANGE."""
+    """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB; an offset at the end gives no bytes.
+    Ends with NOT_FOUND, and INVALID_ARGUMENT, reason FIELD_INVALID on `offset`, when that is past the end.
+    """
     StreamFrames: _grpc.UnaryStreamMultiCallable[_assets_pb2.StreamFramesRequest, _assets_pb2.StreamFramesResponse]
     """Streams a video's frames. Answers UNIMPLEMENTED in this version."""
     CreateAsset: _grpc.UnaryUnaryMultiCallable[_assets_pb2.CreateAssetRequest, _assets_pb2.CreateAssetResponse]
@@ -82,7 +84,9 @@ class AssetServiceAsyncStub(AssetServiceStub):
     pass a limit (64 MiB, 67 megapixels).
     """
     DownloadAsset: _aio.UnaryStreamMultiCallable[_assets_pb2.DownloadAssetRequest, _assets_pb2.DownloadAssetResponse]  # type: ignore[assignment]
-    """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB. Ends with NOT_FOUND and OUT_OF_RANGE."""
+    """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB; an offset at the end gives no bytes.
+    Ends with NOT_FOUND, and INVALID_ARGUMENT, reason FIELD_INVALID on `offset`, when that is past the end.
+    """
     StreamFrames: _aio.UnaryStreamMultiCallable[_assets_pb2.StreamFramesRequest, _assets_pb2.StreamFramesResponse]  # type: ignore[assignment]
     """Streams a video's frames. Answers UNIMPLEMENTED in this version."""
     CreateAsset: _aio.UnaryUnaryMultiCallable[_assets_pb2.CreateAssetRequest, _assets_pb2.CreateAssetResponse]  # type: ignore[assignment]
@@ -114,10 +118,9 @@ class AssetServiceAsyncStub(AssetServiceStub):
     DeleteTemplate: _aio.UnaryUnaryMultiCallable[_assets_pb2.DeleteTemplateRequest, _assets_pb2.DeleteTemplateResponse]  # type: ignore[assignment]
     """Deletes a template. Answers UNIMPLEMENTED in this version."""
 
-class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
+class AssetServiceServicer:
     """Keeps results and uploads, addressed by their content."""
 
-    @_abc_1.abstractmethod
     def UploadAsset(
         self,
         request_iterator: _MaybeAsyncIterator[_assets_pb2.UploadAssetRequest],
@@ -128,15 +131,15 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         pass a limit (64 MiB, 67 megapixels).
         """
 
-    @_abc_1.abstractmethod
     def DownloadAsset(
         self,
         request: _assets_pb2.DownloadAssetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_assets_pb2.DownloadAssetResponse], _abc.AsyncIterator[_assets_pb2.DownloadAssetResponse]]:
-        """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB. Ends with NOT_FOUND and OUT_OF_RANGE."""
+        """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB; an offset at the end gives no bytes.
+        Ends with NOT_FOUND, and INVALID_ARGUMENT, reason FIELD_INVALID on `offset`, when that is past the end.
+        """
 
-    @_abc_1.abstractmethod
     def StreamFrames(
         self,
         request: _assets_pb2.StreamFramesRequest,
@@ -144,7 +147,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_assets_pb2.StreamFramesResponse], _abc.AsyncIterator[_assets_pb2.StreamFramesResponse]]:
         """Streams a video's frames. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def CreateAsset(
         self,
         request: _assets_pb2.CreateAssetRequest,
@@ -154,7 +156,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with NOT_FOUND when the reference does not resolve.
         """
 
-    @_abc_1.abstractmethod
     def GetAsset(
         self,
         request: _assets_pb2.GetAssetRequest,
@@ -162,7 +163,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.GetAssetResponse, _abc.Awaitable[_assets_pb2.GetAssetResponse]]:
         """Reads an asset's record. Ends with NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListAssets(
         self,
         request: _assets_pb2.ListAssetsRequest,
@@ -170,7 +170,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.ListAssetsResponse, _abc.Awaitable[_assets_pb2.ListAssetsResponse]]:
         """Lists assets, newest first."""
 
-    @_abc_1.abstractmethod
     def DeleteAsset(
         self,
         request: _assets_pb2.DeleteAssetRequest,
@@ -178,7 +177,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.DeleteAssetResponse, _abc.Awaitable[_assets_pb2.DeleteAssetResponse]]:
         """Deletes an asset; its bytes go when no other asset has them. Ends with NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def CreateSignedUrl(
         self,
         request: _assets_pb2.CreateSignedUrlRequest,
@@ -186,7 +184,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.CreateSignedUrlResponse, _abc.Awaitable[_assets_pb2.CreateSignedUrlResponse]]:
         """Makes an address that gives the bytes for a while. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def CreateProject(
         self,
         request: _assets_pb2.CreateProjectRequest,
@@ -194,7 +191,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.CreateProjectResponse, _abc.Awaitable[_assets_pb2.CreateProjectResponse]]:
         """Creates a project. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def GetProject(
         self,
         request: _assets_pb2.GetProjectRequest,
@@ -202,7 +198,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.GetProjectResponse, _abc.Awaitable[_assets_pb2.GetProjectResponse]]:
         """Reads a project. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def ListProjects(
         self,
         request: _assets_pb2.ListProjectsRequest,
@@ -210,7 +205,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.ListProjectsResponse, _abc.Awaitable[_assets_pb2.ListProjectsResponse]]:
         """Lists projects. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def DeleteProject(
         self,
         request: _assets_pb2.DeleteProjectRequest,
@@ -218,7 +212,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.DeleteProjectResponse, _abc.Awaitable[_assets_pb2.DeleteProjectResponse]]:
         """Deletes a project. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def CreateTemplate(
         self,
         request: _assets_pb2.CreateTemplateRequest,
@@ -226,7 +219,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.CreateTemplateResponse, _abc.Awaitable[_assets_pb2.CreateTemplateResponse]]:
         """Creates a prompt or style template. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def GetTemplate(
         self,
         request: _assets_pb2.GetTemplateRequest,
@@ -234,7 +226,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.GetTemplateResponse, _abc.Awaitable[_assets_pb2.GetTemplateResponse]]:
         """Reads a template. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def ListStoredTemplates(
         self,
         request: _assets_pb2.ListStoredTemplatesRequest,
@@ -242,7 +233,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_assets_pb2.ListStoredTemplatesResponse, _abc.Awaitable[_assets_pb2.ListStoredTemplatesResponse]]:
         """Lists stored templates. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def DeleteTemplate(
         self,
         request: _assets_pb2.DeleteTemplateRequest,

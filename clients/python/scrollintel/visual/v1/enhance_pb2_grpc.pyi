@@ -54,10 +54,9 @@ class EnhanceServiceAsyncStub(EnhanceServiceStub):
     EnhanceFrames: _aio.StreamStreamMultiCallable[_enhance_pb2.EnhanceFramesRequest, _enhance_pb2.EnhanceFramesResponse]  # type: ignore[assignment]
     """Applies operations to frames as they come, with explicit credits both ways. Answers UNIMPLEMENTED in this version."""
 
-class EnhanceServiceServicer(metaclass=_abc_1.ABCMeta):
+class EnhanceServiceServicer:
     """Restores pictures and frame streams."""
 
-    @_abc_1.abstractmethod
     def EnhanceImage(
         self,
         request: _enhance_pb2.EnhanceImageRequest,
@@ -68,7 +67,6 @@ class EnhanceServiceServicer(metaclass=_abc_1.ABCMeta):
         UNAVAILABLE (a model is not there; MODEL_NEEDS_WEIGHTS when it has no weights here), RESOURCE_EXHAUSTED (full).
         """
 
-    @_abc_1.abstractmethod
     def EnhanceFrames(
         self,
         request_iterator: _MaybeAsyncIterator[_enhance_pb2.EnhanceFramesRequest],

@@ -88,12 +88,11 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     CompareModels: _aio.UnaryStreamMultiCallable[_generation_pb2.CompareModelsRequest, _generation_pb2.CompareModelsResponse]  # type: ignore[assignment]
     """Runs one spec on several models. Answers UNIMPLEMENTED in this version."""
 
-class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
+class GenerationServiceServicer:
     """Carries generations from prompt to stored asset. Served by the gateway, which checks and limits, and by the
     orchestrator, which does the work.
     """
 
-    @_abc_1.abstractmethod
     def Generate(
         self,
         request: _generation_pb2.GenerateRequest,
@@ -107,7 +106,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         call then ends with OK.
         """
 
-    @_abc_1.abstractmethod
     def CreateGeneration(
         self,
         request: _generation_pb2.CreateGenerationRequest,
@@ -115,7 +113,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_pb2.CreateGenerationResponse, _abc.Awaitable[_generation_pb2.CreateGenerationResponse]]:
         """Starts a generation that outlives the caller and the server. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def GetGeneration(
         self,
         request: _generation_pb2.GetGenerationRequest,
@@ -123,7 +120,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_pb2.GetGenerationResponse, _abc.Awaitable[_generation_pb2.GetGenerationResponse]]:
         """Reads a generation. Ends with NOT_FOUND when it is unknown or was forgotten; the newest 1,000 are kept."""
 
-    @_abc_1.abstractmethod
     def WatchGeneration(
         self,
         request: _generation_pb2.WatchGenerationRequest,
@@ -131,7 +127,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_generation_pb2.WatchGenerationResponse], _abc.AsyncIterator[_generation_pb2.WatchGenerationResponse]]:
         """Streams a generation's events after a sequence number, then those still to come. Closing the stream does not cancel."""
 
-    @_abc_1.abstractmethod
     def CancelGeneration(
         self,
         request: _generation_pb2.CancelGenerationRequest,
@@ -139,7 +134,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_pb2.CancelGenerationResponse, _abc.Awaitable[_generation_pb2.CancelGenerationResponse]]:
         """Stops a generation before its next denoising step. Cancelling one that has ended changes nothing and is no error."""
 
-    @_abc_1.abstractmethod
     def ListGenerations(
         self,
         request: _generation_pb2.ListGenerationsRequest,
@@ -147,7 +141,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_pb2.ListGenerationsResponse, _abc.Awaitable[_generation_pb2.ListGenerationsResponse]]:
         """Lists generations, newest first."""
 
-    @_abc_1.abstractmethod
     def EstimateGeneration(
         self,
         request: _generation_pb2.EstimateGenerationRequest,
@@ -155,7 +148,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_pb2.EstimateGenerationResponse, _abc.Awaitable[_generation_pb2.EstimateGenerationResponse]]:
         """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def CompareModels(
         self,
         request: _generation_pb2.CompareModelsRequest,

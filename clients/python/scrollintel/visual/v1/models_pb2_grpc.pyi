@@ -60,10 +60,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ExportModel: _aio.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]  # type: ignore[assignment]
     """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version."""
 
-class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
+class ModelServiceServicer:
     """Tells which models there are and brings them into and out of memory."""
 
-    @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _models_pb2.ListModelsRequest,
@@ -71,7 +70,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.ListModelsResponse, _abc.Awaitable[_models_pb2.ListModelsResponse]]:
         """Lists the catalogue with each model's state."""
 
-    @_abc_1.abstractmethod
     def GetModel(
         self,
         request: _models_pb2.GetModelRequest,
@@ -79,7 +77,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.GetModelResponse, _abc.Awaitable[_models_pb2.GetModelResponse]]:
         """Reads one entry. Ends with NOT_FOUND when it is not in the catalogue."""
 
-    @_abc_1.abstractmethod
     def LoadModel(
         self,
         request: _models_pb2.LoadModelRequest,
@@ -87,7 +84,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.LoadModelResponse, _abc.Awaitable[_models_pb2.LoadModelResponse]]:
         """Loads a model. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def UnloadModel(
         self,
         request: _models_pb2.UnloadModelRequest,
@@ -95,7 +91,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_models_pb2.UnloadModelResponse, _abc.Awaitable[_models_pb2.UnloadModelResponse]]:
         """Unloads a model. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def ExportModel(
         self,
         request: _models_pb2.ExportModelRequest,

@@ -64,10 +64,9 @@ class PromptServiceAsyncStub(PromptServiceStub):
     ApplyTemplate: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ApplyTemplateRequest, _prompt_pb2.ApplyTemplateResponse]  # type: ignore[assignment]
     """Fills a template's variables. Answers UNIMPLEMENTED in this version."""
 
-class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
+class PromptServiceServicer:
     """Understands and rewrites prompts."""
 
-    @_abc_1.abstractmethod
     def AnalyzePrompt(
         self,
         request: _prompt_pb2.AnalyzePromptRequest,
@@ -75,7 +74,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_pb2.AnalyzePromptResponse, _abc.Awaitable[_prompt_pb2.AnalyzePromptResponse]]:
         """Says what a prompt holds and what it leaves open."""
 
-    @_abc_1.abstractmethod
     def EnhancePrompt(
         self,
         request: _prompt_pb2.EnhancePromptRequest,
@@ -85,7 +83,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with INVALID_ARGUMENT, reason STYLE_UNKNOWN, and near names when the style is not known.
         """
 
-    @_abc_1.abstractmethod
     def SuggestPrompts(
         self,
         request: _prompt_pb2.SuggestPromptsRequest,
@@ -93,7 +90,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_pb2.SuggestPromptsResponse, _abc.Awaitable[_prompt_pb2.SuggestPromptsResponse]]:
         """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def ListTemplates(
         self,
         request: _prompt_pb2.ListTemplatesRequest,
@@ -101,7 +97,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_pb2.ListTemplatesResponse, _abc.Awaitable[_prompt_pb2.ListTemplatesResponse]]:
         """Lists prompt templates. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def ApplyTemplate(
         self,
         request: _prompt_pb2.ApplyTemplateRequest,

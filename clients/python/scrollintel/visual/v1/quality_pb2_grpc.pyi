@@ -56,10 +56,9 @@ class QualityServiceAsyncStub(QualityServiceStub):
     CompareImages: _aio.UnaryUnaryMultiCallable[_quality_pb2.CompareImagesRequest, _quality_pb2.CompareImagesResponse]  # type: ignore[assignment]
     """Compares two pictures of one size. Answers UNIMPLEMENTED in this version."""
 
-class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
+class QualityServiceServicer:
     """Scores what was made."""
 
-    @_abc_1.abstractmethod
     def ScoreImage(
         self,
         request: _quality_pb2.ScoreImageRequest,
@@ -69,7 +68,6 @@ class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with NOT_FOUND when the reference does not resolve and INVALID_ARGUMENT when the bytes are no picture.
         """
 
-    @_abc_1.abstractmethod
     def ScoreVideo(
         self,
         request_iterator: _MaybeAsyncIterator[_quality_pb2.ScoreVideoRequest],
@@ -77,7 +75,6 @@ class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_quality_pb2.ScoreVideoResponse, _abc.Awaitable[_quality_pb2.ScoreVideoResponse]]:
         """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def CompareImages(
         self,
         request: _quality_pb2.CompareImagesRequest,

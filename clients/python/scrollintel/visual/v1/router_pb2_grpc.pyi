@@ -94,10 +94,9 @@ class RouterServiceAsyncStub(RouterServiceStub):
     StopExperiment: _aio.UnaryUnaryMultiCallable[_router_pb2.StopExperimentRequest, _router_pb2.StopExperimentResponse]  # type: ignore[assignment]
     """Ends an experiment. Answers UNIMPLEMENTED in this version."""
 
-class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
+class RouterServiceServicer:
     """Chooses backends and runs requests on them."""
 
-    @_abc_1.abstractmethod
     def Route(
         self,
         request: _router_pb2.RouteRequest,
@@ -107,7 +106,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with INVALID_ARGUMENT, reason MODEL_UNKNOWN, when the preferred model is not known.
         """
 
-    @_abc_1.abstractmethod
     def Execute(
         self,
         request: _router_pb2.ExecuteRequest,
@@ -118,7 +116,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with UNAVAILABLE (no backend, or the last one failed; see ModelErrorDetail) and RESOURCE_EXHAUSTED (all full).
         """
 
-    @_abc_1.abstractmethod
     def ListBackends(
         self,
         request: _router_pb2.ListBackendsRequest,
@@ -126,7 +123,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.ListBackendsResponse, _abc.Awaitable[_router_pb2.ListBackendsResponse]]:
         """Lists the backends."""
 
-    @_abc_1.abstractmethod
     def WatchBackends(
         self,
         request: _router_pb2.WatchBackendsRequest,
@@ -134,7 +130,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_router_pb2.WatchBackendsResponse], _abc.AsyncIterator[_router_pb2.WatchBackendsResponse]]:
         """Streams every backend now and each one again when it changes."""
 
-    @_abc_1.abstractmethod
     def DrainBackend(
         self,
         request: _router_pb2.DrainBackendRequest,
@@ -144,7 +139,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with NOT_FOUND when there is no such backend.
         """
 
-    @_abc_1.abstractmethod
     def ReportOutcome(
         self,
         request: _router_pb2.ReportOutcomeRequest,
@@ -152,7 +146,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.ReportOutcomeResponse, _abc.Awaitable[_router_pb2.ReportOutcomeResponse]]:
         """Tells the router how a result was judged. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def CreateExperiment(
         self,
         request: _router_pb2.CreateExperimentRequest,
@@ -160,7 +153,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.CreateExperimentResponse, _abc.Awaitable[_router_pb2.CreateExperimentResponse]]:
         """Starts an experiment. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def GetExperiment(
         self,
         request: _router_pb2.GetExperimentRequest,
@@ -168,7 +160,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.GetExperimentResponse, _abc.Awaitable[_router_pb2.GetExperimentResponse]]:
         """Reads an experiment. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def ListExperiments(
         self,
         request: _router_pb2.ListExperimentsRequest,
@@ -176,7 +167,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_pb2.ListExperimentsResponse, _abc.Awaitable[_router_pb2.ListExperimentsResponse]]:
         """Lists experiments. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def StopExperiment(
         self,
         request: _router_pb2.StopExperimentRequest,

@@ -68,10 +68,9 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     RegisterProtectedWork: _aio.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]  # type: ignore[assignment]
     """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version."""
 
-class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
+class SafetyServiceServicer:
     """Judges prompts and media against the policy."""
 
-    @_abc_1.abstractmethod
     def CheckPrompt(
         self,
         request: _safety_pb2.CheckPromptRequest,
@@ -79,7 +78,6 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_safety_pb2.CheckPromptResponse, _abc.Awaitable[_safety_pb2.CheckPromptResponse]]:
         """Judges a prompt. An unsafe prompt is an answer with action BLOCK, not an error."""
 
-    @_abc_1.abstractmethod
     def CheckImage(
         self,
         request: _safety_pb2.CheckImageRequest,
@@ -89,7 +87,6 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
         Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
         """
 
-    @_abc_1.abstractmethod
     def CheckFrames(
         self,
         request_iterator: _MaybeAsyncIterator[_safety_pb2.CheckFramesRequest],
@@ -97,7 +94,6 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_safety_pb2.CheckFramesResponse, _abc.Awaitable[_safety_pb2.CheckFramesResponse]]:
         """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def RedactPrompt(
         self,
         request: _safety_pb2.RedactPromptRequest,
@@ -105,7 +101,6 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_safety_pb2.RedactPromptResponse, _abc.Awaitable[_safety_pb2.RedactPromptResponse]]:
         """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def VerifyProvenance(
         self,
         request: _safety_pb2.VerifyProvenanceRequest,
@@ -113,7 +108,6 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_safety_pb2.VerifyProvenanceResponse, _abc.Awaitable[_safety_pb2.VerifyProvenanceResponse]]:
         """Reads the manifest and the watermark of media. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def RegisterProtectedWork(
         self,
         request: _safety_pb2.RegisterProtectedWorkRequest,

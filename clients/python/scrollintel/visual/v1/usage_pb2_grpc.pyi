@@ -60,10 +60,9 @@ class UsageServiceAsyncStub(UsageServiceStub):
     RecordFeedback: _aio.UnaryUnaryMultiCallable[_usage_pb2.RecordFeedbackRequest, _usage_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
     """Records what a user thought of a result. Answers UNIMPLEMENTED in this version."""
 
-class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
+class UsageServiceServicer:
     """Counts work and money. Every rpc answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def RecordUsage(
         self,
         request: _usage_pb2.RecordUsageRequest,
@@ -71,7 +70,6 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_pb2.RecordUsageResponse, _abc.Awaitable[_usage_pb2.RecordUsageResponse]]:
         """Records a piece of work once. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def QueryUsage(
         self,
         request: _usage_pb2.QueryUsageRequest,
@@ -79,7 +77,6 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_pb2.QueryUsageResponse, _abc.Awaitable[_usage_pb2.QueryUsageResponse]]:
         """Sums usage by a group. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def GetBudget(
         self,
         request: _usage_pb2.GetBudgetRequest,
@@ -87,7 +84,6 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_pb2.GetBudgetResponse, _abc.Awaitable[_usage_pb2.GetBudgetResponse]]:
         """Reads a tenant's budget. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def SetBudget(
         self,
         request: _usage_pb2.SetBudgetRequest,
@@ -95,7 +91,6 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_pb2.SetBudgetResponse, _abc.Awaitable[_usage_pb2.SetBudgetResponse]]:
         """Sets a tenant's budget. Answers UNIMPLEMENTED in this version."""
 
-    @_abc_1.abstractmethod
     def RecordFeedback(
         self,
         request: _usage_pb2.RecordFeedbackRequest,
