@@ -74,7 +74,7 @@ class Admission:
         except asyncio.CancelledError:
             if waiter.turn.done() and not waiter.turn.cancelled():
                 self._release()  # the turn had been given; hand it on
-            else:
+            elif waiter in self._queue:  # else a release between the cancel and now has passed it over
                 self._queue.remove(waiter)
                 self._tell_positions()
             raise

@@ -1,0 +1,264 @@
+"""The runtime's contract with every caller: errors, rules, deadlines, identity, health, reflection, drain."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc
+from scrollintel.visual.v1.errors_pb2 import ErrorReason
+from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
+from services.runtime import deadline, identity, telemetry
+from services.runtime.channels import connect
+from services.runtime.errors import TABLE, MeshError, calling
+from services.runtime.server import RunningServer, ServerSpec, serve
+from services.runtime.settings import ServerSettings, env
+
+SERVICE = prompt_pb2.DESCRIPTOR.services_by_name["PromptService"]
+SECRET = "/etc/secret traceback"
+
+
+class Settings(ServerSettings):
+    model_config = env("prompt")
+
+
+class Servicer(prompt_pb2_grpc.PromptServiceServicer):
+    """Answers by what the prompt says."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+
+    async def AnalyzePrompt(self, request, context):
+        match request.prompt.split(":"):
+            case ["bug"]:
+                raise RuntimeError(SECRET)
+            case ["reason", name]:
+                raise MeshError(ErrorReason.Value(name), "said", field="spec.image.width", retry_after=1.5)
+            case ["slow"]:
+                try:
+                    await asyncio.sleep(30)
+                finally:
+                    self.cancelled.set()
+            case ["soon"]:
+                await asyncio.sleep(0.3)
+            case ["left"]:
+                return answer(str(deadline.remaining()))
+            case ["who"]:
+                return answer(identity.current().tenant)
+            case ["trace"]:
+                return answer(telemetry.trace_id())
+        return prompt_pb2.AnalyzePromptResponse()
+
+
+def answer(text: str) -> prompt_pb2.AnalyzePromptResponse:
+    return prompt_pb2.AnalyzePromptResponse(analysis=prompt_pb2.PromptAnalysis(subject=text))
+
+
+@asynccontextmanager
+async def running(**settings) -> AsyncIterator[tuple[RunningServer, grpc.aio.Channel, Servicer]]:
+    servicer = Servicer()
+
+    @asynccontextmanager
+    async def build(_settings):
+        yield servicer
+
+    spec = ServerSpec(
+        "prompt", Settings(**settings), [SERVICE], build, prompt_pb2_grpc.add_PromptServiceServicer_to_server
+    )
+    async with serve(spec) as server, connect(server.address) as channel:
+        yield server, channel, servicer
+
+
+async def analyze(channel: grpc.aio.Channel, prompt: str, **options) -> str:
+    options.setdefault("timeout", 5)
+    stub = prompt_pb2_grpc.PromptServiceStub(channel)
+    with calling("prompt"):
+        response = await stub.AnalyzePrompt(prompt_pb2.AnalyzePromptRequest(prompt=prompt), **options)
+    return response.analysis.subject
+
+
+@pytest.mark.parametrize("reason", sorted(TABLE))
+async def test_every_reason_reaches_the_caller_with_its_code_and_details(reason):
+    name = ErrorReason.Name(reason)
+    async with running() as (_, channel, _servicer):
+        stub = prompt_pb2_grpc.PromptServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.AnalyzePrompt(prompt_pb2.AnalyzePromptRequest(prompt=f"reason:{name}"), timeout=5)
+    assert caught.value.code() is TABLE[reason][0]
+    error = MeshError.from_rpc(caught.value, "prompt")
+    assert (error.reason, error.message, error.field) == (reason, "said", "spec.image.width")
+    assert error.retry_after == 1.5
+
+
+def test_every_reason_of_the_contract_is_in_the_table():
+    assert set(TABLE) == set(ErrorReason.values()) - {errors_pb2.ERROR_REASON_UNSPECIFIED}
+
+
+@given(
+    reason=st.sampled_from(sorted(TABLE)),
+    message=st.text(max_size=50),
+    retry=st.none() | st.floats(0, 1e6),
+    words=st.lists(st.text(max_size=10), max_size=3),
+)
+def test_a_status_is_read_back_as_it_was_written(reason, message, retry, words):
+    finding = SafetyFinding(severity=3, evidence="e")
+    error = MeshError(
+        reason, message, retry_after=retry, suggestions=words, alternative_models=words, findings=[finding]
+    )
+    back = MeshError.from_status(error.status())
+    assert (back.reason, back.message) == (reason, message)
+    assert back.retry_after == (None if retry is None else pytest.approx(retry, abs=1e-6))
+    assert back.status() == error.status()
+
+
+async def test_a_bug_reaches_the_caller_as_internal_without_its_words():
+    async with running() as (_, channel, _servicer):
+        stub = prompt_pb2_grpc.PromptServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.AnalyzePrompt(prompt_pb2.AnalyzePromptRequest(prompt="bug"), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert SECRET not in str(caught.value)
+    assert "Error" not in str(caught.value.details())
+
+
+async def test_a_broken_rule_names_the_field_and_the_rule():
+    async with running() as (_, channel, _servicer):
+        with pytest.raises(MeshError) as caught:
+            await analyze(channel, "x" * 4001)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_FIELD_INVALID
+    assert caught.value.field == "prompt"
+    assert "4000" in caught.value.message
+    bad = next(
+        detail
+        for detail in caught.value.status().details
+        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR)
+    )
+    assert bad is not None
+
+
+async def test_an_rpc_of_a_later_version_says_so():
+    async with running() as (_, channel, _servicer):
+        stub = prompt_pb2_grpc.PromptServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.SuggestPrompts(prompt_pb2.SuggestPromptsRequest(prompt="a"), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert MeshError.from_rpc(caught.value, "").reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
+
+
+async def test_the_deadline_and_the_identity_travel():
+    async with running() as (_, channel, _servicer):
+        assert 2.0 < float(await analyze(channel, "left", timeout=3)) <= 3.0
+        with deadline.until(1.0):
+            assert float(await analyze(channel, "left", timeout=3)) <= 1.0
+        with identity.acting_as(identity.Identity("acme", "r-1")):
+            assert await analyze(channel, "who") == "acme"
+        assert await analyze(channel, "who") == identity.LOCAL_TENANT
+
+
+async def test_no_call_starts_when_no_time_is_left():
+    async with running() as (_, channel, _servicer):
+        with deadline.until(0.0), pytest.raises(MeshError) as caught:
+            await analyze(channel, "left")
+    assert caught.value.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
+
+
+async def test_a_passed_deadline_stops_the_handler():
+    async with running() as (_, channel, servicer):
+        with pytest.raises(MeshError) as caught:
+            await analyze(channel, "slow", timeout=0.2)
+        await asyncio.wait_for(servicer.cancelled.wait(), 2)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
+
+
+async def test_a_trace_crosses_the_hop():
+    async with running() as (_, channel, _servicer):
+        with telemetry.span("caller"):
+            assert await analyze(channel, "trace") == telemetry.trace_id() != ""
+
+
+async def test_full_is_refused_at_once_with_a_retry_time():
+    async with running(max_concurrent_rpcs=2) as (_, channel, _servicer):
+        slow = [asyncio.create_task(analyze(channel, "soon")) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(MeshError) as caught:
+            await asyncio.wait_for(analyze(channel, "left"), 0.15)
+        await asyncio.gather(*slow)
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.retry_after
+
+
+async def test_health_and_reflection_answer():
+    async with running() as (_, channel, _servicer):
+        checker = health_pb2_grpc.HealthStub(channel)
+        for name in ("", SERVICE.full_name):
+            response = await checker.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+        async def ask():
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+        answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(ask(), timeout=5)
+        names = [service.name async for reply in answers for service in reply.list_services_response.service]
+        assert SERVICE.full_name in names
+
+
+async def test_a_drain_lets_the_running_call_finish_and_refuses_new_ones():
+    async with running() as (server, channel, _servicer):
+        open_call = asyncio.create_task(analyze(channel, "soon"))
+        await asyncio.sleep(0.1)
+        draining = asyncio.create_task(server.drain())
+        await asyncio.sleep(0.05)
+        with pytest.raises(MeshError):
+            await analyze(channel, "left", timeout=1)
+        await open_call
+        await draining
+
+
+async def test_calls_before_the_server_is_built_are_told_to_come_back():
+    building = asyncio.Event()
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @asynccontextmanager
+    async def build(_settings):
+        await building.wait()
+        yield Servicer()
+
+    port = free_port()
+    spec = ServerSpec(
+        "prompt",
+        Settings(listen=f"127.0.0.1:{port}"),
+        [SERVICE],
+        build,
+        prompt_pb2_grpc.add_PromptServiceServicer_to_server,
+    )
+
+    async def run() -> None:
+        async with serve(spec) as server:
+            address.set_result(server.address)
+
+    task = asyncio.create_task(run())
+    async with connect(f"127.0.0.1:{port}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), 5)
+        checker = health_pb2_grpc.HealthStub(channel)
+        response = await checker.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert response.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(MeshError) as caught:
+            await analyze(channel, "left")
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+        building.set()
+        await task
+    assert await address
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

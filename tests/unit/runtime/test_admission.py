@@ -1,0 +1,76 @@
+"""Admission never lets more in than it may, forgets nobody, and refuses at once when full."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.runtime.admission import Admission
+from services.runtime.errors import MeshError
+
+
+async def hold(admission: Admission, gate: asyncio.Event, log: list | None = None) -> None:
+    async with admission.enter(None if log is None else lambda *told: log.append(told)):
+        await gate.wait()
+
+
+async def test_the_queue_moves_in_order_and_tells_positions():
+    admission, gate, log = Admission(running=1, waiting=2, seconds=10), asyncio.Event(), []
+    first = asyncio.create_task(hold(admission, gate))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(hold(admission, gate))
+    third = asyncio.create_task(hold(admission, gate, log))
+    await asyncio.sleep(0)
+    assert log == [(2, 20)]
+    second.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log[-1] == (1, 10)
+    gate.set()
+    await asyncio.gather(first, third)
+    assert (admission.active, admission.queued) == (0, 0)
+
+
+async def test_full_is_refused_at_once_with_what_helps_to_act():
+    admission, gate = Admission(running=1, waiting=1, seconds=3), asyncio.Event()
+    tasks = [asyncio.create_task(hold(admission, gate)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(MeshError) as caught:
+        async with admission.enter():
+            pass
+    assert (caught.value.queue_position, caught.value.retry_after) == (2, 6)
+    gate.set()
+    await asyncio.gather(*tasks)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    running=st.integers(1, 3),
+    waiting=st.integers(0, 4),
+    plan=st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=14),
+)
+def test_limits_hold_and_nothing_leaks_under_any_mix_of_arrivals_and_cancels(running, waiting, plan):
+    async def scenario() -> None:
+        admission = Admission(running=running, waiting=waiting, seconds=1)
+        seen = []
+
+        async def call(ticks: int) -> None:
+            async with admission.enter():
+                seen.append(admission.active)
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
+
+        tasks = []
+        for ticks, cancel in plan:
+            tasks.append(asyncio.create_task(call(ticks)))
+            await asyncio.sleep(0)
+            assert admission.queued <= waiting
+            if cancel:
+                tasks[ticks % len(tasks)].cancel()
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        assert all(r is None or isinstance(r, MeshError | asyncio.CancelledError) for r in results)
+        assert max(seen, default=0) <= running
+        assert (admission.active, admission.queued) == (0, 0)
+
+    asyncio.run(scenario())

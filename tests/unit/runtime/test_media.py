@@ -1,0 +1,76 @@
+"""Blobs are what their digest says; pictures are checked before they are decoded and written the same each time."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime import images
+from services.runtime.blobs import BlobStore
+from services.runtime.errors import MeshError
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+
+
+def saved(image: Image.Image, kind: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+async def test_a_blob_comes_back_as_it_was_put(tmp_path):
+    store = BlobStore.open("", tmp_path)
+    ref = await store.put(b"bytes", media_type="text/plain")
+    assert await store.put(b"bytes", media_type="text/plain") == ref
+    assert await store.get(ref) == b"bytes"
+    assert await store.get_range(ref.sha256, 1, 3) == b"yte"
+    await store.delete(ref.sha256)
+    await store.delete(ref.sha256)
+    with pytest.raises(MeshError) as caught:
+        await store.get(ref)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_NOT_FOUND
+
+
+async def test_damaged_bytes_are_never_returned(tmp_path):
+    store = BlobStore.open("", tmp_path)
+    ref = await store.put(b"bytes", media_type="text/plain")
+    next(path for path in (tmp_path / "blobs").rglob(ref.sha256)).write_bytes(b"other")
+    with pytest.raises(MeshError) as caught:
+        await store.get(ref)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_MEDIA_INVALID
+
+
+async def test_png_round_trip_is_exact_and_repeatable():
+    data = await images.encode_png(PICTURE, {"prompt": "ein Apfel – 苹果"})
+    assert data == await images.encode_png(PICTURE, {"prompt": "ein Apfel – 苹果"})
+    assert (await images.decode(data) == PICTURE).all()
+    assert Image.open(io.BytesIO(data)).text["prompt"] == "ein Apfel – 苹果"
+    assert images.media_type_of(data) == ("image/png", 30, 20)
+    assert not images.has_alpha(data)
+
+
+async def test_transparency_is_laid_over_white_or_kept():
+    clear = saved(Image.new("RGBA", (2, 2), (255, 0, 0, 0)), "PNG")
+    assert images.has_alpha(clear)
+    assert (await images.decode(clear) == 255).all()
+    assert (await images.decode_rgba(clear))[0, 0].tolist() == [255, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no picture",
+        saved(Image.new("RGB", (4, 4)), "GIF"),
+        saved(Image.fromarray(PICTURE), "PNG")[:200],
+        saved(Image.new("1", (9000, 9000)), "PNG"),
+    ],
+    ids=["empty", "text", "gif", "cut short", "too many pixels"],
+)
+async def test_bad_media_is_refused_with_its_rule(data):
+    with pytest.raises(MeshError) as caught:
+        await images.decode(data)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_MEDIA_INVALID
+    assert caught.value.field == "media"
