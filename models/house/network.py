@@ -27,6 +27,7 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(6, width))
 
     def forward(self, x: Tensor, shared: Tensor) -> Tensor:
+        """`shared` [B, 6, width]: scale, shift and gate of both halves, before this block's own offsets."""
         b, n, d = x.shape
         scale1, shift1, gate1, scale2, shift2, gate2 = (shared + self.modulation).unsqueeze(2).unbind(1)
         y = self.norm1(x) * (1 + scale1) + shift1
@@ -55,6 +56,7 @@ class Refine(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, image: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        """See the class."""
         time = t.to(image.dtype)[:, None, None, None].expand(-1, 1, *image.shape[2:])
         y = F.silu(self.enter(torch.cat([image, z, time], 1)))
         y = y + F.silu(self.middle(y))
@@ -95,16 +97,21 @@ class HouseModel(nn.Module):
         self.patch_out = nn.Linear(width, 3 * patch * patch)
         self.refine = Refine()
         self.frequencies: Tensor
-        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * torch.arange(128) / 128), persistent=False)
+        self.register_buffer(
+            "frequencies", torch.exp(-math.log(1e4) * torch.arange(128) / 128), persistent=False
+        )
 
     def forward(self, z: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
+        """See the class; `words` are token states with padding zeroed, `pooled` their mean over real tokens."""
         b, c, h, w = z.shape
         p, g = self.patch, self.grid
         tokens = z.reshape(b, c, g, p, g, p).permute(0, 2, 4, 1, 3, 5).reshape(b, g * g, c * p * p)
         angle = t.float()[:, None] * 1000 * self.frequencies.float()
         time = torch.cat([angle.cos(), angle.sin()], -1).to(z.dtype)
         shared = self.modulation(F.silu(self.time_in(time) + self.pooled_in(pooled))).view(b, 6, self.width)
-        x = torch.cat([self.word_in(words) + self.word_position, self.patch_in(tokens) + self.patch_position], 1)
+        x = torch.cat(
+            [self.word_in(words) + self.word_position, self.patch_in(tokens) + self.patch_position], 1
+        )
         for block in self.blocks:
             x = block(x, shared)
         x = self.patch_out(self.norm_out(x[:, self.words :]))
@@ -122,7 +129,9 @@ PILOT_BLOCK_NAMES = {"o": "project", "f1": "up", "f2": "down", "mod": "modulatio
 
 def from_pilot(state: dict[str, Tensor], model: HouseModel) -> dict[str, Tensor]:
     """A state for `model` with the pilot's tensors under our names and the refining head as `model` has it."""
-    renamed = {name: value.clone() for name, value in model.state_dict().items() if name.startswith("refine.")}
+    renamed = {
+        name: value.clone() for name, value in model.state_dict().items() if name.startswith("refine.")
+    }
     for name, value in state.items():
         parts = name.split(".")
         parts[0] = PILOT_NAMES.get(parts[0], parts[0])

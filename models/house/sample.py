@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ GUIDED_UNTIL = 0.9  # guidance past this time sharpens noise, not the picture
 
 def noise(seeds: Sequence[int], size: int = 64) -> Tensor:
     """[len(seeds), 3, size, size] of N(0, 1), each image from its own numpy PCG64(seed): the served model's noise."""
-    drawn = [np.random.Generator(np.random.PCG64(seed)).standard_normal((3, size, size), np.float32) for seed in seeds]
+    drawn = [
+        np.random.Generator(np.random.PCG64(seed)).standard_normal((3, size, size), np.float32)
+        for seed in seeds
+    ]
     return torch.from_numpy(np.stack(drawn))
 
 
@@ -51,7 +55,7 @@ def draw(
 
     x = start
     times = torch.linspace(0, 1, steps + 1).tolist()
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in pairwise(times):
         v = velocity(x, now)
         if heun and after < 1:
             v = (v + velocity(x + v * (after - now), after)) / 2
@@ -81,12 +85,26 @@ def main() -> None:
     model = load_model(args.checkpoint)
     start = noise([args.seed + index for index in range(len(args.prompts))], model.config["size"])
     images = to_uint8(
-        draw(model, words[:-1], pooled[:-1], words[-1:], pooled[-1:], start, args.steps, args.guidance, args.heun)
+        draw(
+            model,
+            words[:-1],
+            pooled[:-1],
+            words[-1:],
+            pooled[-1:],
+            start,
+            args.steps,
+            args.guidance,
+            args.heun,
+        )
     )
     blank = np.full_like(images[:1], 255)
     images = np.concatenate([images, *[blank] * (-len(images) % args.columns)])
     size = images.shape[1]
-    sheet = images.reshape(-1, args.columns, size, size, 3).transpose(0, 2, 1, 3, 4).reshape(-1, args.columns * size, 3)
+    sheet = (
+        images.reshape(-1, args.columns, size, size, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(-1, args.columns * size, 3)
+    )
     Image.fromarray(sheet).save(args.out)
 
 

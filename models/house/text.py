@@ -34,8 +34,11 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH, eps=1e-12), nn.LayerNorm(WIDTH, eps=1e-12)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`mask` [B, T] is True where a token is real."""
         b, n, d = x.shape
-        q, k, v = (f(x).view(b, n, self.heads, -1).transpose(1, 2) for f in (self.query, self.key, self.value))
+        q, k, v = (
+            f(x).view(b, n, self.heads, -1).transpose(1, 2) for f in (self.query, self.key, self.value)
+        )
         scores = q @ k.transpose(-1, -2) / math.sqrt(d // self.heads)
         weights = scores.masked_fill(~mask[:, None, None, :], -1e9).softmax(-1)
         x = self.norm1(x + self.project((weights @ v).transpose(1, 2).reshape(b, n, d)))
@@ -54,6 +57,7 @@ class TextEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(6))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """See the class."""
         x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.kind)
         for layer in self.layers:
             x = layer(x, mask)
@@ -95,7 +99,12 @@ def load_encoder(home: Path) -> tuple[TextEncoder, Tokenizer]:
 
 
 def encode(
-    encoder: TextEncoder, tokenizer: Tokenizer, texts: Sequence[str], length: int, batch: int = 256, progress: bool = False
+    encoder: TextEncoder,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    length: int,
+    batch: int = 256,
+    progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Token states [N, length, 384] (padding zeroed) and their masked mean [N, 384] of texts cut to `length` tokens.
 

@@ -30,7 +30,7 @@ from models.house.network import HouseModel, from_pilot
 WARMUP_STEPS = 50
 DECAY_SHARE = 0.3
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.01, 1.0
-EMA_DECAY = 0.9993
+EMA_DECAY = 0.998
 LOSS_WEIGHT_LIMIT = 20.0
 TIME_MEAN, TIME_DEVIATION = -0.8, 0.8
 
@@ -39,6 +39,9 @@ def learning_rate(peak: float, step: int, progress: float) -> float:
     """Warm-up over the first steps, flat, then linear to 2 % of the peak over the last `DECAY_SHARE` of progress."""
     decay = min(1.0, (1 - progress) / DECAY_SHARE)
     return peak * min(1.0, (step + 1) / WARMUP_STEPS) * max(0.02, decay)
+
+
+CPU = torch.device("cpu")
 
 
 class FlatParameters:
@@ -55,6 +58,7 @@ class FlatParameters:
         self.live = list(model.to(device).parameters())
 
     def views(self, flat: Tensor) -> list[Tensor]:
+        """A flat vector [P] as one view per parameter."""
         return [part.view(shape) for part, shape in zip(flat.split(self.sizes), self.shapes, strict=True)]
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
@@ -62,6 +66,7 @@ class FlatParameters:
         return dict(zip(self.names, (view.detach().cpu().clone() for view in self.views(flat)), strict=True))
 
     def flatten(self, state: dict[str, Tensor]) -> Tensor:
+        """The inverse of `named`."""
         return torch.cat([state[name].float().reshape(-1) for name in self.names]).to(self.master.device)
 
     def gradient(self, extra: list[float]) -> Tensor:
@@ -75,10 +80,14 @@ class FlatParameters:
         torch._foreach_copy_(self.live, self.views(self.master))
 
 
-def loss_of(model: HouseModel, batch: Batch, generator: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def loss_of(
+    model: HouseModel, batch: Batch, generator: torch.Generator, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Weighted loss and plain mean squared error of the predicted clean image, at one random time per image."""
     image = batch.image
-    t = torch.sigmoid(torch.randn(len(image), generator=generator) * TIME_DEVIATION + TIME_MEAN).to(image.device)
+    t = torch.sigmoid(torch.randn(len(image), generator=generator) * TIME_DEVIATION + TIME_MEAN).to(
+        image.device
+    )
     noise = torch.randn(image.shape, generator=generator).to(image.device)
     share = t[:, None, None, None]
     z = share * image + (1 - share) * noise
@@ -113,7 +122,7 @@ class Trainer:
         batch: int = 32,
         seed: int = 0,
         rank: int = 0,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device = CPU,
         dtype: torch.dtype = torch.bfloat16,
         average: Callable[[Tensor], None] = lambda _: None,
     ) -> None:
@@ -122,7 +131,9 @@ class Trainer:
         self.device, self.dtype = device, dtype
         self.flat = FlatParameters(model, device, dtype)
         self.ema = self.flat.master.detach().clone()
-        self.optimizer = torch.optim.AdamW([self.flat.master], lr=peak, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [self.flat.master], lr=peak, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
+        )
         self.step, self.elapsed, self.progress = 0, 0.0, 0.0
         self.clock = time.monotonic()
         self.asked_to_stop = self.stopping = False
@@ -155,6 +166,7 @@ class Trainer:
         return mse, norm.item()
 
     def done(self) -> bool:
+        """Whether the plan is fulfilled or some process was asked to stop."""
         over = self.step >= self.plan.steps if self.plan.steps is not None else self.progress >= 1
         return over or self.stopping
 
@@ -173,7 +185,7 @@ class Trainer:
         """Write the checkpoint beside its place, then move it there."""
         unfinished = path.with_suffix(".unfinished")
         torch.save(self.state(), unfinished)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
@@ -196,7 +208,11 @@ def run(trainer: Trainer, out: Path, save_minutes: float, log_every: int) -> Non
     trainer.clock = time.monotonic()
     saved, errors = time.monotonic(), []
     log = (out.parent / "train_log.txt").open("a", buffering=1) if first else None
-    columns = (TextColumn("step {task.fields[step]} mse {task.fields[mse]:.4f}"), BarColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("step {task.fields[step]} mse {task.fields[mse]:.4f}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, disable=not (first and sys.stdout.isatty())) as bar:
         task = bar.add_task("", total=1.0, step=trainer.step, mse=0.0)
         while not trainer.done():
@@ -228,9 +244,17 @@ def start_processes(count: int) -> list[subprocess.Popen[bytes]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "RANK": "0"}
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "RANK": "0",
+    }
     command = [sys.executable, "-m", "models.house.train", *sys.argv[1:]]
-    return [subprocess.Popen(command, env=os.environ | {"RANK": str(rank)}) for rank in range(1, count)]
+    return [
+        subprocess.Popen(command, env=os.environ | {"RANK": str(rank)})  # noqa: S603 - this very command
+        for rank in range(1, count)
+    ]
 
 
 def main() -> None:
