@@ -1,0 +1,1 @@
+"""What can make media, each kind behind the one protocol of `protocol`."""

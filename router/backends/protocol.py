@@ -1,0 +1,84 @@
+"""What the router asks of anything that makes pictures, and the events it answers with."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.demand import Modality
+from router.snapshot import State
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do: `max_steps` and `max_images` per request, the pictures' own size in pixels."""
+
+    modality: Modality
+    max_steps: int
+    max_images: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for one backend, everything decided: one picture per seed, a preview every so many steps (0 is never)."""
+
+    request_id: str
+    prompt: str
+    negative_prompt: str
+    seeds: tuple[int, ...]
+    steps: int
+    guidance_scale: float
+    preview_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A denoising step was done: `k` of `n`, from 1."""
+
+    k: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """What picture `index` (from 0) looks like so far: RGB uint8 [H, W, 3]."""
+
+    index: int
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """Picture `index` (from 0), drawn from `seed`: RGB uint8 [H, W, 3]."""
+
+    index: int
+    seed: int
+    pixels: Pixels
+
+
+BackendEvent = Step | Preview | Output
+
+
+class Backend(Protocol):
+    """Something that makes pictures. Every adapter passes tests/contract/test_backends.py."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; never changes."""
+
+    async def probe(self) -> State:
+        """Return READY, UNAVAILABLE or NEEDS_WEIGHTS; never raises for a backend that is away."""
+
+    def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
+        """Run a job within `timeout` seconds: each step in order, then one output per seed, then the end.
+
+        Closing the generator stops the work before its next step. Raises MeshError: MODEL_UNAVAILABLE when the backend
+        does not answer or went away, MODEL_FAILED when it answered with an error or with rubbish, OUT_OF_MEMORY,
+        DEADLINE_EXCEEDED.
+        """

@@ -1,0 +1,20 @@
+"""A decision in words, for the event that tells the caller who draws and why. Pure."""
+
+from router.decision import Candidate, Decision, Policy
+
+
+def reasons(decision: Decision, chosen: Candidate, policy: Policy) -> list[str]:
+    """Return why `chosen` was chosen, what weighed most first, and how it will draw."""
+    demand, backend = decision.demand, chosen.backend
+    considered = len(decision.candidates) + len(decision.refusals)
+    words = [f"scores {chosen.score:.2f} for {demand.objective}, best of {considered} considered"]
+    if demand.model:
+        words.append(f"serves the preferred model {demand.model}")
+    weighed = policy.weights[demand.objective].items()
+    words += [
+        f"{name} {chosen.scores[name]:.2f} at weight {weight:g}"
+        for name, weight in sorted(weighed, key=lambda item: item[1] * chosen.scores[item[0]], reverse=True)
+        if weight
+    ]
+    words.append(f"draws in {backend.steps(demand)} steps at guidance scale {backend.guidance(demand):g}")
+    return words

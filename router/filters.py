@@ -1,0 +1,95 @@
+"""The filters: which backends may serve a demand, each rule with the words of its refusal. Pure.
+
+A filter returns why it refuses, or nothing. `FILTERS` is the order they are asked in, and the first refusal is the one
+that is told: what the caller can change comes before what time will mend.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from router.demand import Demand
+from router.snapshot import BackendView, State
+
+Filter = Callable[[Demand, BackendView], str]
+
+
+class Rule(StrEnum):
+    """The rules, by the name they have in explanations and metrics."""
+
+    MODALITY = "modality"
+    MODEL = "model"
+    STEPS = "steps"
+    IMAGES = "images"
+    TRIED = "tried"
+    WEIGHTS = "weights"
+    HEALTH = "health"
+    DRAINING = "draining"
+    ROOM = "room"
+
+
+def makes_it(demand: Demand, backend: BackendView) -> str:
+    """Refuse what makes something else: an image request never reaches a video backend."""
+    return "" if backend.modality is demand.modality else f"makes {backend.modality}, not {demand.modality}"
+
+
+def is_preferred(demand: Demand, backend: BackendView) -> str:
+    """Refuse other models when the caller named one: a named model is a requirement, not a hint."""
+    return (
+        f"serves {backend.model}, not {demand.model}"
+        if demand.model and backend.model != demand.model
+        else ""
+    )
+
+
+def takes_steps(demand: Demand, backend: BackendView) -> str:
+    """Refuse more denoising steps than the model takes."""
+    steps = demand.steps
+    return (
+        f"takes at most {backend.max_steps} steps, not {steps}" if steps and steps > backend.max_steps else ""
+    )
+
+
+def takes_images(demand: Demand, backend: BackendView) -> str:
+    """Refuse more images than the backend draws in one request."""
+    images = demand.images
+    return f"draws at most {backend.max_images} images, not {images}" if images > backend.max_images else ""
+
+
+def is_untried(demand: Demand, backend: BackendView) -> str:
+    """Refuse a backend that failed this very request."""
+    return "failed this request already" if backend.name in demand.tried else ""
+
+
+def has_weights(_: Demand, backend: BackendView) -> str:
+    """Refuse a model whose weights are not on this installation, and say how to fill the slot."""
+    return f"needs weights: {backend.remedy}" if backend.state is State.NEEDS_WEIGHTS else ""
+
+
+def is_healthy(_: Demand, backend: BackendView) -> str:
+    """Refuse a backend that did not answer its last probe or just failed."""
+    return "does not answer" if backend.state is State.UNAVAILABLE else ""
+
+
+def is_in_service(_: Demand, backend: BackendView) -> str:
+    """Refuse a backend that finishes its work and takes nothing new."""
+    return "is draining" if backend.state is State.DRAINING else ""
+
+
+def has_room(_: Demand, backend: BackendView) -> str:
+    """Refuse a backend whose slots and queue are full."""
+    if backend.in_flight < backend.concurrency or backend.waiting < backend.queue:
+        return ""
+    return f"is full: {backend.in_flight} running and {backend.waiting} waiting"
+
+
+FILTERS: tuple[tuple[Rule, Filter], ...] = (
+    (Rule.MODALITY, makes_it),
+    (Rule.MODEL, is_preferred),
+    (Rule.STEPS, takes_steps),
+    (Rule.IMAGES, takes_images),
+    (Rule.TRIED, is_untried),
+    (Rule.WEIGHTS, has_weights),
+    (Rule.HEALTH, is_healthy),
+    (Rule.DRAINING, is_in_service),
+    (Rule.ROOM, has_room),
+)

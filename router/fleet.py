@@ -1,0 +1,132 @@
+"""The backends of this router and what is known of each: state, room, pace. One owner, one event loop."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from router.backends.protocol import Backend
+from router.entries import BackendEntry
+from router.pace import Pace
+from router.snapshot import BackendView, Snapshot, State
+from services.runtime.admission import Admission
+
+
+@dataclass(eq=False)
+class Member:
+    """One backend of the fleet. `probed` is the last word of its probes; `drained` is the operator's wish."""
+
+    entry: BackendEntry
+    backend: Backend
+    admission: Admission
+    pace: Pace
+    probed: State = State.UNAVAILABLE
+    drained: bool = False
+    checked_at: float = 0.0
+    failures: int = 0
+
+    @classmethod
+    def of(cls, entry: BackendEntry, backend: Backend) -> "Member":
+        """Return a member that nothing was observed of yet: its entry's prior is all there is."""
+        typical = entry.prior.seconds_per_step * entry.defaults.steps
+        admission = Admission(entry.concurrency, entry.queue, typical)
+        return cls(entry, backend, admission, Pace(entry.prior.seconds_per_step))
+
+    @property
+    def state(self) -> State:
+        """READY or DRAINING while it answers, else what its probes say."""
+        return State.DRAINING if self.drained and self.probed is State.READY else self.probed
+
+    def view(self) -> BackendView:
+        """Return what is known of it now."""
+        entry = self.entry
+        return BackendView(
+            name=entry.name,
+            model=entry.model,
+            modality=entry.modality,
+            state=self.state,
+            steps_by_tier=entry.steps_by_tier(),
+            guidance_scale=entry.defaults.guidance_scale,
+            max_steps=entry.limits.steps,
+            max_images=entry.limits.images,
+            concurrency=entry.concurrency,
+            queue=entry.queue,
+            pace=self.pace.seconds,
+            quality=entry.prior.quality,
+            price=entry.price_usd,
+            in_flight=self.admission.active,
+            waiting=self.admission.queued,
+            call_seconds=self.admission.seconds,
+            remedy=entry.remedy,
+            checked_at=self.checked_at,
+        )
+
+
+@dataclass(eq=False)
+class Fleet:
+    """All backends. Whoever changes a member tells with `_tell`, which wakes the watchers."""
+
+    members: dict[str, Member]
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    def of(cls, entries: Iterable[BackendEntry], adapt: Callable[[BackendEntry], Backend]) -> "Fleet":
+        """Return a fleet of one member per entry; `adapt` makes the backend of an entry."""
+        return cls({entry.name: Member.of(entry, adapt(entry)) for entry in entries})
+
+    def snapshot(self) -> Snapshot:
+        """Return what is known now of every backend."""
+        return Snapshot(tuple(member.view() for member in self.members.values()))
+
+    async def watch(self) -> AsyncGenerator[BackendView]:
+        """Yield every backend, then each one again when its state or load changes; a slow reader gets the latest only."""
+        told: dict[str, tuple[State, int]] = {}
+        while True:
+            changed = self._changed  # taken before the look, so that a change during a `yield` is not missed
+            for view in self.snapshot().backends:
+                if told.get(view.name) != (view.state, view.in_flight):
+                    told[view.name] = view.state, view.in_flight
+                    yield view
+            await changed.wait()
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[Member]:
+        """Wait for one of the backend's slots and hold it. Raises MeshError OVERLOADED at once when its queue is full."""
+        member = self.members[name]
+        try:
+            async with member.admission.enter(lambda position, eta: self._tell()):
+                self._tell()
+                yield member
+        finally:
+            self._tell()
+
+    async def probe(self, name: str) -> None:
+        """Ask a backend how it is; an answer that a failure overtook counts for nothing."""
+        member = self.members[name]
+        failures = member.failures
+        state = await member.backend.probe()
+        if member.failures == failures:
+            self._confirm(member, state)
+
+    def fail(self, name: str) -> None:
+        """Take a backend out at once, because it just went away; its probes bring it back."""
+        member = self.members[name]
+        member.failures += 1
+        self._confirm(member, State.UNAVAILABLE)
+
+    def drain(self, name: str, drained: bool) -> BackendView:
+        """Give a backend nothing new, or take it back into service. Raises KeyError."""
+        member = self.members[name]
+        member.drained = drained
+        self._tell()
+        return member.view()
+
+    def _confirm(self, member: Member, state: State) -> None:
+        known, member.probed, member.checked_at = member.probed, state, time.time()
+        if known is not state:
+            self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()

@@ -1,0 +1,27 @@
+"""What the router can be told from the outside: `VMESH_ROUTER_*`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from services.runtime.settings import TritonSettings, env
+
+HERE = Path(__file__).parent
+
+
+class Settings(TritonSettings):
+    """Settings of the router."""
+
+    model_config = env("router")
+
+    backends_file: Path = HERE / "backends.yaml"
+    """Which backends there are."""
+    weights_file: Path = HERE / "weights.yaml"
+    """How the scorers weigh."""
+    probe_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """Pause between two probes of a backend."""
+    probe_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How long a backend may take to answer a probe before it counts as unavailable."""
+    run_seconds: Annotated[float, Field(gt=0, le=3600)] = 600.0
+    """How long one backend may take for one request, where the caller's deadline is not sooner."""

@@ -1,0 +1,70 @@
+"""What is known of the backends at one moment: frozen, so that a decision can be repeated and explained. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from router.demand import Demand, Modality, Tier
+
+
+class State(StrEnum):
+    """Whether a backend takes work."""
+
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+    DRAINING = "draining"
+    NEEDS_WEIGHTS = "needs-weights"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendView:
+    """One backend at one moment.
+
+    `in_flight` of `concurrency` requests run and `waiting` of `queue` wait; `call_seconds` is what one request took
+    lately. `pace` is in seconds per step and image, `quality` in [0, 1], `price` in US dollars per image. `remedy` says
+    how missing weights are filled. `checked_at` is in seconds since the epoch, 0 before the first probe.
+    """
+
+    name: str
+    model: str
+    modality: Modality
+    state: State
+    steps_by_tier: Mapping[Tier, int]
+    guidance_scale: float
+    max_steps: int
+    max_images: int
+    concurrency: int
+    queue: int
+    pace: float
+    quality: float
+    price: float
+    in_flight: int = 0
+    waiting: int = 0
+    call_seconds: float = 0.0
+    remedy: str = ""
+    checked_at: float = 0.0
+
+    def steps(self, demand: Demand) -> int:
+        """Return the denoising steps the demand takes here: its own, or this backend's for its tier."""
+        return self.steps_by_tier[demand.tier] if demand.steps is None else demand.steps
+
+    def guidance(self, demand: Demand) -> float:
+        """Return the guidance scale the demand takes here: its own, or this backend's default."""
+        return self.guidance_scale if demand.guidance_scale is None else demand.guidance_scale
+
+    def wait(self) -> float:
+        """Return the expected seconds until a request that comes now would start."""
+        if self.in_flight < self.concurrency:
+            return 0.0
+        return self.call_seconds * (self.waiting + 1) / self.concurrency
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every backend at one moment, by name."""
+
+    backends: tuple[BackendView, ...]
+
+    def models(self) -> list[str]:
+        """Return the names of all models, sorted."""
+        return sorted({backend.model for backend in self.backends})
