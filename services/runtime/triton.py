@@ -4,7 +4,7 @@ The stubs come from `tritonclient`; its client class is left aside, because dead
 `channels.connect`, and errors are those of the mesh.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
@@ -62,7 +62,7 @@ class TritonClient:
 
     async def stream(
         self, model: str, inputs: Mapping[str, NDArray[Any]], *, request_id: str, timeout: float
-    ) -> AsyncIterator[Tensors]:
+    ) -> AsyncGenerator[Tensors]:
         """Run a decoupled model and yield each response; closing the iterator cancels the request on the server."""
 
         async def requests() -> AsyncGenerator[Any, None]:
