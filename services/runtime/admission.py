@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from scrollintel.visual.v1 import errors_pb2
-
 from services.runtime.errors import MeshError
 
 SMOOTHING = 0.2  # weight of the newest duration: five calls forget most of what was before

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
+
 from scrollintel.visual.v1 import errors_pb2
 from scrollintel.visual.v1.media_pb2 import MediaRef
-
 from services.runtime.errors import MeshError
 
 SCHEME = "blob:"

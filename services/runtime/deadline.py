@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from scrollintel.visual.v1 import errors_pb2
-
 from services.runtime.errors import MeshError
 
 MARGIN_SECONDS = 0.02  # kept back so that the answer of a late dependency can still be told to the caller

@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
+
 from scrollintel.visual.v1 import errors_pb2
 from scrollintel.visual.v1.errors_pb2 import ErrorReason
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding

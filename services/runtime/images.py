@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
-from scrollintel.visual.v1 import errors_pb2
 
+from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
 
 MAX_BYTES = 64 * 1024 * 1024

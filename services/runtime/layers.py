@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, StatusCode
-from scrollintel.visual.v1 import errors_pb2
 
+from scrollintel.visual.v1 import errors_pb2
 from services.runtime import deadline, identity, telemetry
 from services.runtime.errors import MeshError
 
@@ -45,37 +45,44 @@ class Call:
 Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 
 
-@asynccontextmanager
-async def telemetry_layer(call: Call) -> AsyncIterator[None]:
-    """Record a server span under the caller's, and the rate, errors and duration of the rpc."""
-    service, rpc = call.method.lstrip("/").rsplit("/", 1)
-    carrier = {key: value for key, value in call.metadata if isinstance(value, str)}
-    started = time.perf_counter()
-    labels = {"rpc.service": service, "rpc.method": rpc}
-    _active.add(1, labels)
-    with telemetry.tracer.start_as_current_span(
-        f"{service}/{rpc}",
-        context=propagate.extract(carrier),
-        kind=SpanKind.SERVER,
-        attributes={"rpc.system": "grpc", **labels},
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        code = grpc.StatusCode.OK
-        try:
-            yield
-        except grpc.aio.AbortError:
-            code = grpc.StatusCode(_code_of(call.context))
-            raise
-        except BaseException:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            span.set_attribute("rpc.grpc.status_code", code.value[0])
-            if code not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
-                span.set_status(trace.Status(StatusCode.ERROR, code.name))
-            _active.add(-1, labels)
-            _seconds.record(time.perf_counter() - started, {**labels, "rpc.grpc.code": code.name})
+def telemetry_layer(server: str) -> Layer:
+    """Return a layer that records a span under the caller's, and the rate, errors and duration of the rpc.
+
+    `server` is the name in the mesh: several servers may share a process, so the process' resource cannot tell it.
+    """
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        service, rpc = call.method.lstrip("/").rsplit("/", 1)
+        carrier = {key: value for key, value in call.metadata if isinstance(value, str)}
+        started = time.perf_counter()
+        labels = {"vmesh.server": server, "rpc.service": service, "rpc.method": rpc}
+        _active.add(1, labels)
+        with telemetry.tracer.start_as_current_span(
+            f"{service}/{rpc}",
+            context=propagate.extract(carrier),
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system": "grpc", **labels},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            code = grpc.StatusCode.OK
+            try:
+                yield
+            except grpc.aio.AbortError:
+                code = grpc.StatusCode(_code_of(call.context))
+                raise
+            except BaseException:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            finally:
+                span.set_attribute("rpc.grpc.status_code", code.value[0])
+                if code not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
+                    span.set_status(trace.Status(StatusCode.ERROR, code.name))
+                _active.add(-1, labels)
+                _seconds.record(time.perf_counter() - started, {**labels, "rpc.grpc.code": code.name})
+
+    return layer
 
 
 def _code_of(context: grpc.aio.ServicerContext[Any, Any]) -> Any:

@@ -82,7 +82,7 @@ async def serve(spec: ServerSpec) -> AsyncIterator[RunningServer]:
     """Run a server while the body runs; it is SERVING when the body starts."""
     telemetry.configure(spec.name, spec.settings)
     around = layers.Layers(
-        layers.telemetry_layer,
+        layers.telemetry_layer(spec.name),
         layers.error_layer,
         layers.deadline_layer,
         layers.identity_layer,

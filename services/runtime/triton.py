@@ -12,7 +12,6 @@ from typing import Any, Self
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from scrollintel.visual.v1 import errors_pb2
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import (
     deserialize_bytes_tensor,
@@ -21,7 +20,8 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
-from services.runtime import deadline
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime import deadline, telemetry
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 
@@ -52,13 +52,14 @@ class TritonClient:
 
         Raises MeshError of the family MODEL_ERROR or RESOURCE_ERROR, or DEADLINE_EXCEEDED.
         """
-        try:
-            response = await self._stub.ModelInfer(
-                request_of(model, inputs), timeout=deadline.budget(timeout)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise failure(model, error.code(), error.details() or "") from error
-        return tensors_of(response)
+        with telemetry.span(f"triton/{model}"):
+            try:
+                response = await self._stub.ModelInfer(
+                    request_of(model, inputs), timeout=deadline.budget(timeout)
+                )
+            except grpc.aio.AioRpcError as error:
+                raise failure(model, error.code(), error.details() or "") from error
+            return tensors_of(response)
 
     async def stream(
         self, model: str, inputs: Mapping[str, NDArray[Any]], *, request_id: str, timeout: float
@@ -68,6 +69,8 @@ class TritonClient:
         async def requests() -> AsyncGenerator[Any, None]:
             yield request_of(model, inputs, request_id)
 
+        # Not the current span of the code that iterates: a generator shares its context with its consumer.
+        span = telemetry.tracer.start_span(f"triton/{model}")
         async with aclosing(requests()) as source:
             call = self._stub.ModelStreamInfer(source, timeout=deadline.budget(timeout))
             try:
@@ -79,6 +82,7 @@ class TritonClient:
                 raise failure(model, error.code(), error.details() or "") from error
             finally:
                 call.cancel()
+                span.end()
 
     async def ready(self, model: str) -> bool:
         """Return whether a model answers."""
