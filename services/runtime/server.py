@@ -10,7 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -102,7 +102,7 @@ async def serve(spec: ServerSpec) -> AsyncIterator[RunningServer]:
     await server.start()
     try:
         async with spec.build(spec.settings) as servicer:
-            spec.register(servicer, server)
+            spec.register(servicer, cast("grpc.aio.Server", _Started(server)))
             around.open()
             await running.set_status(Status.SERVING)
             log.info("serving", server=spec.name, address=running.address)
@@ -112,6 +112,22 @@ async def serve(spec: ServerSpec) -> AsyncIterator[RunningServer]:
                 await running.drain()
     finally:
         await server.stop(None)
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A started server as generated code sees it: generic handlers are still taken, registered ones no longer.
+
+    The two are the same handlers; the second kind only spares the look-up by name.
+    """
+
+    server: grpc.aio.Server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self.server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, _service: str, _handlers: object) -> None:
+        """Nothing to do."""
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
