@@ -1,0 +1,45 @@
+"""What may be asked at the door, and who answers: the whole of it, as data."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, prompt_pb2, router_pb2
+
+ALL = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """A service, the server behind the door that answers for it, and the rpcs that are open; ALL opens every one.
+
+    An rpc that is not open answers UNIMPLEMENTED, like one that no server serves yet.
+    """
+
+    service: ServiceDescriptor
+    server: str
+    open: frozenset[str] | None = ALL
+
+    def methods(self) -> Iterator[tuple[MethodDescriptor, bool]]:
+        """Yield every rpc of the service, and whether it is open."""
+        for method in self.service.methods:
+            yield method, self.open is ALL or method.name in self.open
+
+
+def _service(module: object, name: str) -> ServiceDescriptor:
+    services: Mapping[str, ServiceDescriptor] = module.DESCRIPTOR.services_by_name  # type: ignore[attr-defined]
+    return services[name]
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(_service(generation_pb2, "GenerationService"), "orchestrator"),
+    Route(_service(prompt_pb2, "PromptService"), "prompt"),
+    Route(
+        _service(assets_pb2, "AssetService"),
+        "assets",
+        frozenset({"GetAsset", "ListAssets", "DownloadAsset", "UploadAsset", "DeleteAsset"}),
+    ),
+    Route(_service(models_pb2, "ModelService"), "models", frozenset({"ListModels", "GetModel"})),
+    Route(_service(router_pb2, "RouterService"), "router", frozenset({"ListBackends", "Route"})),
+)

@@ -1,0 +1,112 @@
+"""The last part of a picture's way: sized, checked, scored, stored. Each picture goes it alone and fails alone."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import structlog
+from google.protobuf.message import Message
+
+from scrollintel.visual.v1 import errors_pb2, events_pb2
+from scrollintel.visual.v1.assets_pb2 import Asset, CreateAssetRequest
+from scrollintel.visual.v1.events_pb2 import Output, Scored, Stage, Step
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from scrollintel.visual.v1.quality_pb2 import QualityMetrics
+from scrollintel.visual.v1.spec_pb2 import EnhancementSpec
+from services.orchestrator import scores, verdicts
+from services.orchestrator.steps import Steps
+from services.runtime.errors import MeshError
+
+log = structlog.get_logger()
+
+Emit = Callable[[Message], None]  # records one moment of the generation; never waits
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known of a picture before it is delivered."""
+
+    generation_id: str
+    index: int
+    prompt: str  # the caller's own words, which it is scored against
+    seed: int | None
+    metadata: Mapping[str, str]
+
+
+@dataclass
+class Progress:
+    """Counts, for each stage, how many of `total` pictures are through, and tells."""
+
+    total: int
+    emit: Emit
+    _done: Counter[Stage.ValueType] = field(default_factory=Counter)
+
+    def done(self, stage: Stage.ValueType) -> None:
+        """Count one more picture through `stage`."""
+        self._done[stage] += 1
+        self.emit(Step(stage=stage, k=self._done[stage], n=self.total))
+
+
+async def deliver(
+    picture: Picture, media: MediaRef, enlargement: EnhancementSpec | None, steps: Steps, progress: Progress
+) -> Asset:
+    """Bring `media` to its size where `enlargement` asks for it, check it, score it and store it.
+
+    Nothing of the picture is told before it passed the safety check. A picture that cannot be scored is delivered
+    without the scores; every other failure raises MeshError.
+    """
+    if enlargement is not None:
+        media = await restore(enlargement, steps)
+        progress.done(events_pb2.STAGE_UPSCALE)
+    try:
+        checked = await steps.check_image(media)
+    except MeshError as error:
+        raise verdicts.as_unchecked(error, "the picture") from error
+    verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
+    progress.done(events_pb2.STAGE_CHECK)
+    progress.emit(Output(index=picture.index, media=media, seed=picture.seed or 0))
+    metrics = scores.with_safety(await _scored(picture, media, steps), checked)
+    progress.emit(Scored(index=picture.index, metrics=metrics))
+    progress.done(events_pb2.STAGE_SCORE)
+    asset = await steps.create_asset(
+        CreateAssetRequest(
+            id=f"{picture.generation_id}-{picture.index}",
+            media=media,
+            generation_id=picture.generation_id,
+            quality=metrics,
+            seed=picture.seed,
+            metadata=picture.metadata,
+        )
+    )
+    progress.done(events_pb2.STAGE_STORE)
+    return asset
+
+
+async def restore(spec: EnhancementSpec, steps: Steps, emit: Emit | None = None) -> MediaRef:
+    """Run an enhancement and return the restored picture; its progress goes to `emit`.
+
+    Raises MeshError MODEL_FAILED when the stream ends without a picture.
+    """
+    restored: MediaRef | None = None
+    async with aclosing(steps.enhance_image(spec)) as events:
+        async for event in events:
+            match event.WhichOneof("event"):
+                case "step" if emit is not None:
+                    emit(event.step)
+                case "image":
+                    restored = event.image
+    if restored is None:
+        raise MeshError(
+            errors_pb2.ERROR_REASON_MODEL_FAILED, "the enhancement ended without a picture; try again"
+        )
+    return restored
+
+
+async def _scored(picture: Picture, media: MediaRef, steps: Steps) -> QualityMetrics:
+    try:
+        return await steps.score_image(media, picture.prompt)
+    except MeshError as error:
+        # A picture without scores is still a picture.
+        log.warning("not scored", generation=picture.generation_id, index=picture.index, reason=error.name)
+        return QualityMetrics()

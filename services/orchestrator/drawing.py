@@ -1,0 +1,68 @@
+"""What one drawing looks like while the router runs it: what may be told at once, and what to remember."""
+
+from dataclasses import dataclass, field
+
+from scrollintel.visual.v1 import events_pb2
+from scrollintel.visual.v1.events_pb2 import Candidate, Fallback, Output, Routed
+from scrollintel.visual.v1.router_pb2 import ExecuteResponse
+from scrollintel.visual.v1.spec_pb2 import ImageSpec
+from services.orchestrator.delivery import Emit, Picture
+
+
+@dataclass
+class Drawing:
+    """Listens to the router and remembers what the assets shall know of their making."""
+
+    generation_id: str
+    asked: ImageSpec
+    drawn: ImageSpec
+    emit: Emit
+    chosen: Candidate = field(default_factory=Candidate)
+    steps: int = 0
+    _candidates: dict[str, Candidate] = field(default_factory=dict)
+
+    def hear(self, event: ExecuteResponse) -> Output | None:
+        """Pass on what may be told at once; return a picture, which may not be told before it was checked."""
+        match event.WhichOneof("event"):
+            case "routed":
+                self._route(event.routed)
+                self.emit(event.routed)
+            case "step":
+                if event.step.stage == events_pb2.STAGE_DRAW:
+                    self.steps = event.step.n
+                self.emit(event.step)
+            case "preview":
+                self.emit(event.preview)
+            case "fallback":
+                self._fall_back(event.fallback)
+                self.emit(event.fallback)
+            case "output":
+                return event.output
+        return None
+
+    def picture(self, output: Output) -> Picture:
+        """Return what is known of a picture."""
+        known = {
+            "prompt": self.asked.prompt,
+            "enhanced_prompt": self.drawn.prompt,
+            "negative_prompt": self.drawn.negative_prompt,
+            "style": self.drawn.style,
+            "model": self.chosen.model,
+            "backend": self.chosen.backend,
+            "seed": str(output.seed),
+            "steps": str(self.steps or ""),
+            "guidance_scale": f"{self.asked.guidance_scale:g}"
+            if self.asked.HasField("guidance_scale")
+            else "",
+            "size": f"{self.asked.width}x{self.asked.height}",
+        }
+        told = {key: value for key, value in known.items() if value}
+        return Picture(self.generation_id, output.index, self.asked.prompt, output.seed, told)
+
+    def _route(self, routed: Routed) -> None:
+        self._candidates = {each.backend: each for each in (*routed.runners_up, routed.chosen)}
+        self.chosen = routed.chosen
+
+    def _fall_back(self, fallback: Fallback) -> None:
+        name: str = getattr(fallback, "to")  # noqa: B009 - beside `from`, which Python reserves
+        self.chosen = self._candidates.get(name, Candidate(backend=name, model=name.rpartition("/")[2]))

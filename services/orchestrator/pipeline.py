@@ -1,0 +1,175 @@
+"""The life of a generation, from prompt to stored assets, as plain functions over `Steps`.
+
+Whoever runs them (directly, or durably) brings the steps and records the events; how a generation ends is the
+runner's to tell. Pictures of one request go their last part side by side, two at a time.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+
+from scrollintel.visual.v1 import errors_pb2, spec_pb2
+from scrollintel.visual.v1.assets_pb2 import Asset
+from scrollintel.visual.v1.events_pb2 import Checked, Output, PromptEnhanced
+from scrollintel.visual.v1.generation_pb2 import GenerationSpec
+from scrollintel.visual.v1.router_pb2 import ExecuteRequest
+from scrollintel.visual.v1.spec_pb2 import (
+    EnhancementOperation,
+    EnhancementSpec,
+    ImageSpec,
+    Objective,
+    PixelSize,
+    Upscale,
+)
+from services.orchestrator import faults, verdicts
+from services.orchestrator.delivery import Emit, Picture, Progress, deliver, restore
+from services.orchestrator.drawing import Drawing
+from services.orchestrator.steps import Steps
+from services.runtime.errors import MeshError
+
+DELIVERED_AT_ONCE = 2  # pictures of one request: more would only queue up in front of the same models
+
+VARIANTS = {
+    spec_pb2.QUALITY_TIER_HIGH: "x4plus-anime"
+}  # which upscaler a tier takes; the others take the default
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to do: a spec with its defaults filled in."""
+
+    id: str
+    spec: GenerationSpec
+    objective: Objective.ValueType | None = None
+    previews: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of it: at least one asset, in the order of the request, and why the others are missing."""
+
+    assets: Sequence[Asset]
+    errors: Sequence[MeshError] = ()
+    model: str = ""
+    cost_usd: float = 0.0
+
+
+async def run(work: Work, steps: Steps, emit: Emit) -> Made:
+    """Carry out a piece of work and tell every moment of it to `emit`, but for the first and the last.
+
+    Raises MeshError when nothing could be made. Cancelling it cancels every step that runs.
+    """
+    kind = work.spec.WhichOneof("spec")
+    if kind not in PIPELINES:
+        raise MeshError(errors_pb2.ERROR_REASON_UNIMPLEMENTED, f"spec.{kind} is not served by this version")
+    return await PIPELINES[kind](work, steps, emit)
+
+
+async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
+    """Make the pictures of an ImageSpec."""
+    asked = work.spec.image
+    await _check(asked.prompt, asked.negative_prompt, steps, emit)
+    drawn = await _rewrite(asked, steps, emit)
+    drawing = Drawing(work.id, asked, drawn, emit)
+    request = ExecuteRequest(
+        request_id=work.id, image=drawn, objective=work.objective, previews=work.previews
+    )
+    room = asyncio.Semaphore(DELIVERED_AT_ONCE)
+    progress = Progress(asked.num_images, emit)
+    results: dict[int, asyncio.Task[Asset | MeshError]] = {}
+    failure = MeshError(
+        errors_pb2.ERROR_REASON_MODEL_FAILED, "the model drew fewer pictures than were asked for"
+    )
+
+    async def delivered(output: Output) -> Asset | MeshError:
+        async with room:
+            picture, enlargement = drawing.picture(output), _enlargement(asked, output)
+            return await _alone(deliver(picture, output.media, enlargement, steps, progress), work.id)
+
+    async with asyncio.TaskGroup() as group:
+        try:
+            async with aclosing(steps.execute(request)) as events:
+                async for event in events:
+                    output = drawing.hear(event)
+                    if (
+                        output is not None
+                        and 0 <= output.index < asked.num_images
+                        and output.index not in results
+                    ):
+                        results[output.index] = group.create_task(delivered(output))
+        except MeshError as error:
+            failure = error  # what was drawn before is still delivered
+    outcomes = [results[index].result() if index in results else failure for index in range(asked.num_images)]
+    assets = [outcome for outcome in outcomes if isinstance(outcome, Asset)]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, MeshError)]
+    if not assets:
+        raise errors[0]
+    return Made(assets, errors, drawing.chosen.model, drawing.chosen.predicted_cost_usd)
+
+
+async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
+    """Restore the picture of an EnhancementSpec."""
+    spec = work.spec.enhancement
+    media = await restore(spec, steps, emit)
+    operations = ", ".join(operation.WhichOneof("operation") or "" for operation in spec.operations)
+    picture = Picture(work.id, 0, "", None, {"source": spec.source.uri, "operations": operations})
+    return Made([await deliver(picture, media, None, steps, Progress(1, emit))])
+
+
+Pipeline = Callable[[Work, Steps, Emit], Awaitable[Made]]
+
+PIPELINES: dict[str | None, Pipeline] = {"image": draw, "enhancement": enhance}
+
+
+async def _check(prompt: str, negative_prompt: str, steps: Steps, emit: Emit) -> None:
+    try:
+        verdict = await steps.check_prompt(prompt, negative_prompt)
+    except MeshError as error:
+        raise verdicts.as_unchecked(error, "the prompt") from error
+    verdicts.require_pass(verdict, errors_pb2.ERROR_REASON_PROMPT_UNSAFE, "the prompt")
+    emit(Checked(findings=verdict.findings, policy_version=verdict.policy_version))
+
+
+async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> ImageSpec:
+    """Return the spec as it will be drawn; a rewritten prompt is checked like the caller's own."""
+    answer = await steps.enhance_prompt(asked)
+    drawn = ImageSpec()
+    drawn.CopyFrom(asked)
+    drawn.prompt, drawn.negative_prompt, drawn.style = answer.prompt, answer.negative_prompt, answer.style
+    if (drawn.prompt, drawn.negative_prompt) == (asked.prompt, asked.negative_prompt):
+        return drawn
+    emit(
+        PromptEnhanced(
+            original=asked.prompt,
+            enhanced=drawn.prompt,
+            negative_prompt=drawn.negative_prompt,
+            style=drawn.style,
+        )
+    )
+    await _check(drawn.prompt, drawn.negative_prompt, steps, emit)
+    return drawn
+
+
+def _enlargement(asked: ImageSpec, output: Output) -> EnhancementSpec | None:
+    """Return how to bring a picture to the size that was asked for; None when it has it."""
+    if (output.media.width, output.media.height) == (asked.width, asked.height):
+        return None
+    size = PixelSize(width=asked.width, height=asked.height)
+    upscale = Upscale(size=size, variant=VARIANTS.get(asked.quality, ""))
+    return EnhancementSpec(source=output.media, operations=[EnhancementOperation(upscale=upscale)])
+
+
+async def _alone(delivery: Awaitable[Asset], generation_id: str) -> Asset | MeshError:
+    """Wait for one picture; its failure, even an unexpected one, is not the others'."""
+    try:
+        return await delivery
+    except MeshError as error:
+        return error
+    except Exception:
+        log.exception("delivery failed unexpectedly", generation=generation_id)
+        return faults.internal()

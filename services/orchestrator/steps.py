@@ -1,0 +1,49 @@
+"""What a generation needs done, without saying who does it.
+
+The pipeline is written against this interface. `calls.MeshSteps` does the steps by calling the servers of the mesh;
+a durable engine wraps the same steps so that a finished one is not repeated; tests do them by themselves.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from scrollintel.visual.v1.assets_pb2 import Asset, CreateAssetRequest
+from scrollintel.visual.v1.enhance_pb2 import EnhanceImageResponse
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
+from scrollintel.visual.v1.quality_pb2 import QualityMetrics
+from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse
+from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict
+from scrollintel.visual.v1.spec_pb2 import EnhancementSpec, ImageSpec
+
+
+class Steps(Protocol):
+    """The steps. Each raises MeshError when it fails, and stops its work when it is cancelled."""
+
+    async def check_prompt(self, prompt: str, negative_prompt: str) -> SafetyVerdict:
+        """Judge a prompt."""
+        ...
+
+    async def enhance_prompt(self, image: ImageSpec) -> EnhancePromptResponse:
+        """Rewrite the prompt of a spec as far as its `enhancement_level` allows."""
+        ...
+
+    def execute(self, request: ExecuteRequest) -> AsyncGenerator[ExecuteResponse, None]:
+        """Draw, and tell what happens; outputs come at the model's own size."""
+        ...
+
+    def enhance_image(self, spec: EnhancementSpec) -> AsyncGenerator[EnhanceImageResponse, None]:
+        """Restore a picture, and tell what happens; the restored picture comes last."""
+        ...
+
+    async def check_image(self, image: MediaRef) -> CheckImageResponse:
+        """Judge a picture."""
+        ...
+
+    async def score_image(self, image: MediaRef, prompt: str) -> QualityMetrics:
+        """Score a picture; `prompt` is what it was to show, empty where nobody said."""
+        ...
+
+    async def create_asset(self, request: CreateAssetRequest) -> Asset:
+        """Record a picture as an asset."""
+        ...

@@ -1,0 +1,56 @@
+"""What a safety verdict means for a generation: it goes on only where the policy said so in as many words."""
+
+from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2
+from scrollintel.visual.v1.errors_pb2 import ErrorReason
+from scrollintel.visual.v1.safety_finding_pb2 import SafetyCategory, SafetyFinding
+from scrollintel.visual.v1.safety_pb2 import SafetyVerdict
+from services.runtime.errors import Family, MeshError
+
+PASSES = frozenset({safety_finding_pb2.SAFETY_ACTION_ALLOW, safety_finding_pb2.SAFETY_ACTION_FLAG})
+# REDACT asks for the offending part to be removed, which no server does yet: until one does, it blocks.
+REFUSES = frozenset({safety_finding_pb2.SAFETY_ACTION_REDACT, safety_finding_pb2.SAFETY_ACTION_BLOCK})
+
+# What ends the call itself is told as it is; everything else that keeps a check from running is SAFETY_UNCHECKED.
+TOLD_AS_IT_IS = frozenset({errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_CANCELLED})
+
+
+def require_pass(verdict: SafetyVerdict, refused: ErrorReason.ValueType, what: str) -> None:
+    """Return when the verdict lets `what` (`the prompt`) pass.
+
+    Raises MeshError `refused` with the findings, worst first, when the policy refuses it, and SAFETY_UNCHECKED when
+    the verdict holds no decision.
+    """
+    if verdict.action in PASSES:
+        return
+    if verdict.action not in REFUSES:
+        raise unchecked(what)
+    blocking = [finding for finding in verdict.findings if finding.action in REFUSES] or list(
+        verdict.findings
+    )
+    named = ", ".join(dict.fromkeys(_category(finding) for finding in blocking))
+    raise MeshError(
+        refused,
+        f"{what} breaks the safety policy{f' ({named})' if named else ''}; change it and send it again",
+        findings=list(verdict.findings),
+    )
+
+
+def unchecked(what: str) -> MeshError:
+    """Return the error of a check that could not be run."""
+    return MeshError(
+        errors_pb2.ERROR_REASON_SAFETY_UNCHECKED,
+        f"{what} could not be checked for safety, so nothing is delivered; try again",
+        retry_after=1.0,
+    )
+
+
+def as_unchecked(error: MeshError, what: str) -> MeshError:
+    """Return what a failed check means: never a pass."""
+    if error.reason in TOLD_AS_IT_IS or error.family is Family.SAFETY:
+        return error
+    return unchecked(what)
+
+
+def _category(finding: SafetyFinding) -> str:
+    name = SafetyCategory.Name(finding.category).removeprefix("SAFETY_CATEGORY_")
+    return f"{name.lower().replace('_', ' ')}, severity {finding.severity}"
