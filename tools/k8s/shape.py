@@ -95,11 +95,12 @@ def check_variables(manifests: Manifests, code: Mapping[str, Server]) -> Iterato
     known = {variable for server in code.values() for variable in server.variables()}
     given = {name for each in manifests.servers().values() for name in manifests.environment(each)}
     for variable in sorted(given - known):
-        yield (
-            f"mesh.env: {variable} is read by no server's settings"
+        whose = (
+            "read by no server's settings"
             if variable.startswith(OURS)
-            else (f"mesh.env: {variable} is neither ours nor OpenTelemetry's")
+            else "neither ours nor OpenTelemetry's"
         )
+        yield f"mesh.env: {variable} is {whose}"
 
 
 def check_server(manifests: Manifests, server: Server, deployment: Manifest) -> Iterator[str]:

@@ -1,0 +1,44 @@
+"""The committed rendering is refused as soon as it is behind its sources."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools.k8s import render
+
+
+def test_digest_follows_every_file(tmp_path: Path) -> None:
+    shutil.copytree(render.BASE, tmp_path / "base")
+    before = render.digest_of(tmp_path / "base")
+    assert before == render.digest_of(render.BASE)
+    (tmp_path / "base" / "mesh.env").open("a").write("# changed\n")
+    changed = render.digest_of(tmp_path / "base")
+    (tmp_path / "base" / "more.yaml").touch()
+    assert len({before, changed, render.digest_of(tmp_path / "base")}) == 3
+
+
+def test_rendering_behind_its_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "digest_of", lambda _: "0" * 64)
+    with pytest.raises(render.RenderError, match="--write"):
+        render.read()
+
+
+def test_edited_rendering_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited = render.ROOT / "deploy" / "k8s" / "rendered" / "base.yaml"
+    monkeypatch.setattr(
+        render, "build", lambda *_: edited.read_text().replace("runAsNonRoot: true", "runAsNonRoot: false")
+    )
+    monkeypatch.setattr(render, "kustomize_command", lambda: ["kustomize"])
+    with pytest.raises(render.RenderError, match="not what kustomize renders"):
+        render.read()
+
+
+def test_kustomizations_mistake_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = render.kustomize_command()
+    if command is None:
+        pytest.skip("neither kubectl nor kustomize is installed")
+    monkeypatch.setattr(render, "ROOT", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
+    with pytest.raises(render.RenderError, match=r"absent\.yaml"):
+        render.build(tmp_path, command)
