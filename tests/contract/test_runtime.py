@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -264,3 +265,13 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def test_the_documentation_tells_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "02-errors.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if line.startswith("| ")]
+    told = {(reason, code, family) for reason, code, family in rows[1:]}
+    assert told == {
+        (ErrorReason.Name(reason).removeprefix("ERROR_REASON_"), code.name, str(family))
+        for reason, (code, family) in TABLE.items()
+    }
