@@ -1,11 +1,13 @@
-"""The committed rendering is refused as soon as it is behind its sources."""
+"""The committed rendering is refused as soon as it is behind its sources; the documented overlay renders."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tools.k8s import render
+from tools.k8s.manifests import Manifests, main_container
 
 
 def test_digest_follows_every_file(tmp_path: Path) -> None:
@@ -42,3 +44,22 @@ def test_kustomizations_mistake_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "kustomization.yaml").write_text("resources: [absent.yaml]\n")
     with pytest.raises(render.RenderError, match=r"absent\.yaml"):
         render.build(tmp_path, command)
+
+
+def test_documented_overlay_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = render.kustomize_command()
+    if command is None:
+        pytest.skip("neither kubectl nor kustomize is installed")
+    monkeypatch.setattr(render, "ROOT", tmp_path)
+    documentation = (render.BASE.parents[2] / "docs" / "06-kubernetes.md").read_text()
+    overlay = tmp_path / "overlays" / "ours"
+    overlay.mkdir(parents=True)
+    shutil.copytree(render.BASE, tmp_path / "base")
+    (overlay / "kustomization.yaml").write_text(re.findall(r"```yaml\n(.*?)```", documentation, re.DOTALL)[0])
+    (overlay / "media-store.env").write_text("AWS_REGION=eu-west-1\n")
+    manifests = Manifests(tuple(render.parse(render.build(overlay, command))))
+    environments = [manifests.environment(each) for each in manifests.servers().values()]
+    assert {each["VMESH_BLOB_URL"] for each in environments} == {"s3://OUR-BUCKET"}
+    assert all(each["VMESH_HOME"] for each in environments), "the overlay's map must add to the base's"
+    images = {main_container(each)["image"] for each in manifests.of("Deployment")}
+    assert images == {"REGISTRY/visual-mesh:0.1.0", "REGISTRY/visual-mesh-triton:0.1.0"}

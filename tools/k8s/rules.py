@@ -17,7 +17,6 @@ from tools.k8s.manifests import (
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 WRITABLE = ("emptyDir", "persistentVolumeClaim")
 UNTAGGED = ("", "latest")
-REGISTRY_PORT_SEPARATOR = "/"
 
 
 def containers_of(deployment: Manifest) -> list[Manifest]:
@@ -103,9 +102,7 @@ def images_are_pinned(manifests: Manifests) -> Iterator[str]:
     """Every image has a tag that says which it is."""
     for deployment in manifests.of("Deployment"):
         for container in containers_of(deployment):
-            tag = (
-                container["image"].rpartition(REGISTRY_PORT_SEPARATOR)[2].partition("@")[0].partition(":")[2]
-            )
+            tag = container["image"].rpartition("/")[2].partition("@")[0].partition(":")[2]
             if tag in UNTAGGED and "@sha256:" not in container["image"]:
                 yield f"{label_of(deployment)}: {container['name']}: image {container['image']} has no version"
 
