@@ -48,13 +48,6 @@ class TritonPythonModel:
         self.session = self.load()
         self.pool = ThreadPoolExecutor(parameters["concurrency"], "draw")
         self.room = BoundedSemaphore(parameters["concurrency"] + parameters["queue_size"])
-        steps = pb_utils.MetricFamily(
-            name="vmesh_denoising_steps_total",
-            description="Denoising steps computed",
-            kind=pb_utils.MetricFamily.COUNTER,
-        )
-        self.families = [steps]  # a metric lives as long as its family
-        self.steps = steps.Metric(labels={"model": args["model_name"]})
 
     def load(self):
         options = onnxruntime.SessionOptions()
@@ -99,7 +92,6 @@ class TritonPythonModel:
             if request.is_cancelled():
                 return self.refuse(sender, f"cancelled after step {done} of {drawing.steps}", pb_utils.TritonError.CANCELLED)
             step, preview, images = next(steps)
-            self.steps.increment(1)
             tensors = [
                 pb_utils.Tensor("step", np.array([step, drawing.steps], np.int32)),
                 pb_utils.Tensor("preview", preview),
