@@ -7,9 +7,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
+
 from scrollintel.visual import events, exceptions, requests
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.catalogue import Backend, Model
@@ -17,10 +18,16 @@ from scrollintel.visual.events import Event
 from scrollintel.visual.exceptions import MediaError
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, router_pb2
-from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceAsyncStub, AssetServiceStub
-from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub, GenerationServiceStub
-from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub, ModelServiceStub
-from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub, RouterServiceStub
+from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceStub
+from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
+from scrollintel.visual.v1.models_pb2_grpc import ModelServiceStub
+from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
+
+if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
+    from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceAsyncStub
+    from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub
+    from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
+    from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
 
 ADDRESS = "127.0.0.1:50051"
 READ_SECONDS = 30.0

@@ -23,6 +23,7 @@ from typing import Any
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+
 from scrollintel.visual import wire
 from scrollintel.visual.safety import SafetyFinding
 from scrollintel.visual.v1 import errors_pb2 as pb

@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
+
 from scrollintel.visual import events, exceptions
 from scrollintel.visual.assets import Download
 from scrollintel.visual.events import Completed, Event, Failed
 from scrollintel.visual.exceptions import GenerationCancelledError, InternalError, VisualMeshError
 from scrollintel.visual.results import GenerationResult
 from scrollintel.visual.v1 import generation_pb2 as pb
-from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub
+
+if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
+    from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub
 
 CANCEL_SECONDS = 10.0
 
@@ -30,7 +33,7 @@ class Generation(AsyncIterator[Event]):
 
     def __init__(
         self,
-        stub: GenerationServiceAsyncStub,
+        stub: "GenerationServiceAsyncStub",
         request: pb.GenerateRequest,
         *,
         address: str,

@@ -4,6 +4,7 @@ import difflib
 from typing import Any, Literal
 
 from google.protobuf.message import Message
+
 from scrollintel.visual import wire
 from scrollintel.visual.exceptions import PromptError, Violation
 from scrollintel.visual.v1 import generation_pb2, media_pb2, spec_pb2

@@ -1,0 +1,5 @@
+"""`python -m scrollintel.visual.cli`."""
+
+from scrollintel.visual.cli import main
+
+main()

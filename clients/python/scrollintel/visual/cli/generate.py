@@ -1,0 +1,223 @@
+"""`vmesh generate`: a picture from words, told as it happens."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from scrollintel.visual import Generation, GenerationCancelledError, GenerationResult, VisualMeshError
+from scrollintel.visual.cli import failures, files, mesh
+from scrollintel.visual.cli.timeline import Timeline
+from scrollintel.visual.client import VisualClient
+from scrollintel.visual.requests import broken
+from scrollintel.visual.running import default_home
+
+LEVELS = "none, light, standard or rich"
+TIERS = "draft, standard or high"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one run of the command does."""
+
+    prompt: str
+    request: dict[str, Any]
+    output: Path
+    address: str | None
+    home: Path
+    timeout: float
+    as_json: bool
+    previews: bool
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.", show_default=False)],
+    number: Annotated[int, typer.Option("-n", "--num-images", help="How many pictures, 1 to 16.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the first picture; equal seeds give equal files.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 1024x768.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width in pixels, 256 to 2048.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height in pixels, 256 to 2048.")] = None,
+    aspect_ratio: Annotated[
+        str | None, typer.Option(metavar="W:H", help="Width to height, such as 16:9.")
+    ] = None,
+    style: Annotated[str | None, typer.Option(help="A style's name; left out, one is detected.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What to keep out of the picture.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 150.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly to follow the prompt, 0 to 30.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name; left out, the router chooses.")] = None,
+    enhancement: Annotated[str | None, typer.Option(help=f"How far to rewrite the prompt: {LEVELS}.")] = None,
+    quality: Annotated[str | None, typer.Option(help=f"How much work to spend: {TIERS}.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A folder, or a file ending in .png.")
+    ] = Path(),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a timeline.")
+    ] = False,
+    preview: Annotated[bool, typer.Option(help="Show previews where the terminal can.")] = True,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds the generation may take.")] = 120.0,
+    address: mesh.Address = None,
+    home: mesh.Home = None,
+) -> None:
+    """Draw pictures and write them as PNG files; starts a mesh for itself when none runs.
+
+    Exit codes: 0 every picture was made, 1 some were not, 2 usage, 3 prompt, 4 model, 5 busy, 6 safety, 7 not found,
+    8 no mesh, 9 out of time, 10 not served, 130 cancelled.
+    """
+    console = Console(stderr=True, quiet=as_json)
+    try:
+        width, height = _sized(size, width, height)
+        request = {
+            "negative_prompt": negative,
+            "style": style,
+            "width": width,
+            "height": height,
+            "aspect_ratio": aspect_ratio,
+            "num_images": number,
+            "quality": quality,
+            "seed": seed,
+            "guidance_scale": guidance,
+            "steps": steps,
+            "model_preference": model,
+            "enhancement_level": enhancement,
+        }
+        job = Job(prompt, request, output, address, home or default_home(), timeout, as_json, preview)
+        code = asyncio.run(_run(job, console))
+    except VisualMeshError as error:
+        if as_json:
+            sys.stdout.write(json.dumps({"error": failures.as_json(error)}, indent=2) + "\n")
+        else:
+            failures.print_error(console, error)
+        code = failures.exit_code(error)
+    except asyncio.CancelledError:
+        console.print("[yellow]cancelled[/] before the generation had started")
+        code = failures.EXIT_CODES[GenerationCancelledError]
+    except OSError as error:
+        console.print(f"[red]cannot write[/] {escape(str(error))}")
+        code = 1
+    raise typer.Exit(code)
+
+
+def _sized(size: str | None, width: int | None, height: int | None) -> tuple[int | None, int | None]:
+    if size is None:
+        return width, height
+    if width is not None or height is not None:
+        raise broken("size", "exclusive", "give --size or --width and --height, not both")
+    parts = size.lower().replace("×", "x").split("x")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise broken("size", "format", "must look like 1024x768")
+    return int(parts[0]), int(parts[1])
+
+
+async def _run(job: Job, console: Console) -> int:
+    with Timeline(console, previews=job.previews) as timeline, _Interrupts() as interrupts:
+        timeline.note("looking for a mesh")
+        began = time.monotonic()
+        async with mesh.find_or_start(job.address, job.home, timeline.note) as (address, started):
+            if started:
+                took = time.monotonic() - began
+                hint = "[dim]`vmesh up` keeps one running[/]"
+                timeline.line(None, "mesh", f"started in [bold]{took:.1f} s[/] for this picture; {hint}")
+            async with VisualClient(address, timeout=job.timeout) as client:
+                generation = client.generate_image(
+                    job.prompt, **job.request, previews=job.previews and console.is_terminal
+                )
+                interrupts.stop(generation, timeline)
+                result = await _follow(generation, timeline)
+                timeline.note("saving")
+                paths = await _save(result, job)
+            if started:
+                timeline.note("stopping the mesh")
+    _report(result, paths, job, console)
+    return 1 if result.errors else 0
+
+
+async def _follow(generation: Generation, timeline: Timeline) -> GenerationResult:
+    timeline.note("sending")
+    async for event in generation:
+        timeline.show(event)
+    return await generation.result()
+
+
+async def _save(result: GenerationResult, job: Job) -> list[Path]:
+    count = max(1, job.request["num_images"] or 1)
+    targets = [
+        files.target(job.output, job.prompt, asset.seed, index, count)
+        for index, asset in enumerate(result.assets)
+    ]
+    saves = [
+        files.save(asset, path, replace=replace)
+        for asset, (path, replace) in zip(result.assets, targets, strict=True)
+    ]
+    return list(await asyncio.gather(*saves))
+
+
+def _report(result: GenerationResult, paths: list[Path], job: Job, console: Console) -> None:
+    for error in result.errors:
+        failures.print_error(console, error)
+    if job.as_json:
+        sys.stdout.write(json.dumps(_as_json(result, paths), indent=2) + "\n")
+        return
+    sys.stdout.writelines(f"{path}\n" for path in paths)
+
+
+def _as_json(result: GenerationResult, paths: list[Path]) -> dict[str, Any]:
+    return {
+        "id": result.id,
+        "state": result.state,
+        "model": result.model_used,
+        "seconds": round(result.seconds, 3),
+        "cost_usd": result.cost_usd,
+        "provenance": result.provenance,
+        "files": [
+            {
+                "path": str(path),
+                "seed": asset.seed,
+                "width": asset.media.width,
+                "height": asset.media.height,
+                "asset": asset.id,
+                "quality": {name: round(score.value, 4) for name, score in asset.quality.measured()},
+            }
+            for path, asset in zip(paths, result.assets, strict=True)
+        ],
+        "errors": [failures.as_json(error) for error in result.errors],
+    }
+
+
+class _Interrupts:
+    """The first Ctrl-C stops the generation and waits for it to say so; the second one leaves at once."""
+
+    def __init__(self) -> None:
+        self._generation: Generation | None = None
+        self._timeline: Timeline | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> "_Interrupts":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+    def stop(self, generation: Generation, timeline: Timeline) -> None:
+        """Name the generation that Ctrl-C stops from now on."""
+        self._generation, self._timeline = generation, timeline
+
+    def _interrupt(self) -> None:
+        if self._generation and self._timeline and not self._stopping:
+            self._timeline.note("cancelling")
+            self._stopping = asyncio.create_task(self._generation.cancel())
+        elif self._task:
+            self._task.cancel()

@@ -1,0 +1,3 @@
+"""The version of the mesh that this client belongs to."""
+
+__version__ = "0.1.0"
