@@ -24,11 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from scrollintel.visual.v1 import media_pb2 as scrollintel_dot_visual_dot_v1_dot_media__pb2
-from scrollintel.visual.v1 import quality_pb2 as scrollintel_dot_visual_dot_v1_dot_quality__pb2
 from scrollintel.visual.v1 import safety_finding_pb2 as scrollintel_dot_visual_dot_v1_dot_safety__finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/safety.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\x1a#scrollintel/visual/v1/quality.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"\xe6\x01\n\rSafetyVerdict\x12\x33\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x04 \x03(\t\x12\x13\n\x0bpolicy_link\x18\x05 \x01(\t\x12+\n\x05score\x18\x06 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\"S\n\x12\x43heckPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"L\n\x13\x43heckPromptResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"K\n\x11\x43heckImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"a\n\x12\x43heckImageResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\"N\n\x12\x43heckFramesRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\"L\n\x13\x43heckFramesResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"1\n\x13RedactPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\"8\n\x14RedactPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x10\n\x08\x65ntities\x18\x02 \x03(\t\"Q\n\x17VerifyProvenanceRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"K\n\x18VerifyProvenanceResponse\x12\x16\n\x0emanifest_valid\x18\x01 \x01(\x08\x12\x17\n\x0fwatermark_found\x18\x02 \x01(\x08\"\xa4\x01\n\x1cRegisterProtectedWorkRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x36\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06holder\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"+\n\x1dRegisterProtectedWorkResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xbc\x05\n\rSafetyService\x12i\n\x0b\x43heckPrompt\x12).scrollintel.visual.v1.CheckPromptRequest\x1a*.scrollintel.visual.v1.CheckPromptResponse\"\x03\x90\x02\x01\x12\x66\n\nCheckImage\x12(.scrollintel.visual.v1.CheckImageRequest\x1a).scrollintel.visual.v1.CheckImageResponse\"\x03\x90\x02\x01\x12k\n\x0b\x43heckFrames\x12).scrollintel.visual.v1.CheckFramesRequest\x1a*.scrollintel.visual.v1.CheckFramesResponse\"\x03\x90\x02\x01(\x01\x12l\n\x0cRedactPrompt\x12*.scrollintel.visual.v1.RedactPromptRequest\x1a+.scrollintel.visual.v1.RedactPromptResponse\"\x03\x90\x02\x01\x12x\n\x10VerifyProvenance\x12..scrollintel.visual.v1.VerifyProvenanceRequest\x1a/.scrollintel.visual.v1.VerifyProvenanceResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x15RegisterProtectedWork\x12\x33.scrollintel.visual.v1.RegisterProtectedWorkRequest\x1a\x34.scrollintel.visual.v1.RegisterProtectedWorkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/safety.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"\xb9\x01\n\rSafetyVerdict\x12\x33\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x04 \x03(\t\x12\x13\n\x0bpolicy_link\x18\x05 \x01(\t\"S\n\x12\x43heckPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"L\n\x13\x43heckPromptResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"K\n\x11\x43heckImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"a\n\x12\x43heckImageResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\"N\n\x12\x43heckFramesRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\"L\n\x13\x43heckFramesResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"1\n\x13RedactPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\"8\n\x14RedactPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x10\n\x08\x65ntities\x18\x02 \x03(\t\"Q\n\x17VerifyProvenanceRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"K\n\x18VerifyProvenanceResponse\x12\x16\n\x0emanifest_valid\x18\x01 \x01(\x08\x12\x17\n\x0fwatermark_found\x18\x02 \x01(\x08\"\xa4\x01\n\x1cRegisterProtectedWorkRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x36\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06holder\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"+\n\x1dRegisterProtectedWorkResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xbc\x05\n\rSafetyService\x12i\n\x0b\x43heckPrompt\x12).scrollintel.visual.v1.CheckPromptRequest\x1a*.scrollintel.visual.v1.CheckPromptResponse\"\x03\x90\x02\x01\x12\x66\n\nCheckImage\x12(.scrollintel.visual.v1.CheckImageRequest\x1a).scrollintel.visual.v1.CheckImageResponse\"\x03\x90\x02\x01\x12k\n\x0b\x43heckFrames\x12).scrollintel.visual.v1.CheckFramesRequest\x1a*.scrollintel.visual.v1.CheckFramesResponse\"\x03\x90\x02\x01(\x01\x12l\n\x0cRedactPrompt\x12*.scrollintel.visual.v1.RedactPromptRequest\x1a+.scrollintel.visual.v1.RedactPromptResponse\"\x03\x90\x02\x01\x12x\n\x10VerifyProvenance\x12..scrollintel.visual.v1.VerifyProvenanceRequest\x1a/.scrollintel.visual.v1.VerifyProvenanceResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x15RegisterProtectedWork\x12\x33.scrollintel.visual.v1.RegisterProtectedWorkRequest\x1a\x34.scrollintel.visual.v1.RegisterProtectedWorkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,32 +62,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAFETYSERVICE'].methods_by_name['RedactPrompt']._serialized_options = b'\220\002\001'
   _globals['_SAFETYSERVICE'].methods_by_name['VerifyProvenance']._loaded_options = None
   _globals['_SAFETYSERVICE'].methods_by_name['VerifyProvenance']._serialized_options = b'\220\002\001'
-  _globals['_SAFETYVERDICT']._serialized_start=207
-  _globals['_SAFETYVERDICT']._serialized_end=437
-  _globals['_CHECKPROMPTREQUEST']._serialized_start=439
-  _globals['_CHECKPROMPTREQUEST']._serialized_end=522
-  _globals['_CHECKPROMPTRESPONSE']._serialized_start=524
-  _globals['_CHECKPROMPTRESPONSE']._serialized_end=600
-  _globals['_CHECKIMAGEREQUEST']._serialized_start=602
-  _globals['_CHECKIMAGEREQUEST']._serialized_end=677
-  _globals['_CHECKIMAGERESPONSE']._serialized_start=679
-  _globals['_CHECKIMAGERESPONSE']._serialized_end=776
-  _globals['_CHECKFRAMESREQUEST']._serialized_start=778
-  _globals['_CHECKFRAMESREQUEST']._serialized_end=856
-  _globals['_CHECKFRAMESRESPONSE']._serialized_start=858
-  _globals['_CHECKFRAMESRESPONSE']._serialized_end=934
-  _globals['_REDACTPROMPTREQUEST']._serialized_start=936
-  _globals['_REDACTPROMPTREQUEST']._serialized_end=985
-  _globals['_REDACTPROMPTRESPONSE']._serialized_start=987
-  _globals['_REDACTPROMPTRESPONSE']._serialized_end=1043
-  _globals['_VERIFYPROVENANCEREQUEST']._serialized_start=1045
-  _globals['_VERIFYPROVENANCEREQUEST']._serialized_end=1126
-  _globals['_VERIFYPROVENANCERESPONSE']._serialized_start=1128
-  _globals['_VERIFYPROVENANCERESPONSE']._serialized_end=1203
-  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_start=1206
-  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_end=1370
-  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_start=1372
-  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_end=1415
-  _globals['_SAFETYSERVICE']._serialized_start=1418
-  _globals['_SAFETYSERVICE']._serialized_end=2118
+  _globals['_SAFETYVERDICT']._serialized_start=170
+  _globals['_SAFETYVERDICT']._serialized_end=355
+  _globals['_CHECKPROMPTREQUEST']._serialized_start=357
+  _globals['_CHECKPROMPTREQUEST']._serialized_end=440
+  _globals['_CHECKPROMPTRESPONSE']._serialized_start=442
+  _globals['_CHECKPROMPTRESPONSE']._serialized_end=518
+  _globals['_CHECKIMAGEREQUEST']._serialized_start=520
+  _globals['_CHECKIMAGEREQUEST']._serialized_end=595
+  _globals['_CHECKIMAGERESPONSE']._serialized_start=597
+  _globals['_CHECKIMAGERESPONSE']._serialized_end=694
+  _globals['_CHECKFRAMESREQUEST']._serialized_start=696
+  _globals['_CHECKFRAMESREQUEST']._serialized_end=774
+  _globals['_CHECKFRAMESRESPONSE']._serialized_start=776
+  _globals['_CHECKFRAMESRESPONSE']._serialized_end=852
+  _globals['_REDACTPROMPTREQUEST']._serialized_start=854
+  _globals['_REDACTPROMPTREQUEST']._serialized_end=903
+  _globals['_REDACTPROMPTRESPONSE']._serialized_start=905
+  _globals['_REDACTPROMPTRESPONSE']._serialized_end=961
+  _globals['_VERIFYPROVENANCEREQUEST']._serialized_start=963
+  _globals['_VERIFYPROVENANCEREQUEST']._serialized_end=1044
+  _globals['_VERIFYPROVENANCERESPONSE']._serialized_start=1046
+  _globals['_VERIFYPROVENANCERESPONSE']._serialized_end=1121
+  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_start=1124
+  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_end=1288
+  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_start=1290
+  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_end=1333
+  _globals['_SAFETYSERVICE']._serialized_start=1336
+  _globals['_SAFETYSERVICE']._serialized_end=2036
 # @@protoc_insertion_point(module_scope)

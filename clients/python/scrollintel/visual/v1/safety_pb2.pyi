@@ -8,7 +8,6 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from scrollintel.visual.v1 import media_pb2 as _media_pb2
-from scrollintel.visual.v1 import quality_pb2 as _quality_pb2
 from scrollintel.visual.v1 import safety_finding_pb2 as _safety_finding_pb2
 import builtins as _builtins
 import sys
@@ -34,7 +33,6 @@ class SafetyVerdict(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     POLICY_LINK_FIELD_NUMBER: _builtins.int
-    SCORE_FIELD_NUMBER: _builtins.int
     action: _safety_finding_pb2.SafetyAction.ValueType
     """The strongest action among the findings; ALLOW when nothing was found."""
     policy_version: _builtins.str
@@ -49,12 +47,6 @@ class SafetyVerdict(_message.Message):
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names and versions of the checks that ran."""
 
-    @_builtins.property
-    def score(self) -> _quality_pb2.Score:
-        """How far media is from what the policy speaks about, 1 minus the checker's probability; goes into
-        `QualityMetrics.safety`. Absent for prompts.
-        """
-
     def __init__(
         self,
         *,
@@ -63,11 +55,10 @@ class SafetyVerdict(_message.Message):
         policy_version: _builtins.str = ...,
         checks: _abc.Iterable[_builtins.str] | None = ...,
         policy_link: _builtins.str = ...,
-        score: _quality_pb2.Score | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checks", b"checks", "findings", b"findings", "policy_link", b"policy_link", "policy_version", b"policy_version", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checks", b"checks", "findings", b"findings", "policy_link", b"policy_link", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
