@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_status import rpc_status
 from scrollintel.visual.v1 import (
     assets_pb2,
@@ -148,6 +149,7 @@ async def playing(script: Script) -> AsyncIterator[str]:
     server = grpc.aio.server()
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(script, server)
     add_AssetServiceServicer_to_server(script, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
