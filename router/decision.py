@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from router.demand import Demand, Objective
 from router.filters import FILTERS, Rule
-from router.scorers import SCORERS, Forecast, Scales, forecast
+from router.scorers import SCORERS, Scales
 from router.snapshot import BackendView, Snapshot
 
 
@@ -27,7 +27,6 @@ class Candidate(NamedTuple):
     backend: BackendView
     score: float
     scores: Mapping[str, float]
-    forecast: Forecast
 
 
 class Refusal(NamedTuple):
@@ -48,8 +47,8 @@ class Decision(NamedTuple):
 
 def decide(demand: Demand, snapshot: Snapshot, policy: Policy) -> Decision:
     """Filter and score every backend of the snapshot; equal scores stand in the order of the snapshot."""
-    weights = policy.weights[demand.objective]
-    scales = policy.scales
+    weights, scales = policy.weights[demand.objective], policy.scales
+    scorers = [(name, scorer, weights.get(name, 0.0)) for name, scorer in SCORERS.items()]
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for backend in snapshot.backends:
@@ -58,10 +57,11 @@ def decide(demand: Demand, snapshot: Snapshot, policy: Policy) -> Decision:
                 refusals.append(Refusal(backend, rule, reason))
                 break
         else:
-            expected = forecast(demand, backend)
-            scores = {name: scorer(expected, backend, scales) for name, scorer in SCORERS.items()}
-            score = sum([weight * scores[name] for name, weight in weights.items()])
-            candidates.append(Candidate(backend, score, scores, expected))
+            total, scores = 0.0, {}
+            for name, scorer, weight in scorers:
+                scores[name] = score = scorer(demand, backend, scales)
+                total += weight * score
+            candidates.append(Candidate(backend, total, scores))
     candidates.sort(key=_by_score, reverse=True)
     return Decision(demand, tuple(candidates), tuple(refusals))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -65,10 +65,14 @@ class Member:
 
 @dataclass(eq=False)
 class Fleet:
-    """All backends. Whoever changes a member tells with `_tell`, which wakes the watchers."""
+    """All backends. Whatever changes a member refreshes its view, which wakes the watchers."""
 
-    members: dict[str, Member]
+    members: Mapping[str, Member]
+    _views: dict[str, BackendView] = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._views = {name: member.view() for name, member in self.members.items()}
 
     @classmethod
     def of(cls, entries: Iterable[BackendEntry], adapt: Callable[[BackendEntry], Backend]) -> "Fleet":
@@ -77,7 +81,7 @@ class Fleet:
 
     def snapshot(self) -> Snapshot:
         """Return what is known now of every backend."""
-        return Snapshot(tuple(member.view() for member in self.members.values()))
+        return Snapshot(tuple(self._views.values()))
 
     async def watch(self) -> AsyncGenerator[BackendView]:
         """Yield every backend, then each one again when its state or load changes; a slow reader gets the latest only."""
@@ -94,12 +98,16 @@ class Fleet:
     async def turn(self, name: str) -> AsyncIterator[Member]:
         """Wait for one of the backend's slots and hold it. Raises MeshError OVERLOADED at once when its queue is full."""
         member = self.members[name]
+
+        def moved(_position: int, _eta: float) -> None:
+            self._refresh(member)
+
         try:
-            async with member.admission.enter(lambda position, eta: self._tell()):
-                self._tell()
+            async with member.admission.enter(moved):
+                self._refresh(member)
                 yield member
         finally:
-            self._tell()
+            self._refresh(member)
 
     async def probe(self, name: str) -> None:
         """Ask a backend how it is; an answer that a failure overtook counts for nothing."""
@@ -119,14 +127,14 @@ class Fleet:
         """Give a backend nothing new, or take it back into service. Raises KeyError."""
         member = self.members[name]
         member.drained = drained
-        self._tell()
-        return member.view()
+        return self._refresh(member)
 
     def _confirm(self, member: Member, state: State) -> None:
-        known, member.probed, member.checked_at = member.probed, state, time.time()
-        if known is not state:
-            self._tell()
+        member.probed, member.checked_at = state, time.time()
+        self._refresh(member)
 
-    def _tell(self) -> None:
+    def _refresh(self, member: Member) -> BackendView:
+        view = self._views[member.entry.name] = member.view()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        return view

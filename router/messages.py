@@ -68,20 +68,22 @@ def order_of(request: router_pb2.ExecuteRequest) -> Order:
 
 def candidates_of(decision: Decision) -> list[events_pb2.Candidate]:
     """Return every backend of a decision: the candidates, best first, then the refused."""
-    return [*map(candidate_of, decision.candidates), *map(refusal_of, decision.refusals)]
+    demand = decision.demand
+    candidates = [candidate_of(candidate, demand) for candidate in decision.candidates]
+    return [*candidates, *map(refusal_of, decision.refusals)]
 
 
-def candidate_of(candidate: Candidate) -> events_pb2.Candidate:
-    """Return a candidate with its scores and its forecast."""
-    expected = candidate.forecast
+def candidate_of(candidate: Candidate, demand: Demand) -> events_pb2.Candidate:
+    """Return a candidate with its scores and what it is expected to take."""
+    backend = candidate.backend
     return events_pb2.Candidate(
-        backend=candidate.backend.name,
-        model=candidate.backend.model,
+        backend=backend.name,
+        model=backend.model,
         score=candidate.score,
         scores=candidate.scores,
-        predicted_time=seconds(expected.seconds),
-        predicted_cost_usd=expected.usd,
-        predicted_quality=expected.quality,
+        predicted_time=seconds(backend.seconds(demand)),
+        predicted_cost_usd=backend.usd(demand),
+        predicted_quality=backend.quality,
     )
 
 

@@ -75,7 +75,8 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         match event:
             case Routed(chosen, decision, reasons):
                 others = [other for other in candidates_of(decision) if other.backend != chosen.backend.name]
-                routed = events_pb2.Routed(chosen=candidate_of(chosen), reasons=reasons, runners_up=others)
+                first = candidate_of(chosen, decision.demand)
+                routed = events_pb2.Routed(chosen=first, reasons=reasons, runners_up=others)
                 return router_pb2.ExecuteResponse(routed=routed)
             case Step(k, n):
                 return router_pb2.ExecuteResponse(step=events_pb2.Step(stage=events_pb2.STAGE_DRAW, k=k, n=n))

@@ -58,6 +58,14 @@ class BackendView:
             return 0.0
         return self.call_seconds * (self.waiting + 1) / self.concurrency
 
+    def seconds(self, demand: Demand) -> float:
+        """Return the expected seconds until the demand is served here, its wait included."""
+        return self.wait() + self.pace * self.steps(demand) * demand.images
+
+    def usd(self, demand: Demand) -> float:
+        """Return what the demand is expected to cost here, in US dollars."""
+        return self.price * demand.images
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

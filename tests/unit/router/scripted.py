@@ -1,0 +1,119 @@
+"""A backend that draws noise at the pace a test sets and fails where it says; views and entries to go with it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from router.backends.protocol import BackendEvent, Capabilities, Job, Output, Preview, Step
+from router.demand import Modality, Tier
+from router.entries import BackendEntry
+from router.snapshot import BackendView, State
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime.errors import MeshError
+
+
+def gone(name: str = "the model") -> MeshError:
+    message = f"{name} cannot be reached; it is being restarted"
+    return MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=6)
+
+
+@dataclass(eq=False)
+class ScriptedBackend:
+    """Draws unless `health` or `failures` (step -> error, 0 is before the first) say otherwise; `gates` hold a step."""
+
+    entry: BackendEntry
+    health: State = State.READY
+    failures: dict[int, MeshError] = field(default_factory=dict)
+    gates: dict[int, asyncio.Event] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+    steps: int = 0
+    running: int = 0
+    most_running: int = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        limits, size = self.entry.limits, self.entry.size
+        return Capabilities(self.entry.modality, limits.steps, limits.images, size.width, size.height)
+
+    async def probe(self) -> State:
+        return self.health
+
+    async def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent]:
+        self.jobs.append(job)
+        with self._counted():
+            await self._moment(0)
+            for k in range(1, job.steps + 1):
+                await self._moment(k)
+                self.steps += 1
+                yield Step(k, job.steps)
+                if job.preview_every and k % job.preview_every == 0 and k < job.steps:
+                    for index, seed in enumerate(job.seeds):
+                        yield Preview(index, self._pixels(seed))
+            for index, seed in enumerate(job.seeds):
+                yield Output(index, seed, self._pixels(seed))
+
+    async def _moment(self, k: int) -> None:
+        await asyncio.sleep(0)
+        if gate := self.gates.get(k):
+            await gate.wait()
+        if self.health is not State.READY:
+            raise gone(self.entry.model)
+        if error := self.failures.get(k):
+            raise error
+
+    def _pixels(self, seed: int) -> np.ndarray:
+        size = self.entry.size
+        return np.random.default_rng(seed).integers(0, 256, (size.height, size.width, 3), np.uint8)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
+def entry(model: str = "alpha", **changes: object) -> BackendEntry:
+    """An entry that allows 100 steps and 16 images and takes 8 steps by default."""
+    values = {
+        "name": f"triton/{model}",
+        "kind": "triton",
+        "model": model,
+        "modality": Modality.TEXT_TO_IMAGE,
+        "remedy": "run `vmesh models build`",
+        "defaults": {"steps": 8, "guidance_scale": 2.5},
+        "tiers": {Tier.DRAFT: 0.5, Tier.STANDARD: 1, Tier.HIGH: 2},
+        "limits": {"steps": 100, "images": 16},
+        "size": {"width": 16, "height": 16},
+        "concurrency": 1,
+        "queue": 1,
+        "prior": {"quality": 0.5, "seconds_per_step": 0.01},
+    }
+    return BackendEntry.model_validate(values | changes)
+
+
+def view(name: str = "triton/alpha", **changes: object) -> BackendView:
+    """A ready and idle backend; its model is the last part of its name."""
+    values = {
+        "name": name,
+        "model": name.rpartition("/")[2],
+        "modality": Modality.TEXT_TO_IMAGE,
+        "state": State.READY,
+        "steps_by_tier": {Tier.DRAFT: 4, Tier.STANDARD: 8, Tier.HIGH: 16},
+        "guidance_scale": 2.5,
+        "max_steps": 100,
+        "max_images": 16,
+        "concurrency": 2,
+        "queue": 4,
+        "pace": 0.1,
+        "quality": 0.5,
+        "price": 0.0,
+        "call_seconds": 1.0,
+        "remedy": "run `vmesh models build`",
+    }
+    return BackendView(**(values | changes))

@@ -1,0 +1,104 @@
+"""A wrong file is refused with the line that is wrong; the files that ship are right."""
+
+from pathlib import Path
+
+import pytest
+
+from router.configuration import ConfigurationError
+from router.demand import Objective, Tier
+from router.entries import load_entries
+from router.policy import load_policy
+from router.settings import Settings
+from tests.unit.router.scripted import entry
+
+BACKENDS = Settings().backends_file
+WEIGHTS = Settings().weights_file
+ROOT = Path(__file__).parents[3]
+
+
+def changed(tmp_path: Path, source: Path, old: str, new: str) -> Path:
+    text = source.read_text()
+    assert old in text
+    path = tmp_path / source.name
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def line_of(path: Path, text: str) -> int:
+    return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("quality: 0.8,", "quality: -0.8,", "objectives.quality.quality: Input should be greater than"),
+        ("quality: 0.8,", "beauty: 0.8,", "quality: no scorer is called beauty"),
+        ("quality: 0.8,", "quality: 0.9,", "quality: the weights must sum to 1, not to 1.1"),
+        ("  cost: {", "  price: {", "objectives.price"),
+        (
+            "half_score_usd: 0.04",
+            "half_score_usd: 0",
+            "scales.half_score_usd: Input should be greater than 0",
+        ),
+        ("half_score_usd:", "half_score_eur:", "scales.half_score_eur: Extra inputs are not permitted"),
+        ("objectives:", "objectives: [", "is not YAML"),
+    ],
+)
+def test_wrong_weights_are_refused(tmp_path, old, new, told):
+    with pytest.raises(ConfigurationError, match=told.replace("[", r"\[")):
+        load_policy(changed(tmp_path, WEIGHTS, old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("steps: 24", "steps: 240", "defaults.steps 240 is more than limits.steps 100"),
+        ("{draft: 0.5, standard: 1, high: 2}", "{draft: 0.5}", "tiers must hold high, standard too"),
+        ("images: 16", "images: 17", "images: Input should be less than or equal to 16"),
+        ("modality: text-to-image", "modality: text-to-smell", "modality: Input should be"),
+        ("remedy: run", "remedies: run", "remedies: Extra inputs are not permitted"),
+        ("quality: 0.5 #", "quality: .nan #", "quality: Input should be"),
+    ],
+)
+def test_wrong_backends_are_refused(tmp_path, old, new, told):
+    with pytest.raises(ConfigurationError, match=told):
+        load_entries(changed(tmp_path, BACKENDS, old, new))
+
+
+def test_the_fault_is_told_with_its_line(tmp_path):
+    path = changed(tmp_path, BACKENDS, "images: 16", "images: 17")
+    with pytest.raises(
+        ConfigurationError, match=rf"^backends\.yaml:{line_of(path, 'images: 17')}: backends.0.limits"
+    ):
+        load_entries(path)
+
+
+def test_two_of_a_name_are_refused(tmp_path):
+    path = tmp_path / "backends.yaml"
+    text = BACKENDS.read_text()
+    path.write_text(text + text[text.index("  - name:") :])
+    with pytest.raises(ConfigurationError, match="two backends are called triton/text_to_image_house"):
+        load_entries(path)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"weights\.yaml: cannot be read"):
+        load_policy(tmp_path / "weights.yaml")
+
+
+def test_every_objective_has_weights():
+    assert load_policy(WEIGHTS).weights.keys() == set(Objective)
+
+
+def test_the_backends_that_ship_are_models_that_triton_serves():
+    for one in load_entries(BACKENDS):
+        assert (ROOT / "model_repository" / one.model / "config.pbtxt").is_file(), one.model
+
+
+@pytest.mark.parametrize(
+    ("default", "most", "steps"),
+    [(24, 100, (12, 24, 48)), (1, 100, (1, 1, 2)), (80, 100, (40, 80, 100))],
+)
+def test_tiers_scale_the_default_within_the_limit(default, most, steps):
+    one = entry(defaults={"steps": default, "guidance_scale": 1}, limits={"steps": most, "images": 1})
+    assert tuple(one.steps_by_tier()[tier] for tier in (Tier.DRAFT, Tier.STANDARD, Tier.HIGH)) == steps

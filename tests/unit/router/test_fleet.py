@@ -1,0 +1,139 @@
+"""The fleet keeps what is known of each backend true, and tells whoever watches."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from router.fleet import Fleet
+from router.probing import probing
+from router.snapshot import State
+from services.runtime.errors import MeshError
+from tests.unit.router.scripted import ScriptedBackend, entry
+
+
+def fleet_of(*entries):
+    backends = {}
+
+    def adapt(one):
+        return backends.setdefault(one.model, ScriptedBackend(one))
+
+    return Fleet.of(entries or [entry()], adapt), backends
+
+
+def state(fleet, name="triton/alpha"):
+    return next(view.state for view in fleet.snapshot().backends if view.name == name)
+
+
+async def until(fleet, wanted, name="triton/alpha"):
+    async with asyncio.timeout(5), aclosing(fleet.watch()) as views:
+        async for view in views:
+            if (view.name, view.state) == (name, wanted):
+                return
+
+
+async def test_unavailable_until_probed_and_followed_from_then_on():
+    fleet, backends = fleet_of()
+    assert state(fleet) is State.UNAVAILABLE
+    async with probing(fleet, interval=0.002, timeout=1):
+        for health in (State.READY, State.NEEDS_WEIGHTS, State.UNAVAILABLE, State.READY):
+            backends["alpha"].health = health
+            await until(fleet, health)
+
+
+async def test_a_probe_that_hangs_or_raises_holds_up_no_other(monkeypatch):
+    fleet, backends = fleet_of(entry("alpha"), entry("beta"), entry("gamma"))
+
+    async def hang():
+        await asyncio.sleep(60)
+
+    async def crash():
+        raise RuntimeError("an adapter's mistake")
+
+    monkeypatch.setattr(backends["alpha"], "probe", hang)
+    monkeypatch.setattr(backends["beta"], "probe", crash)
+    async with probing(fleet, interval=0.002, timeout=0.05):
+        assert state(fleet, "triton/alpha") is State.UNAVAILABLE
+        assert state(fleet, "triton/beta") is State.UNAVAILABLE
+        assert state(fleet, "triton/gamma") is State.READY
+        backends["gamma"].health = State.UNAVAILABLE
+        await until(fleet, State.UNAVAILABLE, "triton/gamma")
+
+
+async def test_a_failure_overtakes_the_probe_that_was_under_way(monkeypatch):
+    fleet, backends = fleet_of()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        asked.set()
+        await answer.wait()
+        return State.READY
+
+    monkeypatch.setattr(backends["alpha"], "probe", slow)
+    probe = asyncio.create_task(fleet.probe("triton/alpha"))
+    await asked.wait()
+    fleet.fail("triton/alpha")
+    answer.set()
+    await probe
+    assert state(fleet) is State.UNAVAILABLE, "the answer was given before the failure"
+    await fleet.probe("triton/alpha")
+    assert state(fleet) is State.READY
+
+
+async def test_draining_is_the_operators_wish_and_away_is_away():
+    fleet, backends = fleet_of()
+    await fleet.probe("triton/alpha")
+    assert fleet.drain("triton/alpha", True).state is State.DRAINING
+    backends["alpha"].health = State.UNAVAILABLE
+    await fleet.probe("triton/alpha")
+    assert state(fleet) is State.UNAVAILABLE
+    backends["alpha"].health = State.READY
+    await fleet.probe("triton/alpha")
+    assert state(fleet) is State.DRAINING, "the wish outlives a restart of the backend"
+    assert fleet.drain("triton/alpha", False).state is State.READY
+    with pytest.raises(KeyError):
+        fleet.drain("triton/omega", True)
+
+
+async def test_room_is_bounded_and_given_back():
+    fleet, _ = fleet_of()
+    async with fleet.turn("triton/alpha"):
+        assert fleet.snapshot().backends[0].in_flight == 1
+        second = asyncio.create_task(fleet.turn("triton/alpha").__aenter__())
+        await asyncio.sleep(0)
+        assert fleet.snapshot().backends[0].waiting == 1
+        with pytest.raises(MeshError, match="OVERLOADED"):
+            await fleet.turn("triton/alpha").__aenter__()
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert fleet.snapshot().backends[0].waiting == 0
+    assert fleet.snapshot().backends[0].in_flight == 0
+
+
+async def test_watchers_are_told_everything_once_and_then_what_changes():
+    fleet, _ = fleet_of(entry("alpha"), entry("beta"))
+    async with aclosing(fleet.watch()) as views:
+        first = [await anext(views), await anext(views)]
+        assert [view.name for view in first] == ["triton/alpha", "triton/beta"]
+        await fleet.probe("triton/beta")
+        changed = await asyncio.wait_for(anext(views), 1)
+        assert (changed.name, changed.state) == ("triton/beta", State.READY)
+        await fleet.probe("triton/beta")  # confirms, changes nothing
+        async with fleet.turn("triton/alpha"):
+            changed = await asyncio.wait_for(anext(views), 1)
+        assert (changed.name, changed.in_flight) == ("triton/alpha", 1)
+
+
+async def test_a_slow_watcher_gets_the_latest_and_no_backlog():
+    fleet, _ = fleet_of()
+    async with aclosing(fleet.watch()) as views:
+        await anext(views)
+        for _ in range(100):
+            fleet.drain("triton/alpha", True)
+            await fleet.probe("triton/alpha")
+            fleet.fail("triton/alpha")
+        await fleet.probe("triton/alpha")
+        latest = await asyncio.wait_for(anext(views), 1)
+        assert latest.state is State.DRAINING
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(views), 0.02)

@@ -1,0 +1,90 @@
+"""Nobody can serve: the error names what stands in the way and what to do."""
+
+import pytest
+
+from router.decision import decide
+from router.demand import Demand, Modality
+from router.policy import load_policy
+from router.refusals import check_model, refused
+from router.settings import Settings
+from router.snapshot import Snapshot, State
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime.errors import MeshError
+from tests.unit.router.scripted import view
+
+POLICY = load_policy(Settings().weights_file)
+away = view("triton/away", state=State.UNAVAILABLE)
+bare = view("triton/bare", state=State.NEEDS_WEIGHTS)
+full = view("triton/full", in_flight=2, waiting=4, call_seconds=3.0)
+fuller = view("triton/fuller", in_flight=2, waiting=4, call_seconds=9.0)
+small = view("triton/small", max_steps=50)
+ready = view("triton/ready")
+
+
+def error(demand, *backends):
+    snapshot = Snapshot(backends)
+    decision = decide(demand, snapshot, POLICY)
+    assert not decision.candidates
+    return refused(decision, snapshot)
+
+
+@pytest.mark.parametrize(
+    ("demand", "backends", "name", "told"),
+    [
+        (Demand(), (away, bare), "NO_BACKEND", "triton/away does not answer; triton/bare needs weights"),
+        (Demand(modality=Modality.VIDEO), (ready,), "NO_BACKEND", "no backend makes video"),
+        (Demand(model="away"), (away, ready), "MODEL_UNAVAILABLE", "triton/away does not answer"),
+        (Demand(model="bare"), (bare, ready), "MODEL_NEEDS_WEIGHTS", "run `vmesh models build`"),
+        (Demand(), (bare,), "NO_BACKEND", "needs weights"),
+        (Demand(), (away, full), "OVERLOADED", "is full; try again in 8 s"),
+        (Demand(steps=101), (small, ready), "FIELD_INVALID", "image.steps: ready takes at most 100"),
+        (
+            Demand(steps=101, model="small"),
+            (small, ready),
+            "FIELD_INVALID",
+            "image.steps: small takes at most 50",
+        ),
+        (Demand(images=17), (ready,), "FIELD_INVALID", "image.num_images: ready takes at most 16"),
+        (Demand(steps=60), (small, away), "NO_BACKEND", "triton/away does not answer"),
+        (Demand(steps=101), (small, bare), "FIELD_INVALID", "image.steps"),
+    ],
+)
+def test_the_error_fits_what_stands_in_the_way(demand, backends, name, told):
+    caught = error(demand, *backends)
+    assert caught.name == name
+    assert told in caught.message
+
+
+def test_a_field_error_names_the_field():
+    assert error(Demand(steps=101), ready).field == "image.steps"
+
+
+def test_full_tells_the_soonest_wait():
+    caught = error(Demand(), fuller, full)
+    assert caught.estimated_wait == caught.retry_after == pytest.approx(3.0 * 5 / 2)
+    assert caught.queue_position == 5
+
+
+def test_what_is_away_may_be_tried_again_and_what_lacks_weights_not():
+    assert error(Demand(model="away"), away).retry_after > 0
+    assert error(Demand(model="bare"), bare).retry_after is None
+
+
+def test_alternatives_are_ready_models_of_the_same_kind():
+    video = view("triton/video", modality=Modality.VIDEO)
+    caught = error(Demand(model="away"), away, bare, ready, video)
+    assert caught.alternative_models == ["ready"]
+
+
+def test_an_unknown_model_is_told_with_near_names():
+    snapshot = Snapshot((view("triton/text_to_image_house"), view("triton/sketch")))
+    check_model("", snapshot)
+    check_model("sketch", snapshot)
+    with pytest.raises(MeshError) as caught:
+        check_model("text_to_image_hause", snapshot)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_MODEL_UNKNOWN
+    assert caught.value.suggestions == ["text_to_image_house"]
+    assert caught.value.field == "image.model_preference"
+    with pytest.raises(MeshError) as caught:
+        check_model("zzz", snapshot)
+    assert caught.value.suggestions == ["sketch", "text_to_image_house"]
