@@ -199,11 +199,7 @@ class Layers(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         metadata = list(details.invocation_metadata or ())
-        behavior = next(
-            filter(
-                None, (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-            )
-        )
+        behavior = behavior_of(handler)
         wrapped = (self._streaming if handler.response_streaming else self._unary)(
             details.method, metadata, behavior, checked=not handler.request_streaming
         )
@@ -245,6 +241,11 @@ class Layers(grpc.aio.ServerInterceptor):
                     yield response
 
         return handle
+
+
+def behavior_of(handler: Any) -> Any:
+    """Return the function inside a handler, whichever shape of call it is for."""
+    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
 
 def is_served(behavior: Any) -> bool:

@@ -7,10 +7,10 @@ then closes what `build` opened, in reverse order.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import grpc
 import structlog
@@ -68,6 +68,11 @@ class RunningServer:
         for service in self._services:
             await self._health.set(service, status)
 
+    async def tell_served(self, rpcs: Iterable[str]) -> None:
+        """Answer SERVING to health checks for each of these rpcs (`<service>/<rpc>`); NOT_FOUND means UNIMPLEMENTED."""
+        for rpc in rpcs:
+            await self._health.set(rpc, Status.SERVING)
+
     async def drain(self) -> None:
         """Stop taking calls and let the running ones finish within the grace period; the second call returns at once."""
         if self._drained:
@@ -102,9 +107,11 @@ async def serve(spec: ServerSpec) -> AsyncIterator[RunningServer]:
     await server.start()
     try:
         async with spec.build(spec.settings) as servicer:
-            spec.register(servicer, cast("grpc.aio.Server", _Started(server)))
+            started = _Started(server)
+            spec.register(servicer, cast("grpc.aio.Server", started))
             around.open()
             await running.set_status(Status.SERVING)
+            await running.tell_served(started.rpcs(spec.services))
             log.info("serving", server=spec.name, address=running.address)
             try:
                 yield running
@@ -122,12 +129,29 @@ class _Started:
     """
 
     server: grpc.aio.Server
+    taken: list[grpc.GenericRpcHandler] = field(default_factory=list)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         self.server.add_generic_rpc_handlers(handlers)
+        self.taken.extend(handlers)
+
+    def rpcs(self, services: Sequence[ServiceDescriptor]) -> Iterator[str]:
+        """Yield `<service>/<rpc>` for everything declared that has a handler of its own."""
+        for service in services:
+            for method in service.methods:
+                name = f"{service.full_name}/{method.name}"
+                details = cast("grpc.HandlerCallDetails", _Details(f"/{name}"))
+                found = filter(None, (handler.service(details) for handler in self.taken))
+                if any(layers.is_served(layers.behavior_of(handler)) for handler in found):
+                    yield name
 
     def add_registered_method_handlers(self, _service: str, _handlers: object) -> None:
         """Nothing to do."""
+
+
+class _Details(NamedTuple):
+    method: str
+    invocation_metadata: tuple[tuple[str, str], ...] = ()
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
