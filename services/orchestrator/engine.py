@@ -38,8 +38,6 @@ class Run:
     task: asyncio.Task[Made]
     started: float = field(default_factory=time.monotonic)
     callers: set[object] = field(default_factory=set)
-    decided: asyncio.Event = field(default_factory=asyncio.Event)  # whether it was let in is known
-    refusal: MeshError | None = None
     stopped: MeshError | None = None  # why it was cancelled
 
 
@@ -67,12 +65,9 @@ class Engine:
 
     async def let_in(self, generation: Generation) -> None:
         """Return when the generation was taken. Raises MeshError OVERLOADED when there was no room for it."""
-        run = self._runs.get(generation.id)
-        if run is None:
-            return
-        await run.decided.wait()
-        if run.refusal is not None:
-            raise run.refusal
+        await generation.decided.wait()
+        if generation.refusal is not None:
+            raise generation.refusal
 
     @contextmanager
     def attended(self, generation: Generation) -> Iterator[None]:
@@ -117,15 +112,14 @@ class Engine:
         self, generation: Generation, who: identity.Identity, trace: trace_context.Context
     ) -> Made:
         trace_context.attach(trace)  # for the whole task, whose context is its own
-        run = self._runs[generation.id]
 
         def on_wait(position: int, eta: float) -> None:
             generation.tell(Queued(position=position, eta=seconds(eta)))
-            run.decided.set()
+            generation.decided.set()
 
         with identity.acting_as(who), telemetry.span("generation", generation=generation.id):
             async with self._admission.enter(on_wait):
-                if not run.decided.is_set():
+                if not generation.decided.is_set():
                     on_wait(0, 0.0)
                 generation.state = generation_pb2.GENERATION_STATE_RUNNING
                 return await self._limited(generation)
@@ -169,18 +163,18 @@ class Engine:
             outcome = Failed(status=why.status())
         except MeshError as error:
             if (
-                not run.decided.is_set()
+                not generation.decided.is_set()
             ):  # it was never let in: its caller is told so, and nothing is remembered
                 self._store.forget(generation)
-                run.refusal = error
-                run.decided.set()
+                generation.refusal = error
+                generation.decided.set()
                 return
             outcome = Failed(status=error.status())
         except Exception as error:
             log.error("generation failed unexpectedly", generation=generation_id, exc_info=error)
             outcome = Failed(status=faults.internal().status())
         generation.end(outcome)
-        run.decided.set()
+        generation.decided.set()
         state = generation_pb2.GenerationState.Name(generation.state)
         _duration.record(time.monotonic() - run.started, {"state": state})
 

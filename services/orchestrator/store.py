@@ -1,5 +1,6 @@
 """Remembers generations: the newest thousand or so, in memory, each with its events."""
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Generation:
     error: status_pb2.Status | None = None
     created_at: Timestamp = field(default_factory=Timestamp)
     number: int = 0  # place in the order of acceptance
+    decided: asyncio.Event = field(default_factory=asyncio.Event)  # whether there was room for it is known
+    refusal: MeshError | None = None  # why there was none
     log: EventLog = field(init=False)
 
     def __post_init__(self) -> None:

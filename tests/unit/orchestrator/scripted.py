@@ -1,0 +1,162 @@
+"""Steps that do what a test says: each can fail, hang or answer, and remembers what was asked of it."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from scrollintel.visual.v1 import events_pb2, safety_finding_pb2
+from scrollintel.visual.v1.assets_pb2 import Asset
+from scrollintel.visual.v1.enhance_pb2 import EnhanceImageResponse
+from scrollintel.visual.v1.events_pb2 import Candidate, Output, Preview, Routed, Step
+from scrollintel.visual.v1.generation_pb2 import GenerateRequest, GenerationSpec
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
+from scrollintel.visual.v1.quality_pb2 import QualityMetrics, Score
+from scrollintel.visual.v1.router_pb2 import ExecuteResponse
+from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
+from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict
+from scrollintel.visual.v1.spec_pb2 import ImageSpec
+
+MODEL_SIDE = 64
+DRAW_STEPS = 4
+
+# Every place where something can go wrong; those after "output" do so for one picture alone.
+PLACES = (
+    "check_prompt",
+    "enhance_prompt",
+    "recheck_prompt",
+    "routed",
+    "step",
+    "output",
+    "enhance_image",
+    "check_image",
+    "score_image",
+    "create_asset",
+)
+
+
+def media(index: int, width: int = MODEL_SIDE, height: int = MODEL_SIDE) -> MediaRef:
+    digest = f"{width:032x}{height:016x}{index:016x}"
+    return MediaRef(
+        uri=f"blob:{digest}", sha256=digest, media_type="image/png", width=width, height=height, frames=1
+    )
+
+
+def index_of(ref: MediaRef) -> int:
+    return int(ref.sha256[-16:], 16)
+
+
+def image_request(prompt: str = "a smiling cat", request_id: str = "", **fields) -> GenerateRequest:
+    spec = GenerationSpec(image=ImageSpec(prompt=prompt, **fields))
+    return GenerateRequest(request_id=request_id, spec=spec)
+
+
+@dataclass
+class ScriptedSteps:
+    failing: dict[str, BaseException] = field(
+        default_factory=dict
+    )  # "place" or "place:index" to what it raises
+    hanging: set[str] = field(default_factory=set)  # places that wait until `release` is set, or for ever
+    suffix: str = ", watercolor"  # what enhancing adds to the prompt
+    action: int = safety_finding_pb2.SAFETY_ACTION_ALLOW  # of the prompt
+    image_action: int = safety_finding_pb2.SAFETY_ACTION_ALLOW
+    drawn: int | None = None  # how many pictures the router gives; None gives all
+    model_size: tuple[int, int] = (MODEL_SIDE, MODEL_SIDE)
+    previews: int = 1  # a step
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)  # a hanging place was entered
+    calls: Counter = field(default_factory=Counter)
+    stopped: list[str] = field(default_factory=list)  # places that were cancelled while hanging
+    requests: list = field(default_factory=list)
+    delivering: int = 0
+    most_delivering: int = 0
+
+    async def at(self, place: str, index: int | None = None) -> None:
+        self.calls[place] += 1
+        names = [place] if index is None else [place, f"{place}:{index}"]
+        for name in names:
+            if name in self.hanging:
+                self.reached.set()
+                try:
+                    await self.release.wait()
+                except asyncio.CancelledError:
+                    self.stopped.append(place)
+                    raise
+            if name in self.failing:
+                raise self.failing[name]
+        await asyncio.sleep(0)
+
+    async def check_prompt(self, prompt, negative_prompt):
+        await self.at("recheck_prompt" if self.calls["enhance_prompt"] and self.suffix else "check_prompt")
+        return self.verdict(self.action)
+
+    async def enhance_prompt(self, image):
+        await self.at("enhance_prompt")
+        return EnhancePromptResponse(
+            prompt=image.prompt + self.suffix, negative_prompt=image.negative_prompt, style=image.style
+        )
+
+    async def execute(self, request):
+        self.requests.append(request)
+        await self.at("routed")
+        house = Candidate(backend="triton/text_to_image_house", model="text_to_image_house", score=0.9)
+        spare = Candidate(backend="triton/spare", model="spare", score=0.1)
+        yield ExecuteResponse(routed=Routed(chosen=house, reasons=["best"], runners_up=[spare]))
+        for k in range(1, DRAW_STEPS + 1):
+            await self.at("step")
+            yield ExecuteResponse(step=Step(stage=events_pb2.STAGE_DRAW, k=k, n=DRAW_STEPS))
+            for index in range(self.previews if request.previews else 0):
+                yield ExecuteResponse(preview=Preview(index=index, image=b"png", media_type="image/png"))
+        for index in range(request.image.num_images if self.drawn is None else self.drawn):
+            await self.at("output", index)
+            yield ExecuteResponse(
+                output=Output(
+                    index=index, media=media(index, *self.model_size), seed=request.image.seed + index
+                )
+            )
+
+    async def enhance_image(self, spec):
+        self.requests.append(spec)
+        self.delivering += 1
+        self.most_delivering = max(self.most_delivering, self.delivering)
+        index, size = index_of(spec.source), spec.operations[0].upscale.size
+        try:
+            await self.at("enhance_image", index)
+            yield EnhanceImageResponse(step=Step(stage=events_pb2.STAGE_UPSCALE, k=1, n=1))
+            yield EnhanceImageResponse(image=media(index, size.width, size.height))
+        finally:
+            self.delivering -= 1
+
+    async def check_image(self, image):
+        await self.at("check_image", index_of(image))
+        return CheckImageResponse(verdict=self.verdict(self.image_action, "open_nsfw/1"), safety_score=0.97)
+
+    async def score_image(self, image, prompt):
+        self.requests.append(prompt)
+        await self.at("score_image", index_of(image))
+        return QualityMetrics(sharpness=Score(value=0.5, measured_by="sharpness/1"))
+
+    async def create_asset(self, request):
+        self.requests.append(request)
+        await self.at("create_asset", index_of(request.media))
+        return Asset(
+            id=request.id,
+            media=request.media,
+            generation_id=request.generation_id,
+            quality=request.quality,
+            seed=request.seed if request.HasField("seed") else None,
+            metadata=request.metadata,
+        )
+
+    def verdict(self, action: int, check: str = "prompt-rules/1") -> SafetyVerdict:
+        verdict = SafetyVerdict(action=action, policy_version="1", checks=[check])
+        if action not in (0, safety_finding_pb2.SAFETY_ACTION_ALLOW):
+            verdict.findings.append(
+                SafetyFinding(
+                    category=safety_finding_pb2.SAFETY_CATEGORY_VIOLENCE,
+                    severity=6,
+                    action=action,
+                    checker=check,
+                )
+            )
+        return verdict
