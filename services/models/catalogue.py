@@ -10,7 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 CATALOGUE_DIRECTORY = Path(__file__).with_name("catalogue")
 
@@ -142,7 +150,9 @@ class Model(Entry):
         for field, value in self.defaults.items():
             limit = self.limits.get(field)
             if limit and not (isinstance(value, int | float) and limit.minimum <= value <= limit.maximum):
-                raise ValueError(f"defaults.{field} = {value!r} is outside [{limit.minimum:g}, {limit.maximum:g}]")
+                raise ValueError(
+                    f"defaults.{field} = {value!r} is outside [{limit.minimum:g}, {limit.maximum:g}]"
+                )
         return self
 
 

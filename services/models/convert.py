@@ -81,7 +81,9 @@ CONVERTERS: dict[Converter, Callable[[Model, Path, Path], None]] = {
 }
 
 
-def _session(graph: bytes | str, level: onnxruntime.GraphOptimizationLevel, save_to: str = "") -> onnxruntime.InferenceSession:
+def _session(
+    graph: bytes | str, level: onnxruntime.GraphOptimizationLevel, save_to: str = ""
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
     options.log_severity_level = 3
@@ -105,7 +107,9 @@ def random_feed(session: onnxruntime.InferenceSession) -> Feed:
         shape = [axis if isinstance(axis, int) else 2 for axis in tensor.shape]
         dtype = NUMPY_TYPES[tensor.type]
         whole = np.issubdtype(dtype, np.integer)
-        feed[tensor.name] = (generator.integers(0, 256, shape) if whole else generator.random(shape)).astype(dtype)
+        feed[tensor.name] = (generator.integers(0, 256, shape) if whole else generator.random(shape)).astype(
+            dtype
+        )
     return feed
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,11 +35,11 @@ def read_safetensors(path: Path) -> Weights:
     data = path.read_bytes()
     try:
         (length,) = struct.unpack_from("<Q", data)
-        header: dict[str, dict[str, object]] = json.loads(data[8 : 8 + length])
+        header: dict[str, dict[str, Any]] = json.loads(data[8 : 8 + length])
         tensors: Weights = {}
         for name, tensor in header.items():
             if tensor.get("dtype") == "F32":
-                begin, end = tensor["data_offsets"]  # type: ignore[misc]
+                begin, end = tensor["data_offsets"]
                 values = np.frombuffer(data, np.float32, (end - begin) // 4, 8 + length + begin)
                 tensors[name] = values.reshape(tensor["shape"])
     except (struct.error, ValueError, KeyError) as error:
@@ -47,7 +48,9 @@ def read_safetensors(path: Path) -> Weights:
 
 
 def _linear(graph: Graph, weights: Weights, name: str, x: str, output: str) -> str:
-    product = graph.node("MatMul", [x, graph.constant(f"{name}.weight", weights[f"{name}.weight"].T)], f"{output}.product")
+    product = graph.node(
+        "MatMul", [x, graph.constant(f"{name}.weight", weights[f"{name}.weight"].T)], f"{output}.product"
+    )
     return graph.node("Add", [product, graph.constant(f"{name}.bias", weights[f"{name}.bias"])], output)
 
 
@@ -61,12 +64,16 @@ def _attention(graph: Graph, weights: Weights, prefix: str, x: str, bias: str) -
     heads = {}
     for part, order in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])):
         name = f"{prefix}.attention.self.{part}"
-        reshaped = graph.node("Reshape", [_linear(graph, weights, name, x, f"{name}.out"), split], f"{name}.split")
+        reshaped = graph.node(
+            "Reshape", [_linear(graph, weights, name, x, f"{name}.out"), split], f"{name}.split"
+        )
         heads[part] = graph.node("Transpose", [reshaped], f"{name}.heads", perm=order)
     scale = graph.constant("scale", np.array(1 / math.sqrt(WIDTH // HEADS), np.float32))
     scores = graph.node("MatMul", [heads["query"], heads["key"]], f"{prefix}.scores")
     scaled = graph.node("Mul", [scores, scale], f"{prefix}.scaled")
-    shares = graph.node("Softmax", [graph.node("Add", [scaled, bias], f"{prefix}.masked")], f"{prefix}.shares", axis=-1)
+    shares = graph.node(
+        "Softmax", [graph.node("Add", [scaled, bias], f"{prefix}.masked")], f"{prefix}.shares", axis=-1
+    )
     mixed = graph.node("MatMul", [shares, heads["value"]], f"{prefix}.mixed")
     joined = graph.node("Transpose", [mixed], f"{prefix}.joined", perm=[0, 2, 1, 3])
     flat = graph.constant("join_heads", np.array([0, 0, WIDTH], np.int64))
@@ -124,7 +131,8 @@ def run_reference(weights: Weights, ids: NDArray[np.int64], mask: NDArray[np.int
     """The same forward pass in numpy: ids, mask [B, T] -> states [B, T, 384]. Slow; meant for short texts."""
 
     def linear(name: str, x: Array) -> Array:
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        product: Array = x @ weights[f"{name}.weight"].T
+        return product + weights[f"{name}.bias"]
 
     def split(x: Array) -> Array:
         return x.reshape(*x.shape[:2], HEADS, -1).swapaxes(1, 2)
@@ -136,7 +144,9 @@ def run_reference(weights: Weights, ids: NDArray[np.int64], mask: NDArray[np.int
     x = _reference_normalise(weights, "embeddings.LayerNorm", x)
     bias = (1 - mask[:, None, None, :].astype(np.float32)) * MASKED
     for prefix in (f"encoder.layer.{index}" for index in range(LAYERS)):
-        query, key, value = (split(linear(f"{prefix}.attention.self.{part}", x)) for part in ("query", "key", "value"))
+        query, key, value = (
+            split(linear(f"{prefix}.attention.self.{part}", x)) for part in ("query", "key", "value")
+        )
         scores = query @ key.swapaxes(-1, -2) / math.sqrt(WIDTH // HEADS) + bias
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = (shares / shares.sum(-1, keepdims=True)) @ value

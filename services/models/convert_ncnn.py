@@ -58,7 +58,9 @@ def _interp(graph: Graph, layer: Layer) -> None:
 
 def _check_nearest(layer: Layer) -> None:
     if layer.number(0) != 1:
-        raise NcnnError(f"{layer.name}: only nearest-neighbour Interp is supported, not kind {layer.number(0):g}")
+        raise NcnnError(
+            f"{layer.name}: only nearest-neighbour Interp is supported, not kind {layer.number(0):g}"
+        )
 
 
 def _weighted_sum(graph: Graph, layer: Layer) -> None:
@@ -83,7 +85,9 @@ def _concat(graph: Graph, layer: Layer) -> None:
 
 
 def _pixel_shuffle(graph: Graph, layer: Layer) -> None:
-    graph.node("DepthToSpace", [layer.inputs[0]], layer.outputs[0], blocksize=int(layer.number(0)), mode="CRD")
+    graph.node(
+        "DepthToSpace", [layer.inputs[0]], layer.outputs[0], blocksize=int(layer.number(0)), mode="CRD"
+    )
 
 
 EMITTERS: dict[str, Callable[[Graph, Layer], None]] = {
@@ -104,7 +108,9 @@ def convert(layers: list[Layer]) -> onnx.ModelProto:
     graph = Graph()
     for layer in _without_aliases(layers):
         if layer.kind not in EMITTERS:
-            raise NcnnError(f"{layer.name}: layer type {layer.kind!r} is not supported; known: {', '.join(EMITTERS)}")
+            raise NcnnError(
+                f"{layer.name}: layer type {layer.kind!r} is not supported; known: {', '.join(EMITTERS)}"
+            )
         EMITTERS[layer.kind](graph, layer)
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])
     upscaled = helper.make_tensor_value_info("upscaled", TensorProto.FLOAT, [1, 3, "H4", "W4"])
@@ -127,9 +133,8 @@ def _without_aliases(layers: list[Layer]) -> list[Layer]:
 def _convolve(layer: Layer, x: Array) -> Array:
     _check_convolution(layer)
     weight, pad = _weight(layer), int(layer.number(4))
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.pad(x, ((0, 0), (pad, pad), (pad, pad))), weight.shape[2:], axis=(1, 2)
-    )
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], (1, 2))  # type: ignore[call-overload]
     y = np.einsum("ihwkl,oikl->ohw", windows, weight, optimize=True)
     y = y if layer.bias is None else y + layer.bias[:, None, None]
     return np.where(y < 0, y * layer.numbers(10)[0], y) if layer.number(9) == LEAKY_RELU else y

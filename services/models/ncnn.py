@@ -55,10 +55,14 @@ class _Weights:
         self.data = data
         self.position = 0
 
-    def take(self, count: int, dtype: type[np.float32] | type[np.float16] | type[np.uint32]) -> NDArray[np.generic]:
+    def take(
+        self, count: int, dtype: type[np.float32] | type[np.float16] | type[np.uint32]
+    ) -> NDArray[np.generic]:
         size = count * np.dtype(dtype).itemsize
         if self.position + size > len(self.data):
-            raise NcnnError(f"the .bin file ends at byte {len(self.data)}, {size} bytes at {self.position} are missing")
+            raise NcnnError(
+                f"the .bin file ends at byte {len(self.data)}, {size} bytes at {self.position} are missing"
+            )
         values = np.frombuffer(self.data, dtype, count, self.position)
         self.position += (size + 3) // 4 * 4
         return values
@@ -84,7 +88,9 @@ def read_ncnn(param: Path, binary: Path) -> list[Layer]:
     weights = _Weights(binary.read_bytes())
     layers = [_with_weights(_parse_line(line), weights) for line in lines if line.strip()]
     if weights.position != len(weights.data):
-        raise NcnnError(f"{binary.name}: {len(weights.data) - weights.position} bytes are left over after the last layer")
+        raise NcnnError(
+            f"{binary.name}: {len(weights.data) - weights.position} bytes are left over after the last layer"
+        )
     return layers
 
 
@@ -94,7 +100,9 @@ def _parse_line(line: str) -> Layer:
     arguments: dict[int, float | tuple[float, ...]] = {}
     for pair in rest[ends[1] :]:
         key, text = pair.split("=")
-        if int(key) <= ARRAY_KEY_BASE:  # an array: its own number is hidden in the key, its length comes first
+        if (
+            int(key) <= ARRAY_KEY_BASE
+        ):  # an array: its own number is hidden in the key, its length comes first
             arguments[ARRAY_KEY_BASE - int(key)] = tuple(map(float, text.split(",")[1:]))
         else:
             arguments[int(key)] = float(text)

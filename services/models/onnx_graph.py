@@ -1,5 +1,7 @@
 """An ONNX graph under construction, for the converters."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -18,16 +20,23 @@ class Graph:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
         return name
 
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Append a node with one output."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def model(
-        self, name: str, inputs: list[onnx.ValueInfoProto], output: onnx.ValueInfoProto, opset: int, ir_version: int
+        self,
+        name: str,
+        inputs: list[onnx.ValueInfoProto],
+        output: onnx.ValueInfoProto,
+        opset: int,
+        ir_version: int,
     ) -> onnx.ModelProto:
         """Close the graph into a checked model."""
         graph = helper.make_graph(self.nodes, name, inputs, [output], list(self.constants.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version
+        )
         onnx.checker.check_model(model)
         return model

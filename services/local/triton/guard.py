@@ -11,6 +11,7 @@ The first line on standard output is the command's process id. The command's out
 which is moved to LOG_FILE.1 when it reaches MAX_BYTES. The exit status is the command's own.
 """
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -79,7 +80,7 @@ def kill_descendants() -> None:
 
 def reap() -> dict[int, int]:
     """Collect every child that has ended: process id -> exit code (128 + signal for a killed one)."""
-    ended = {}
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -102,7 +103,11 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
             os._exit(1)
 
     return subprocess.Popen(  # noqa: S603 - the command is the caller's own
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_guard
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=die_with_guard,
     )
 
 
@@ -117,14 +122,17 @@ def guard(command: list[str], log: Log, grace: float) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = start(command)
     assert child.stdout is not None
-    print(child.pid, flush=True)
+    sys.stdout.write(f"{child.pid}\n")
+    sys.stdout.flush()
     leash, output = sys.stdin.fileno(), child.stdout.fileno()
     selector = selectors.DefaultSelector()
     for source in (leash, output, wake[0]):
         selector.register(source, selectors.EVENT_READ)
     kill_at = float("inf")
     while True:
-        ready = {key.fd for key, _ in selector.select(min(ORPHAN_CHECK_S, max(kill_at - time.monotonic(), 0)))}
+        ready = {
+            key.fd for key, _ in selector.select(min(ORPHAN_CHECK_S, max(kill_at - time.monotonic(), 0)))
+        }
         if output in ready:
             data = os.read(output, 1 << 16)
             log.write(data)
@@ -134,15 +142,17 @@ def guard(command: list[str], log: Log, grace: float) -> int:
             os.kill(child.pid, signal.SIGTERM)  # not Popen's own: that would reap it behind our back
             kill_at = time.monotonic() + grace
         # The pipe may be held open by another child of the parent, so its id is watched as well.
-        if (leash in ready and not os.read(leash, 1)) or os.getppid() != parent or time.monotonic() >= kill_at:
+        if (
+            (leash in ready and not os.read(leash, 1))
+            or os.getppid() != parent
+            or time.monotonic() >= kill_at
+        ):
             return 128 + signal.SIGKILL
         ended = reap()
         if child.pid in ended:
             os.set_blocking(output, False)
-            try:
+            with contextlib.suppress(BlockingIOError):
                 log.write(os.read(output, 1 << 20))
-            except BlockingIOError:
-                pass
             return ended[child.pid]
 
 

@@ -1,39 +1,62 @@
-"""Asking a Triton on this machine, over HTTP, whether it is ours and ready."""
+"""Talking to a Triton on this machine over HTTP: is it ours and ready, is it alive, load this model again."""
 
 import asyncio
 import json
 
 from services.local.triton.launch import LOOPBACK
 
+ANSWERS = (OSError, TimeoutError, ValueError, KeyError)  # what `exchange` and reading its answer can raise
 
-async def get(port: int, path: str, timeout_s: float) -> tuple[int, bytes]:
-    """GET a path: (status, body). Raises OSError, TimeoutError or ValueError when there is no proper answer."""
-    async with asyncio.timeout(timeout_s):
+
+async def exchange(port: int, method: str, path: str, timeout: float) -> tuple[int, bytes]:
+    """One HTTP exchange without a request body: (status, body).
+
+    Raises OSError, TimeoutError or ValueError when there is no proper answer within `timeout` seconds.
+    """
+    async with asyncio.timeout(timeout):
         reader, writer = await asyncio.open_connection(LOOPBACK, port)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            return int(head.split(maxsplit=2)[1]), body
+            head = f"{method} {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            writer.write(head.encode())
+            answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            return int(answer.split(maxsplit=2)[1]), body
         except IndexError as error:
             raise ValueError("not an HTTP answer") from error
         finally:
             writer.close()
 
 
-async def is_ready(port: int, server_id: str, timeout_s: float) -> bool:
+async def is_ready(port: int, server_id: str, timeout: float) -> bool:
     """Tell whether the server on this port has this id (a stranger may have taken the port) and is ready."""
     try:
-        status, body = await get(port, "/v2", timeout_s)
+        status, body = await exchange(port, "GET", "/v2", timeout)
         if status != 200 or json.loads(body)["name"] != server_id:
             return False
-        return (await get(port, "/v2/health/ready", timeout_s))[0] == 200
-    except (OSError, TimeoutError, ValueError, KeyError):
+        return (await exchange(port, "GET", "/v2/health/ready", timeout))[0] == 200
+    except ANSWERS:
         return False
 
 
-async def is_live(port: int, timeout_s: float) -> bool:
+async def is_live(port: int, timeout: float) -> bool:
     """Tell whether the server on this port answers at all."""
     try:
-        return (await get(port, "/v2/health/live", timeout_s))[0] == 200
-    except (OSError, TimeoutError, ValueError):
+        return (await exchange(port, "GET", "/v2/health/live", timeout))[0] == 200
+    except ANSWERS:
+        return False
+
+
+async def loaded_models(port: int, timeout: float) -> set[str]:
+    """Names of the models that the server believes to be loaded; empty when it does not answer."""
+    try:
+        _, body = await exchange(port, "POST", "/v2/repository/index", timeout)
+        return {model["name"] for model in json.loads(body) if model.get("state") == "READY"}
+    except ANSWERS:
+        return set()
+
+
+async def load_model(port: int, model: str, timeout: float) -> bool:
+    """Load a model anew, with fresh workers; tell whether that worked."""
+    try:
+        return (await exchange(port, "POST", f"/v2/repository/models/{model}/load", timeout))[0] == 200
+    except ANSWERS:
         return False

@@ -10,7 +10,7 @@ from pathlib import Path
 WHEEL = "nvidia-pytriton"
 
 
-class TritonNotInstalled(Exception):
+class TritonNotInstalledError(Exception):
     """The wheel, or the part of it that this interpreter needs, is missing; the text says what to install."""
 
 
@@ -26,11 +26,11 @@ class TritonInstall:
 
 
 def find_install() -> TritonInstall:
-    """Locate the wheel's server. Raises TritonNotInstalled."""
+    """Locate the wheel's server. Raises TritonNotInstalledError."""
     try:
         distribution = metadata.distribution(WHEEL)
     except metadata.PackageNotFoundError as error:
-        raise TritonNotInstalled(f"Triton is not installed: run `pip install {WHEEL}`") from error
+        raise TritonNotInstalledError(f"Triton is not installed: run `pip install {WHEEL}`") from error
     site = Path(str(distribution.locate_file("")))
     root = site / "pytriton" / "tritonserver"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -43,12 +43,12 @@ def find_install() -> TritonInstall:
     )
     if not install.stub.is_file():
         known = sorted(path.name for path in (root / "python_backend_stubs").glob("*"))
-        raise TritonNotInstalled(
+        raise TritonNotInstalledError(
             f"{WHEEL} {install.version} has no backend for Python {python}; use one of: {', '.join(known) or 'none'}"
         )
     for path in (install.binary, install.backend / "libtriton_python.so"):
         if not path.is_file():
-            raise TritonNotInstalled(
+            raise TritonNotInstalledError(
                 f"{WHEEL} {install.version} is incomplete, {path.name} is missing: "
                 f"run `pip install --force-reinstall {WHEEL}=={install.version}`"
             )

@@ -27,7 +27,13 @@ def free_ports() -> Ports:
 
 
 def build_command(
-    binary: Path, backends: Path, repository: Path, ports: Ports, server_id: str, shm_prefix: str, exit_timeout_s: int
+    binary: Path,
+    backends: Path,
+    repository: Path,
+    ports: Ports,
+    server_id: str,
+    shm_prefix: str,
+    exit_timeout_s: int,
 ) -> list[str]:
     """The tritonserver command. Loopback only: whoever reaches the load API can run code."""
     return [

@@ -23,7 +23,13 @@ class GuardedProcess:
 
     @classmethod
     async def start(
-        cls, command: list[str], env: dict[str, str], log: Path, log_max_bytes: int, grace_s: float, shm_prefix: str
+        cls,
+        command: list[str],
+        env: dict[str, str],
+        log: Path,
+        log_max_bytes: int,
+        grace_s: float,
+        shm_prefix: str,
     ) -> "GuardedProcess":
         """Start the command. Raises SpawnError."""
         options = [str(log), str(log_max_bytes), str(grace_s), shm_prefix]
@@ -37,10 +43,16 @@ class GuardedProcess:
         )  # fmt: skip
         assert guard.stdout is not None
         try:
-            line = (await asyncio.wait_for(guard.stdout.readline(), SPAWN_TIMEOUT_S)).decode(errors="replace").strip()
+            line = (
+                (await asyncio.wait_for(guard.stdout.readline(), SPAWN_TIMEOUT_S))
+                .decode(errors="replace")
+                .strip()
+            )
             if not line.isdigit():
                 rest = (await asyncio.wait_for(guard.stdout.read(), SPAWN_TIMEOUT_S)).decode(errors="replace")
-                raise SpawnError(f"{command[0]} could not be started: {(line + rest).strip().splitlines()[-1:]}")
+                raise SpawnError(
+                    f"{command[0]} could not be started: {(line + rest).strip().splitlines()[-1:]}"
+                )
         except BaseException as error:
             guard.kill()
             await guard.wait()

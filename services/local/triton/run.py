@@ -1,0 +1,134 @@
+"""One run of the server: from its start until it has to be started again."""
+
+import asyncio
+import contextlib
+import re
+import secrets
+from collections.abc import Callable
+from typing import Self
+
+import structlog
+
+from services.local.triton import health
+from services.local.triton.install import environment, stage_backends
+from services.local.triton.launch import Ports, build_command
+from services.local.triton.process import GuardedProcess
+from services.local.triton.settings import TritonSettings
+from services.local.triton.workers import Workers, find_workers, models_short_of_workers
+
+READY_POLL_S = 0.05
+TAIL_LINES = 25
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The server did not become ready; the text ends with what it logged."""
+
+
+class Run:
+    """A started server. Owned by whoever started it, who must `stop` it."""
+
+    def __init__(
+        self, settings: TritonSettings, ports: Ports, server_id: str, process: GuardedProcess
+    ) -> None:
+        self.pid = process.pid
+        self._settings = settings
+        self._http = ports.http
+        self._id = server_id
+        self._process = process
+        self._exited = asyncio.create_task(process.wait())
+
+    @classmethod
+    async def start(cls, settings: TritonSettings, ports: Ports) -> Self:
+        """Start the server and wait until it is ready. Raises StartError, and SpawnError when it cannot run at all."""
+        server_id = f"vmesh-{secrets.token_hex(6)}"
+        backends = await asyncio.to_thread(stage_backends, settings.install, settings.home)
+        command = build_command(
+            settings.install.binary,
+            backends,
+            settings.repository,
+            ports,
+            server_id=server_id,
+            shm_prefix=server_id,
+            exit_timeout_s=max(int(settings.grace), 1),
+        )
+        process = await GuardedProcess.start(
+            command,
+            environment(settings.install),
+            settings.log,
+            settings.log_max_bytes,
+            settings.grace,
+            server_id,
+        )
+        run = cls(settings, ports, server_id, process)
+        try:
+            await run._until_ready()
+        except BaseException:
+            await run.stop()
+            raise
+        return run
+
+    async def until_gone(self, on_revival: Callable[[str], None]) -> str:
+        """Return why the server has to be started again: it ended, or it no longer answers.
+
+        A model whose workers died is loaded again meanwhile, and `on_revival` told its name.
+        """
+        settings, misses = self._settings, 0
+        workers = await asyncio.to_thread(find_workers, self.pid)
+        while True:
+            await asyncio.wait([self._exited], timeout=settings.probe_every)
+            if self._exited.done():
+                return f"exited with status {self._exited.result()}"
+            live = await health.is_live(self._http, settings.probe_timeout)
+            misses = 0 if live else misses + 1
+            if misses >= settings.probe_failures:
+                return f"did not answer {misses} probes in a row"
+            workers = await self._revive_models(workers, on_revival)
+
+    async def stop(self) -> None:
+        """Stop the server within the grace; idempotent."""
+        await self._process.stop()
+        await self._exited
+
+    async def _until_ready(self) -> None:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.start_timeout):
+                while not await health.is_ready(self._http, self._id, settings.probe_timeout):
+                    if self._exited.done():
+                        status = self._exited.result()
+                        raise StartError(f"exited with status {status} while starting\n{self._errors()}")
+                    await asyncio.wait([self._exited], timeout=READY_POLL_S)
+        except TimeoutError as error:
+            message = f"not ready {settings.start_timeout:g} s after its start\n{self._errors()}"
+            raise StartError(message) from error
+
+    async def _revive_models(self, before: Workers, on_revival: Callable[[str], None]) -> Workers:
+        """Load anew each model that lost a worker since `before` and was not unloaded; returns the workers."""
+        settings = self._settings
+        now = await asyncio.to_thread(find_workers, self.pid)
+        short = models_short_of_workers(before, now)
+        if not short:
+            return now
+        loaded = await health.loaded_models(self._http, settings.probe_timeout)
+        missed = set()
+        for model in short & loaded:
+            revived = await health.load_model(self._http, model, settings.start_timeout)
+            log.warning("a model lost a worker", model=model, loaded_again=revived)
+            if revived:
+                on_revival(model)
+            else:
+                missed.add(model)
+        after = await asyncio.to_thread(find_workers, self.pid)
+        # What could not be loaded stays missed, so that the next probe tries again.
+        return after | {pid: model for pid, model in before.items() if model in missed}
+
+    def _errors(self) -> str:
+        """The errors that this run logged, else the log's last lines."""
+        with contextlib.suppress(OSError):
+            lines = self._settings.log.read_bytes().decode(errors="replace").splitlines()
+            own_error = re.compile(rf"E\d{{4}} \S+ {self.pid} ")
+            lines = [line.replace("\\n", "\n") for line in lines if own_error.match(line)] or lines
+            return "\n".join([f"--- from {self._settings.log} ---", *lines[-TAIL_LINES:]])
+        return ""
