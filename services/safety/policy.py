@@ -1,0 +1,88 @@
+"""What is done about what was found: severity thresholds per category, read from data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.safety.category import WORST, Action, Category, Signal
+
+ACTIONS = {"flag": Action.FLAG, "redact": Action.REDACT, "block": Action.BLOCK}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A signal and what the policy does about it."""
+
+    signal: Signal
+    action: Action
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The smallest severity at which each action applies, per category; below all of them content is allowed."""
+
+    version: str
+    link: str
+    thresholds: Mapping[Category, Mapping[Action, int]]
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> "Policy":
+        """Read `{version, link, thresholds: {category: {flag|redact|block: severity}}}`.
+
+        Every category must be named and must have a severity that blocks: a policy that forgets a category would let
+        it pass. Raises ValueError naming the entry that breaks a rule.
+        """
+        given = data["thresholds"]
+        if unknown := set(given) - set(Category):
+            raise ValueError(f"thresholds: unknown categories {sorted(unknown)}")
+        if missing := set(Category) - set(given):
+            raise ValueError(f"thresholds: no entry for {sorted(missing)}")
+        thresholds = {category: _ladder(category, given[category]) for category in Category}
+        return cls(str(data["version"]), str(data["link"]), thresholds)
+
+    @property
+    def redacts(self) -> bool:
+        """Whether any category asks for text to be removed."""
+        return any(Action.REDACT in ladder for ladder in self.thresholds.values())
+
+    def action(self, category: Category, severity: int) -> Action:
+        """Return the strongest action whose threshold the severity reaches."""
+        reached = (action for action, least in self.thresholds[category].items() if severity >= least)
+        return max(reached, default=Action.ALLOW)
+
+    def judge(self, signals: Iterable[Signal]) -> list[Finding]:
+        """Return the findings, worst first: by action, then severity, then category and evidence."""
+        findings = [Finding(signal, self.action(signal.category, signal.severity)) for signal in signals]
+        return sorted(
+            findings,
+            key=lambda finding: (
+                -finding.action,
+                -finding.signal.severity,
+                finding.signal.category,
+                finding.signal.evidence,
+            ),
+        )
+
+
+def strongest(findings: Iterable[Finding]) -> Action:
+    """Return the strongest action among findings, ALLOW when there are none."""
+    return max((finding.action for finding in findings), default=Action.ALLOW)
+
+
+def _ladder(category: Category, given: Mapping[str, int]) -> dict[Action, int]:
+    if unknown := set(given) - set(ACTIONS):
+        raise ValueError(
+            f"thresholds.{category}: unknown actions {sorted(unknown)}; known are {sorted(ACTIONS)}"
+        )
+    if "block" not in given:
+        raise ValueError(f"thresholds.{category}: no severity blocks; name one from 1 to {WORST}")
+    ladder = {ACTIONS[name]: severity for name, severity in given.items()}
+    for action, severity in ladder.items():
+        if not isinstance(severity, int) or not 1 <= severity <= WORST:
+            raise ValueError(
+                f"thresholds.{category}.{action.name.lower()}: must be a whole number from 1 to {WORST}"
+            )
+    steps = [ladder[action] for action in sorted(ladder)]
+    if steps != sorted(steps):
+        raise ValueError(f"thresholds.{category}: a stronger action must not start at a lower severity")
+    return ladder

@@ -1,0 +1,154 @@
+"""SafetyService: prompts against rules, pictures against open_nsfw, both against the policy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+
+import grpc
+import numpy as np
+import structlog
+
+from scrollintel.visual.v1 import errors_pb2, safety_pb2, safety_pb2_grpc
+from services.runtime import images
+from services.runtime.admission import Admission
+from services.runtime.blobs import BlobStore
+from services.runtime.deadline import MARGIN_SECONDS, budget, remaining
+from services.runtime.errors import MeshError
+from services.runtime.server import ServerSpec
+from services.runtime.triton import TritonClient
+from services.safety import nsfw
+from services.safety.category import Category, Signal
+from services.safety.policy import Policy
+from services.safety.rulebook import load_policy, load_rules
+from services.safety.rules import RuleSet
+from services.safety.settings import Settings
+from services.safety.verdict import to_verdict
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+CHECK_SECONDS = 0.5  # first estimate of a picture's check, for those that wait
+RETRY_SECONDS = 1.0
+
+# The picture's own faults: the caller can mend them, and they are no pass either.
+OF_THE_MEDIA = frozenset(
+    {
+        errors_pb2.ERROR_REASON_NOT_FOUND,
+        errors_pb2.ERROR_REASON_MEDIA_INVALID,
+        errors_pb2.ERROR_REASON_FIELD_INVALID,
+    }
+)
+
+log = structlog.get_logger()
+
+
+class SafetyService(safety_pb2_grpc.SafetyServiceServicer):
+    """Judges prompts and pictures. An unsafe one is an answer; one that could not be checked is an error."""
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        policy: Policy,
+        scale: nsfw.Scale,
+        blobs: BlobStore,
+        triton: TritonClient,
+        settings: Settings,
+    ) -> None:
+        self._rules = rules
+        self._policy = policy
+        self._scale = scale
+        self._blobs = blobs
+        self._triton = triton
+        self._settings = settings
+        self._pictures = Admission(settings.pictures, settings.pictures_waiting, CHECK_SECONDS)
+
+    async def CheckPrompt(
+        self, request: safety_pb2.CheckPromptRequest, context: Context
+    ) -> safety_pb2.CheckPromptResponse:
+        """Check a prompt against every rule, and the negative prompt against those on injection."""
+        with checking("the prompt"):
+            async with asyncio.timeout(budget(self._settings.prompt_seconds)):
+                signals = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt)
+            verdict = to_verdict(signals, self._policy, [self._rules.checker])
+        return safety_pb2.CheckPromptResponse(verdict=verdict)
+
+    async def CheckImage(
+        self, request: safety_pb2.CheckImageRequest, context: Context
+    ) -> safety_pb2.CheckImageResponse:
+        """Show a picture to open_nsfw in several views; the worst counts."""
+        async with self._pictures.enter():
+            with checking("the picture"):
+                picture = await images.decode(await self._blobs.get(request.image))
+                views = await asyncio.to_thread(nsfw.views, picture)
+                probability = await self._probability(views)
+                verdict = to_verdict(self._scale.signals(probability), self._policy, [nsfw.CHECKER])
+        return safety_pb2.CheckImageResponse(verdict=verdict, safety_score=1 - probability)
+
+    def _read(self, prompt: str, negative_prompt: str) -> list[Signal]:
+        signals = self._rules.check(prompt)
+        if negative_prompt:
+            signals += self._rules.check(negative_prompt, only=[Category.PROMPT_INJECTION])
+        return list(dict.fromkeys(signals))
+
+    async def _probability(self, views: nsfw.Pixels) -> float:
+        """Return the highest probability among the views; raises ValueError unless there is one for each."""
+        outputs = await self._triton.infer(nsfw.MODEL, {"image": views}, timeout=self._settings.nsfw_seconds)
+        probabilities = np.asarray(outputs["probability"], dtype=np.float64).reshape(-1)
+        if len(probabilities) != len(views):
+            raise ValueError(f"{len(probabilities)} answers for {len(views)} views")
+        return float(probabilities.max())  # a NaN stays one, and the scale refuses it
+
+
+@contextmanager
+def checking(what: str) -> Iterator[None]:
+    """Turn whatever keeps a check from running into SAFETY_UNCHECKED; `what` names what was to be checked.
+
+    Faults of the media, and a caller's own deadline, are told as they are.
+    """
+    try:
+        yield
+    except MeshError as error:
+        if error.reason in OF_THE_MEDIA or (
+            error.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED and _caller_is_late()
+        ):
+            raise
+        log.warning("not checked", what=what, cause=str(error))
+        raise _unchecked(what, error.retry_after) from error
+    except Exception as error:  # whatever it was, it is not a pass
+        log.exception("not checked", what=what)
+        raise _unchecked(what, None) from error
+
+
+def _caller_is_late() -> bool:
+    left = remaining()
+    return left is not None and left <= 2 * MARGIN_SECONDS
+
+
+def _unchecked(what: str, retry_after: float | None) -> MeshError:
+    return MeshError(
+        errors_pb2.ERROR_REASON_SAFETY_UNCHECKED,
+        f"{what} could not be checked for safety, which is no pass; try again",
+        retry_after=RETRY_SECONDS if retry_after is None else retry_after,
+    )
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[SafetyService]:
+    """Read rules and policy, open the store and the way to Triton; raises ValueError when the data is wrong."""
+    rules, (policy, scale) = await asyncio.gather(
+        asyncio.to_thread(load_rules, settings.rules), asyncio.to_thread(load_policy, settings.policy)
+    )
+    blobs = BlobStore.open(settings.blob_url, settings.home)
+    async with TritonClient(settings.triton_address) as triton:
+        yield SafetyService(rules, policy, scale, blobs, triton, settings)
+
+
+def spec(settings: Settings | None = None) -> ServerSpec:
+    """Return what makes the safety server."""
+    return ServerSpec(
+        name="safety",
+        settings=settings or Settings(),
+        services=[safety_pb2.DESCRIPTOR.services_by_name["SafetyService"]],
+        build=build,
+        register=safety_pb2_grpc.add_SafetyServiceServicer_to_server,
+    )

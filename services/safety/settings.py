@@ -1,0 +1,27 @@
+"""What the safety room can be told from the outside."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from services.runtime.settings import TritonSettings, env
+
+
+class Settings(TritonSettings):
+    """`VMESH_SAFETY_*`, besides what every server has."""
+
+    model_config = env("safety")
+
+    policy: Path | None = None
+    """A policy instead of the one that is shipped (services/safety/policy.yaml says how it is written)."""
+    rules: Path | None = None
+    """A rule set instead of the one that is shipped (services/safety/rules.yaml)."""
+    prompt_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long checking one prompt may take before it counts as not checked."""
+    nsfw_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """How long the picture model may take before the picture counts as not checked."""
+    pictures: Annotated[int, Field(ge=1, le=64)] = 4
+    """Pictures decoded at one time; each may hold 200 MB."""
+    pictures_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
+    """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
