@@ -40,7 +40,7 @@ async def collect(execution, one, into=None):
     events = [] if into is None else into
     async with aclosing(execution.run(one)) as running:
         async for event in running:
-            events.append(event)  # noqa: PERF401 - what came before a failure is kept
+            events.append(event)
     return events
 
 
