@@ -7,24 +7,22 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, prompt_pb2, router_pb2
 
-ALL = None
-
 
 @dataclass(frozen=True)
 class Route:
-    """A service, the server behind the door that answers for it, and the rpcs that are open; ALL opens every one.
+    """A service, the server behind the door that answers for it, and the rpcs that are open.
 
-    An rpc that is not open answers UNIMPLEMENTED, like one that no server serves yet.
+    Any other rpc answers UNIMPLEMENTED: it is for the mesh's own servers, or no server serves it yet.
     """
 
     service: ServiceDescriptor
     server: str
-    open: frozenset[str] | None = ALL
+    open: frozenset[str]
 
     def methods(self) -> Iterator[tuple[MethodDescriptor, bool]]:
         """Yield every rpc of the service, and whether it is open."""
         for method in self.service.methods:
-            yield method, self.open is ALL or method.name in self.open
+            yield method, method.name in self.open
 
 
 def _service(module: object, name: str) -> ServiceDescriptor:
@@ -33,8 +31,12 @@ def _service(module: object, name: str) -> ServiceDescriptor:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route(_service(generation_pb2, "GenerationService"), "orchestrator"),
-    Route(_service(prompt_pb2, "PromptService"), "prompt"),
+    Route(
+        _service(generation_pb2, "GenerationService"),
+        "orchestrator",
+        frozenset({"Generate", "GetGeneration", "WatchGeneration", "CancelGeneration", "ListGenerations"}),
+    ),
+    Route(_service(prompt_pb2, "PromptService"), "prompt", frozenset({"AnalyzePrompt", "EnhancePrompt"})),
     Route(
         _service(assets_pb2, "AssetService"),
         "assets",

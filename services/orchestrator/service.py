@@ -37,6 +37,7 @@ from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
 
 DEFAULT_PAGE_SIZE = 50
+TELL_SECONDS = 0.5  # kept back from the grace period for the terminal events to reach their callers
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,6 +56,10 @@ class Orchestrator(GenerationServiceServicer):
             await self._engine.let_in(generation)
             async for event in generation.log.watch():
                 yield GenerateResponse(event=event)
+
+    async def drain(self, grace: float) -> None:
+        """End what runs a little before `grace` seconds are over, while callers can still be told."""
+        await self._engine.close(max(0.0, grace - TELL_SECONDS))
 
     async def GetGeneration(self, request: GetGenerationRequest, context: Context) -> GetGenerationResponse:
         """Read a generation."""

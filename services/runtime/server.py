@@ -7,7 +7,7 @@ then closes what `build` opened, in reverse order.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -27,6 +27,9 @@ Status = health_pb2.HealthCheckResponse
 CLOSE_SECONDS = 5.0  # after the grace period, for what is left to be cancelled
 
 log = structlog.get_logger()
+
+
+Finish = Callable[[float], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class RunningServer:
     _services: Sequence[str]
     _grace: float
     _drained: bool = field(default=False)
+    _finish: Finish | None = field(default=None)
 
     def add_infrastructure(self) -> None:
         """Put health, reflection and channelz on the server."""
@@ -79,7 +83,14 @@ class RunningServer:
             return
         self._drained = True
         await self._health.enter_graceful_shutdown()
-        await asyncio.wait_for(self._server.stop(self._grace), self._grace + CLOSE_SECONDS)
+        async with asyncio.timeout(self._grace + CLOSE_SECONDS), asyncio.TaskGroup() as group:
+            group.create_task(_stop(self._server, self._grace))
+            if self._finish is not None:
+                group.create_task(self._finish(self._grace))
+
+    def finish_with(self, servicer: object) -> None:
+        """Let a servicer with a `drain(grace_seconds)` of its own end its work while calls are still open."""
+        self._finish = getattr(servicer, "drain", None)
 
 
 @asynccontextmanager
@@ -109,6 +120,7 @@ async def serve(spec: ServerSpec) -> AsyncIterator[RunningServer]:
         async with spec.build(spec.settings) as servicer:
             started = _Started(server)
             spec.register(servicer, cast("grpc.aio.Server", started))
+            running.finish_with(servicer)
             around.open()
             await running.set_status(Status.SERVING)
             await running.tell_served(started.rpcs(spec.services))
@@ -152,6 +164,10 @@ class _Started:
 class _Details(NamedTuple):
     method: str
     invocation_metadata: tuple[tuple[str, str], ...] = ()
+
+
+async def _stop(server: grpc.aio.Server, grace: float) -> None:
+    await server.stop(grace)
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
