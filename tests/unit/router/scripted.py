@@ -1,6 +1,7 @@
 """A backend that draws noise at the pace a test sets and fails where it says; views and entries to go with it."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,10 +44,11 @@ class ScriptedBackend:
 
     async def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent]:
         self.jobs.append(job)
+        until = time.monotonic() + timeout
         with self._counted():
-            await self._moment(0)
+            await self._moment(0, until)
             for k in range(1, job.steps + 1):
-                await self._moment(k)
+                await self._moment(k, until)
                 self.steps += 1
                 yield Step(k, job.steps)
                 if job.preview_every and k % job.preview_every == 0 and k < job.steps:
@@ -55,10 +57,15 @@ class ScriptedBackend:
             for index, seed in enumerate(job.seeds):
                 yield Output(index, seed, self._pixels(seed))
 
-    async def _moment(self, k: int) -> None:
-        await asyncio.sleep(0)
-        if gate := self.gates.get(k):
-            await gate.wait()
+    async def _moment(self, k: int, until: float) -> None:
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                await asyncio.sleep(0)
+                if gate := self.gates.get(k):
+                    await gate.wait()
+        except TimeoutError:
+            reason = errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
+            raise MeshError(reason, f"{self.entry.model} did not answer in time") from None
         if self.health is not State.READY:
             raise gone(self.entry.model)
         if error := self.failures.get(k):

@@ -1,0 +1,97 @@
+"""What Triton answers is read, and rubbish is told from pictures; the client is scripted here, real in the contract."""
+
+import numpy as np
+import pytest
+
+from router.backends.protocol import Job, Output, Preview, Step
+from router.backends.triton import TritonBackend
+from router.snapshot import State
+from services.runtime.errors import MeshError
+from tests.unit.router.scripted import entry, gone
+
+JOB = Job("request-1", "ein roter Apfel", "", (7, 8), 2, 2.5, 1)
+NONE = np.zeros((0, 4, 4, 3), np.uint8)
+PICTURES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+
+
+def response(k, preview=NONE, images=NONE):
+    return {"step": np.array([k, 2], np.int32), "preview": preview, "images": images}
+
+
+class ScriptedClient:
+    """Answers a stream with what the test says, and knows the models it is given."""
+
+    def __init__(self, *responses, ready=False, index=()):
+        self.responses, self.is_ready, self.known = responses, ready, index
+        self.asked = None
+
+    async def stream(self, model, inputs, *, request_id, timeout):
+        self.asked = (model, inputs, request_id, timeout)
+        for one in self.responses:
+            yield one
+
+    async def ready(self, model):
+        return self.is_ready
+
+    async def index(self):
+        if self.known is None:
+            raise gone()
+        return dict.fromkeys(self.known, "")
+
+
+async def run(client, job=JOB):
+    return [event async for event in TritonBackend(entry(), client).execute(job, 5.0)]
+
+
+async def test_the_job_becomes_tensors():
+    client = ScriptedClient(response(1), response(2, images=PICTURES))
+    await run(client)
+    model, inputs, request_id, timeout = client.asked
+    assert (model, request_id, timeout) == ("alpha", "request-1", 5.0)
+    assert {name: (value.dtype.str, value.tolist()) for name, value in inputs.items()} == {
+        "prompt": ("|O", ["ein roter Apfel"]),
+        "negative_prompt": ("|O", [""]),
+        "seeds": ("<i8", [7, 8]),
+        "steps": ("<i4", [2]),
+        "guidance_scale": ("<f4", [2.5]),
+        "preview_every": ("<i4", [1]),
+    }
+
+
+async def test_responses_become_events():
+    events = await run(ScriptedClient(response(1, preview=PICTURES), response(2, PICTURES, PICTURES)))
+    assert [type(event) for event in events] == [Step, Preview, Preview, Step, Output, Output]
+    assert [(event.index, event.seed) for event in events[4:]] == [(0, 7), (1, 8)]
+    assert np.array_equal(events[5].pixels, PICTURES[1])
+
+
+@pytest.mark.parametrize(
+    ("responses", "told"),
+    [
+        ([], "ended without a picture"),
+        ([response(1)], "ended without a picture"),
+        ([{"step": np.array([1, 2], np.int32), "preview": NONE}], "left out images"),
+        ([response(1) | {"step": np.array([1], np.int32)}], "a step of another shape"),
+        ([response(2, images=PICTURES[:1])], "pictures of another shape"),
+        ([response(2, images=PICTURES.astype(np.float32))], "pictures of another shape"),
+        ([response(1, preview=PICTURES[0])], "pictures of another shape"),
+    ],
+)
+async def test_rubbish_is_a_failure_of_the_model(responses, told):
+    with pytest.raises(MeshError, match=told) as caught:
+        await run(ScriptedClient(*responses))
+    assert caught.value.name == "MODEL_FAILED"
+    assert caught.value.retry_after > 0
+
+
+@pytest.mark.parametrize(
+    ("client", "state"),
+    [
+        (ScriptedClient(ready=True), State.READY),
+        (ScriptedClient(index=["alpha"]), State.UNAVAILABLE),  # there, and still loading or failed to load
+        (ScriptedClient(index=["beta"]), State.NEEDS_WEIGHTS),
+        (ScriptedClient(index=None), State.UNAVAILABLE),
+    ],
+)
+async def test_a_probe_tells_away_from_without_weights(client, state):
+    assert await TritonBackend(entry(), client).probe() is state
