@@ -1,0 +1,91 @@
+"""The commands that need the servers, as `vmesh` knows them; each imports what it needs only when it is run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for everything that is kept.", envvar="VMESH_HOME", show_default="~/.visual-mesh"
+    ),
+]
+
+models = typer.Typer(no_args_is_help=True, help="See and build the models that Triton serves.")
+
+
+def up(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the gateway listens; port 0 takes a free one.", show_default="127.0.0.1:50051"
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when it serves and leave it running.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Run the whole mesh and Triton on this machine until Ctrl-C or SIGTERM; a second one does not wait for calls."""
+    from services.local.up import run_detached, run_here
+
+    raise typer.Exit((run_detached if detach else run_here)(home, listen))
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a list.")] = False,
+    home: Home = None,
+) -> None:
+    """Look for everything that the mesh needs on this machine; for what is missing, tell the command that mends it.
+
+    Exit codes: 0 nothing that is needed is missing, 1 something is.
+    """
+    from services.local.doctor import run
+
+    raise typer.Exit(run(home, as_json=as_json))
+
+
+def bench(
+    requests: Annotated[
+        int, typer.Option("-n", "--requests", min=2, max=2000, help="Requests on each path.")
+    ] = 40,
+    callers: Annotated[int, typer.Option("-c", "--callers", min=1, max=64, help="Callers at one time.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, max=100, help="Denoising steps of every request.")] = 20,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, help="End after this long, with what there is.")
+    ] = 300,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the figures and the plot.")
+    ] = Path("bench"),
+    home: Home = None,
+) -> None:
+    """Measure the mesh beside direct Triton: the same model, prompt, seeds and steps, in turns, in one run."""
+    from services.local.bench.command import run
+
+    raise typer.Exit(run(home, requests, callers, steps, seconds, output))
+
+
+@models.command("list")
+def list_models(home: Home = None) -> None:
+    """List the catalogue, with what is built here and what to do about the rest."""
+    from services.local.model_list import run
+
+    run(home)
+
+
+@models.command("build")
+def build_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models to build; all when none is named.")
+    ] = None,
+    allow_noncommercial: Annotated[
+        bool, typer.Option(help="Build models whose licence forbids commercial use.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Fetch, check and convert weights, and make the repository that Triton serves."""
+    from scrollintel.visual.running import default_home
+    from services.models.build_command import build
+
+    build(names, home or default_home(), allow_noncommercial)

@@ -1,0 +1,32 @@
+"""A mesh for one command: the entry point `mesh` of the group `visual_mesh.local`."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from scrollintel.visual.exceptions import MeshUnavailableError
+from services.local import logs
+from services.local.mesh import ANYWHERE, LocalMesh, LocalMeshError, local_mesh
+from services.local.settings import LocalSettings
+from services.local.triton import TritonUnavailable
+
+
+@asynccontextmanager
+async def mesh(*, home: Path, tell: Callable[[str], None]) -> AsyncIterator[LocalMesh]:
+    """Run a mesh that nobody else finds while the body runs.
+
+    Raises MeshUnavailableError when it cannot be started; its message says what to do.
+    """
+    logs.to_file(home)
+    started = False
+    settings = LocalSettings(home=home, listen=ANYWHERE, advertise=False)
+    try:
+        async with local_mesh(settings, lambda text: tell(f"starting a mesh: {text}")) as running:
+            started = True
+            yield running
+    except (LocalMeshError, TritonUnavailable) as error:
+        if started:
+            raise
+        raise MeshUnavailableError(
+            f"no mesh runs, and none could be started: {error}", code="UNAVAILABLE"
+        ) from error

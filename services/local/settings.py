@@ -1,0 +1,33 @@
+"""What the one-machine mesh can be told from the outside."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from services.runtime.settings import default_home, env
+
+GATEWAY = "127.0.0.1:50051"
+
+
+class LocalSettings(BaseSettings):
+    """Settings of the composition, read from `VMESH_LOCAL_*`; each server still reads its own."""
+
+    model_config = env("local")
+
+    home: Annotated[Path, Field(default_factory=default_home, validation_alias="VMESH_HOME")]
+    """Folder for everything that is kept: models, media, logs."""
+    listen: str = GATEWAY
+    """Where the gateway listens; a port that is taken is replaced by a free one, and port 0 takes a free one."""
+    repository: Path | None = None
+    """What Triton serves; None is the repository under `home`, brought up to date first."""
+    advertise: bool = True
+    """Whether to say in `mesh.json` where the mesh is, so that the command line finds it."""
+    triton_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """How long Triton may take to load its models."""
+    server_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """How long one server may take to start."""
+    servers: Mapping[str, Mapping[str, Any]] = {}
+    """Settings of single servers, by the server's name, over those from the environment."""
