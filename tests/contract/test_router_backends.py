@@ -4,7 +4,7 @@ import asyncio
 import re
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from router.backends.triton import TritonBackend
 from router.entries import BackendEntry, load_entries
 from router.settings import Settings
 from router.snapshot import State
+from services.local.triton import Triton
 from services.runtime.errors import MeshError
 from services.runtime.triton import TritonClient
 from tests.unit.router.scripted import ScriptedBackend, entry
@@ -34,8 +35,8 @@ class Adapter:
     steps_drawn: Callable[[], Awaitable[int]]
 
 
-@asynccontextmanager
-async def scripted() -> AsyncIterator[Adapter]:
+@pytest.fixture
+def scripted_adapter() -> Adapter:
     one = entry()
     backend = ScriptedBackend(one)
 
@@ -43,7 +44,7 @@ async def scripted() -> AsyncIterator[Adapter]:
         return backend.steps
 
     away, bare = ScriptedBackend(one, State.UNAVAILABLE), ScriptedBackend(one, State.NEEDS_WEIGHTS)
-    yield Adapter(one, backend, away, bare, steps_drawn)
+    return Adapter(one, backend, away, bare, steps_drawn)
 
 
 def steps_metric(metrics_address: str) -> Callable[[], Awaitable[int]]:
@@ -58,28 +59,23 @@ def steps_metric(metrics_address: str) -> Callable[[], Awaitable[int]]:
     return lambda: asyncio.to_thread(read)
 
 
-@asynccontextmanager
-async def triton(grpc_address: str, metrics_address: str) -> AsyncIterator[Adapter]:
+@pytest_asyncio.fixture
+async def triton_adapter(triton: Triton) -> AsyncIterator[Adapter]:
     (one,) = load_entries(Settings().backends_file)
     absent = one.model_copy(update={"model": "text_to_image_absent"})
-    async with TritonClient(grpc_address) as client, TritonClient("127.0.0.1:1") as nobody:
+    async with TritonClient(triton.grpc_address) as client, TritonClient("127.0.0.1:1") as nobody:
         yield Adapter(
             one,
             TritonBackend(one, client),
             TritonBackend(one, nobody),
             TritonBackend(absent, client),
-            steps_metric(metrics_address),
+            steps_metric(triton.metrics_address),
         )
 
 
-@pytest_asyncio.fixture(params=["scripted", "triton"])
-async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[Adapter]:
-    opened: AbstractAsyncContextManager[Adapter] = scripted()
-    if request.param == "triton":
-        server = request.getfixturevalue("triton_server")
-        opened = triton(server.grpc_address, server.metrics_address)
-    async with opened as one:
-        yield one
+@pytest.fixture(params=["scripted", "triton"])
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    return request.getfixturevalue(f"{request.param}_adapter")
 
 
 def job(**changes: object) -> Job:
