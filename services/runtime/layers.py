@@ -230,7 +230,9 @@ class Layers(grpc.aio.ServerInterceptor):
         return handle
 
     def _streaming(self, method: str, metadata: Any, behavior: Any, *, checked: bool) -> Any:
-        async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+        # Written out, not yielded: gRPC leaves a generator that is cancelled while it writes to the garbage collector,
+        # which ends it late and in a context that is not the call's.
+        async def handle(request: Any, context: Any) -> None:
             async with AsyncExitStack() as stack:
                 accepted = await self._enter(
                     stack, Call(method, context, metadata), behavior, request, checked=checked
@@ -238,7 +240,7 @@ class Layers(grpc.aio.ServerInterceptor):
                 responses = behavior(accepted, context)
                 stack.push_async_callback(responses.aclose)
                 async for response in responses:
-                    yield response
+                    await context.write(response)
 
         return handle
 

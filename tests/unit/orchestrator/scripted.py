@@ -65,6 +65,7 @@ class ScriptedSteps:
     previews: int = 1  # a step
     release: asyncio.Event = field(default_factory=asyncio.Event)
     reached: asyncio.Event = field(default_factory=asyncio.Event)  # a hanging place was entered
+    halted: asyncio.Event = field(default_factory=asyncio.Event)  # a hanging place was cancelled
     calls: Counter = field(default_factory=Counter)
     stopped: list[str] = field(default_factory=list)  # places that were cancelled while hanging
     requests: list = field(default_factory=list)
@@ -81,6 +82,7 @@ class ScriptedSteps:
                     await self.release.wait()
                 except asyncio.CancelledError:
                     self.stopped.append(place)
+                    self.halted.set()
                     raise
             if name in self.failing:
                 raise self.failing[name]
