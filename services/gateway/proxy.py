@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from services.gateway.routes import Route
@@ -34,7 +33,7 @@ class Proxy:
         self._room = room
         self._trust_tenant = trust_tenant
 
-    def handlers(self, route: Route) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def handlers(self, route: Route) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
         """Return a handler for every rpc of a route's service."""
         return {
             method.name: self._handler(route.server, method, is_open) for method, is_open in route.methods()
@@ -42,19 +41,17 @@ class Proxy:
 
     def _handler(
         self, server: str, method: MethodDescriptor, is_open: bool
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        shape = (method.client_streaming, method.server_streaming)
-        opener, maker, relay = SHAPES[shape]
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        opener, maker, relay = SHAPES[method.client_streaming, method.server_streaming]
+        request = GetMessageClass(method.input_type)
         behavior: Handler = _closed
         if is_open:
             path = f"/{method.containing_service.full_name}/{method.name}"
             upstream = getattr(self._channels[server], opener)(
-                path, request_serializer=Message.SerializeToString
+                path, request_serializer=request.SerializeToString
             )
             behavior = relay(self, server, upstream)
-        handler: grpc.RpcMethodHandler[Any, Any] = maker(
-            behavior, request_deserializer=GetMessageClass(method.input_type).FromString
-        )
+        handler: grpc.RpcMethodHandler[Any, Any] = maker(behavior, request_deserializer=request.FromString)
         return handler
 
     def one_answer(self, server: str, upstream: Upstream) -> Handler:
