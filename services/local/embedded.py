@@ -8,7 +8,7 @@ from scrollintel.visual.exceptions import MeshUnavailableError
 from services.local import logs
 from services.local.mesh import ANYWHERE, LocalMesh, LocalMeshError, local_mesh
 from services.local.settings import LocalSettings
-from services.local.triton import TritonUnavailable
+from services.local.triton import TritonUnavailableError
 
 
 @asynccontextmanager
@@ -24,7 +24,7 @@ async def mesh(*, home: Path, tell: Callable[[str], None]) -> AsyncIterator[Loca
         async with local_mesh(settings, lambda text: tell(f"starting a mesh: {text}")) as running:
             started = True
             yield running
-    except (LocalMeshError, TritonUnavailable) as error:
+    except (LocalMeshError, TritonUnavailableError) as error:
         if started:
             raise
         raise MeshUnavailableError(

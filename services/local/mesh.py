@@ -49,7 +49,7 @@ async def local_mesh(settings: LocalSettings, tell: Tell = lambda _: None) -> As
     """Run the whole mesh while the body runs; every server is SERVING when the body starts.
 
     `tell` is told in a few words what is being done. Raises LocalMeshError when a model that is needed cannot be
-    built, TritonUnavailable when Triton does not start, and what a server's own start raises.
+    built, TritonUnavailableError when Triton does not start, and what a server's own start raises.
     """
     # Triton loads in its own process for seconds; the imports of every server fit into that.
     importing = asyncio.create_task(asyncio.to_thread(directory.load))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +16,7 @@ from scrollintel.visual import running
 from services.local import logs
 from services.local.mesh import LocalMesh, LocalMeshError, local_mesh
 from services.local.settings import LocalSettings
-from services.local.triton import TritonUnavailable
+from services.local.triton import TritonUnavailableError
 from services.runtime.server import stop_signal
 
 DETACH_SECONDS = 180.0  # models may have to be fetched and converted first
@@ -31,7 +32,7 @@ def run_here(home: Path | None, listen: str | None) -> int:
     log = logs.to_file(settings.home)
     try:
         asyncio.run(_serve(settings, log, console))
-    except (LocalMeshError, TritonUnavailable) as error:
+    except (LocalMeshError, TritonUnavailableError) as error:
         console.print(f"[red]the mesh cannot start:[/] {escape(str(error))}")
         return 1
     return 0
@@ -48,7 +49,7 @@ def run_detached(home: Path | None, listen: str | None) -> int:
     command = [sys.executable, "-m", "scrollintel.visual.cli", "up"]
     command += ["--home", str(settings.home), "--listen", settings.listen]
     with out.open("w") as file:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603 - this interpreter, and arguments of our own
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
     with console.status("starting the mesh"):
@@ -100,7 +101,7 @@ def _table(mesh: LocalMesh) -> Table:
 
 
 def _settings(home: Path | None, listen: str | None) -> LocalSettings:
-    given = {"home": home and home.expanduser(), "listen": listen}
+    given: dict[str, Any] = {"home": home and home.expanduser(), "listen": listen}
     return LocalSettings(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -18,7 +18,6 @@ from scrollintel.visual.cli import failures, files, mesh
 from scrollintel.visual.cli.timeline import Timeline
 from scrollintel.visual.client import VisualClient
 from scrollintel.visual.requests import broken
-from scrollintel.visual.running import default_home
 
 LEVELS = "none, light, standard or rich"
 TIERS = "draft, standard or high"
@@ -92,7 +91,7 @@ def generate(
             "model_preference": model,
             "enhancement_level": enhancement,
         }
-        job = Job(prompt, request, output, address, home or default_home(), timeout, as_json, preview)
+        job = Job(prompt, request, output, address, mesh.folder(home), timeout, as_json, preview)
         code = asyncio.run(_run(job, console))
     except VisualMeshError as error:
         if as_json:

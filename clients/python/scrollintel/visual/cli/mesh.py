@@ -28,6 +28,11 @@ Home = Annotated[
 ]
 
 
+def folder(home: Path | None) -> Path:
+    """Return the folder for everything that is kept."""
+    return home.expanduser() if home else running.default_home()
+
+
 class Started(Protocol):
     """A mesh that was started for this command."""
 

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from scrollintel.visual import running
 from scrollintel.visual.cli import failures, mesh, survey
 from scrollintel.visual.cli.survey import Server
 from scrollintel.visual.exceptions import VisualMeshError
@@ -24,7 +23,7 @@ def services(
     """List every service and rpc, with how its messages flow and whether this version serves it."""
     console = Console()
     try:
-        found = asyncio.run(_look(address, home or running.default_home()))
+        found = asyncio.run(_look(address, mesh.folder(home)))
     except VisualMeshError as error:
         failures.print_error(Console(stderr=True), error)
         raise typer.Exit(failures.exit_code(error)) from error

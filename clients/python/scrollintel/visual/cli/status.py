@@ -59,7 +59,7 @@ def status(
     Exit codes: 0 everything serves, 1 something does not, 8 no mesh.
     """
     try:
-        found = asyncio.run(_ask(address, home or running.default_home()))
+        found = asyncio.run(_ask(address, mesh.folder(home)))
     except VisualMeshError as error:
         if as_json:
             sys.stdout.write(json.dumps({"error": failures.as_json(error)}, indent=2) + "\n")
