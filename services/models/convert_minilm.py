@@ -131,8 +131,8 @@ def run_reference(weights: Weights, ids: NDArray[np.int64], mask: NDArray[np.int
     """The same forward pass in numpy: ids, mask [B, T] -> states [B, T, 384]. Slow; meant for short texts."""
 
     def linear(name: str, x: Array) -> Array:
-        product: Array = x @ weights[f"{name}.weight"].T
-        return product + weights[f"{name}.bias"]
+        result: Array = x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        return result
 
     def split(x: Array) -> Array:
         return x.reshape(*x.shape[:2], HEADS, -1).swapaxes(1, 2)

@@ -12,7 +12,13 @@ TOWERS = {"image": ("model.onnx", "embedding"), "text_embedding": ("text_project
 
 
 class TritonPythonModel:
+    """image UINT8 [B, 128, 128, 3] RGB -> embedding FP32 [B, 256]; text_embedding FP32 [B, 384] -> text FP32 [B, 256].
+
+    Either input or both; each output is L2-normalised and there when its input is.
+    """
+
     def initialize(self, args):
+        """Load what is needed from the first request on."""
         parameters = json.loads(args["model_config"])["parameters"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
@@ -26,19 +32,22 @@ class TritonPythonModel:
         }
 
     def execute(self, requests):
+        """Answer the requests that Triton hands over at once."""
         tensors = [[] for _ in requests]
         for name, (_, output) in TOWERS.items():
             given = [pb_utils.get_input_tensor_by_name(request, name) for request in requests]
             rows = [(index, tensor.as_numpy()) for index, tensor in enumerate(given) if tensor is not None]
             if not rows:
                 continue
-            (vectors,) = self.sessions[name].run([output], {name: np.concatenate([values for _, values in rows])})
+            (vectors,) = self.sessions[name].run(
+                [output], {name: np.concatenate([values for _, values in rows])}
+            )
             ends = np.cumsum([len(values) for _, values in rows])
             for (index, _), own in zip(rows, np.split(vectors, ends[:-1]), strict=True):
                 tensors[index].append(pb_utils.Tensor(output, own))
-        return [pb_utils.InferenceResponse(own) if own else self.refuse() for own in tensors]
+        return [pb_utils.InferenceResponse(own) if own else _refusal() for own in tensors]
 
-    @staticmethod
-    def refuse():
-        message = f"one of the inputs {', '.join(TOWERS)} is required"
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
+
+def _refusal():
+    message = f"one of the inputs {', '.join(TOWERS)} is required"
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))

@@ -12,7 +12,10 @@ UNSAFE = 1  # column of the softmax
 
 
 class TritonPythonModel:
+    """image UINT8 [B, 224, 224, 3] RGB -> probability FP32 [B, 1] in [0, 1]."""
+
     def initialize(self, args):
+        """Load what is needed from the first request on."""
         parameters = json.loads(args["model_config"])["parameters"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
@@ -24,6 +27,7 @@ class TritonPythonModel:
         self.input = self.session.get_inputs()[0].name
 
     def execute(self, requests):
+        """Answer the requests that Triton hands over at once."""
         images = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy() for request in requests]
         batch = np.concatenate(images)[..., ::-1].astype(np.float32) - MEAN_BGR
         (shares,) = self.session.run(None, {self.input: batch})

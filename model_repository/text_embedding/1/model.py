@@ -16,7 +16,15 @@ PADDING = 0
 
 
 class TritonPythonModel:
+    """text BYTES [B, 1] -> embedding FP32 [B, 384], token_states FP32 [B, 12, 384], pooled FP32 [B, 384].
+
+    embedding: L2-normalised mean over up to 256 tokens, the sentence-transformers embedding.
+    token_states, pooled: of the text cut to 12 tokens, padding zeroed, and their mean.
+    A text that is not UTF-8 ends in INVALID_ARGUMENT.
+    """
+
     def initialize(self, args):
+        """Load what is needed from the first request on."""
         parameters = json.loads(args["model_config"])["parameters"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
@@ -34,10 +42,14 @@ class TritonPythonModel:
         self.separator = self.tokenizer.token_to_id("[SEP]")
 
     def execute(self, requests):
+        """Answer the requests that Triton hands over at once."""
         responses, texts, rows = [None] * len(requests), [], []
         for index, request in enumerate(requests):
             try:
-                own = [cell.decode() for cell in pb_utils.get_input_tensor_by_name(request, "text").as_numpy().ravel()]
+                own = [
+                    cell.decode()
+                    for cell in pb_utils.get_input_tensor_by_name(request, "text").as_numpy().ravel()
+                ]
             except UnicodeDecodeError as error:
                 message = f"text: must be UTF-8: {error}"
                 responses[index] = pb_utils.InferenceResponse(

@@ -11,7 +11,6 @@ import triton_python_backend_utils as pb_utils
 from sampler import Drawing, denoise  # beside this file, which the backend puts on the path
 
 HERE = Path(__file__).parent
-
 ALLOCATION_FAILURES = ("bad_alloc", "Failed to allocate", "out of memory")
 
 
@@ -41,65 +40,102 @@ def read_drawing(request):
     )
 
 
+class Cancelled(Exception):  # noqa: N818 - not an error
+    """The caller has gone."""
+
+
+def stop_if_cancelled(request, done):
+    """Raise Cancelled if the caller cancelled, went away or ran out of time."""
+    if request.is_cancelled():
+        raise Cancelled(f"cancelled after {done} steps")
+
+
+def end(sender, message, code):
+    """Close a request with an error."""
+    error = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+    sender.send(error, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
 class TritonPythonModel:
+    """One response per step: step INT32 [2] = (k, n), preview UINT8 [B or 0, 64, 64, 3], images likewise.
+
+    Inputs, limits: `sampler.Drawing`; breaking one ends in INVALID_ARGUMENT. A full queue and running out of
+    memory end in UNAVAILABLE, a cancelled request in CANCELLED. The same seed gives the same picture to the
+    last bit, whatever else is drawn with it.
+    """
+
     def initialize(self, args):
-        parameters = {key: int(value["string_value"]) for key, value in json.loads(args["model_config"])["parameters"].items()}
+        """Load what is needed from the first request on."""
+        parameters = {
+            key: int(value["string_value"])
+            for key, value in json.loads(args["model_config"])["parameters"].items()
+        }
         self.threads = parameters["intra_op_threads"]
         self.session = self.load()
         self.pool = ThreadPoolExecutor(parameters["concurrency"], "draw")
         self.room = BoundedSemaphore(parameters["concurrency"] + parameters["queue_size"])
 
     def load(self):
+        """A session on the network."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         # A spinning thread pool takes the cores from the other models' processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The graph was optimised when the repository was built.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
 
     def execute(self, requests):
-        # Each drawing runs in a thread of its own, so that this instance goes on taking requests.
+        """Take the requests; each is drawn in a thread of the pool, so that this returns at once."""
         for request in requests:
             sender = request.get_response_sender()
-            if self.room.acquire(blocking=False):
-                self.pool.submit(self.serve, request, sender)
-            else:
-                self.refuse(sender, "the queue is full; try again later", pb_utils.TritonError.UNAVAILABLE)
+            try:
+                drawing = read_drawing(request)
+            except ValueError as error:
+                end(sender, str(error), pb_utils.TritonError.INVALID_ARG)
+                continue
+            if not self.room.acquire(blocking=False):
+                end(sender, "the queue is full; try again later", pb_utils.TritonError.UNAVAILABLE)
+                continue
+            self.pool.submit(self.serve, request, drawing, sender)
 
-    def serve(self, request, sender):
+    def serve(self, request, drawing, sender):
+        """Draw one request to its end, whatever that is: exactly one final response."""
         try:
-            self.draw(request, sender)
-        except (ValueError, UnicodeDecodeError) as error:
-            self.refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
+            self.draw(request, drawing, sender)
+        except Cancelled as cancelled:
+            end(sender, str(cancelled), pb_utils.TritonError.CANCELLED)
         except Exception as error:
             if isinstance(error, MemoryError) or any(text in str(error) for text in ALLOCATION_FAILURES):
                 self.session = self.load()  # a fresh session gives back what the failed one still held
-                self.refuse(sender, "out of memory: ask for fewer images at once", pb_utils.TritonError.UNAVAILABLE)
+                end(sender, "out of memory: ask for fewer images at once", pb_utils.TritonError.UNAVAILABLE)
             else:
-                self.refuse(sender, f"drawing failed: {error}", pb_utils.TritonError.INTERNAL)
+                end(sender, f"drawing failed: {error}", pb_utils.TritonError.INTERNAL)
         finally:
             self.room.release()
 
-    def draw(self, request, sender):
-        if request.is_cancelled():
-            return self.refuse(sender, "cancelled before the first step", pb_utils.TritonError.CANCELLED)
-        drawing = read_drawing(request)
+    def draw(self, request, drawing, sender):
+        """Send a response for each step. Raises Cancelled."""
+        stop_if_cancelled(request, 0)
         words, pooled = self.embed(drawing.prompt, drawing.negative_prompt)
         steps = denoise(drawing, words, pooled, self.predict)
         for done in range(drawing.steps):
             # Asked before the step is computed: a cancelled request costs at most the step in progress.
-            if request.is_cancelled():
-                return self.refuse(sender, f"cancelled after step {done} of {drawing.steps}", pb_utils.TritonError.CANCELLED)
+            stop_if_cancelled(request, done)
             step, preview, images = next(steps)
             tensors = [
                 pb_utils.Tensor("step", np.array([step, drawing.steps], np.int32)),
                 pb_utils.Tensor("preview", preview),
                 pb_utils.Tensor("images", images),
             ]
-            sender.send(pb_utils.InferenceResponse(tensors), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if step == drawing.steps else 0)
+            last = step == drawing.steps
+            flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0
+            sender.send(pb_utils.InferenceResponse(tensors), flags=flags)
 
     def predict(self, z, t, words, pooled):
+        """The network: see `sampler.denoise`."""
         return self.session.run(["x"], {"z": z, "t": t, "words": words, "pooled": pooled})[0]
 
     def embed(self, prompt, negative_prompt):
@@ -113,12 +149,10 @@ class TritonPythonModel:
         if response.has_error():
             raise RuntimeError(f"text_embedding: {response.error().message()}")
         return tuple(
-            pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in ("token_states", "pooled")
+            pb_utils.get_output_tensor_by_name(response, name).as_numpy()
+            for name in ("token_states", "pooled")
         )
 
-    @staticmethod
-    def refuse(sender, message, code):
-        sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
     def finalize(self):
+        """Let go of what waits; Triton calls this on unloading."""
         self.pool.shutdown(wait=False, cancel_futures=True)

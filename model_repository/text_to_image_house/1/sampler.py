@@ -4,6 +4,7 @@ Pure: knows numpy and a `predict` function, nothing of Triton or ONNX Runtime.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,10 @@ class Drawing:
 
     def __post_init__(self):
         rules = (
-            (1 <= len(self.seeds) <= MAX_IMAGES, f"seeds: 1 to {MAX_IMAGES}, one per image; {len(self.seeds)} given"),
+            (
+                1 <= len(self.seeds) <= MAX_IMAGES,
+                f"seeds: 1 to {MAX_IMAGES}, one per image; {len(self.seeds)} given",
+            ),
             (min(self.seeds, default=0) >= 0, "seeds: must not be negative"),
             (1 <= self.steps <= MAX_STEPS, f"steps: must be 1 to {MAX_STEPS}; {self.steps} given"),
             (
@@ -64,7 +68,7 @@ def denoise(drawing, words, pooled, predict):
     count, scale = len(drawing.seeds), np.float32(drawing.guidance_scale)
     x = noise(drawing.seeds)
     times = np.linspace(0, 1, drawing.steps + 1, dtype=np.float32)
-    for step, (now, after) in enumerate(zip(times[:-1], times[1:], strict=True), start=1):
+    for step, (now, after) in enumerate(pairwise(times), start=1):
         guided = now < GUIDED_UNTIL and scale != 1
         sides = 2 if guided else 1  # the prompt alone, or the prompt and the negative prompt in one batch
         image = predict(

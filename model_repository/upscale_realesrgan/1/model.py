@@ -9,7 +9,6 @@ import triton_python_backend_utils as pb_utils
 from tiles import Tiling, upscale  # beside this file, which the backend puts on the path
 
 HERE = Path(__file__).parent
-
 SCALE = 4
 DEFAULT_VARIANT = "compact"
 # Measured against one whole tile: compact differs by at most one level of 255; x4plus-anime, which sees
@@ -22,8 +21,18 @@ ALLOCATION_FAILURES = ("bad_alloc", "Failed to allocate", "out of memory")
 
 
 class TritonPythonModel:
+    """image UINT8 [H, W, 3] RGB, variant BYTES [1] (optional) -> image UINT8 [4H, 4W, 3].
+
+    A wrong variant and an image of too many pixels end in INVALID_ARGUMENT, running out of memory in
+    UNAVAILABLE, a cancelled request in CANCELLED.
+    """
+
     def initialize(self, args):
-        parameters = {key: int(value["string_value"]) for key, value in json.loads(args["model_config"])["parameters"].items()}
+        """Load what is needed from the first request on."""
+        parameters = {
+            key: int(value["string_value"])
+            for key, value in json.loads(args["model_config"])["parameters"].items()
+        }
         self.threads = parameters["intra_op_threads"]
         self.max_pixels = parameters["max_pixels"]
         self.sessions = {}
@@ -42,9 +51,11 @@ class TritonPythonModel:
         return self.sessions[variant]
 
     def execute(self, requests):
+        """Answer the requests that Triton hands over at once."""
         return [self.respond(request) for request in requests]
 
     def respond(self, request):
+        """One request's response, whatever happens."""
         try:
             image, variant = self.read(request)
             session, options = self.session(variant), onnxruntime.RunOptions()
@@ -80,6 +91,6 @@ class TritonPythonModel:
             raise ValueError(f"variant: must be one of {', '.join(TILINGS)}; {variant!r} given")
         return image, variant
 
-    @staticmethod
-    def refuse(message, code):
+    def refuse(self, message, code):
+        """An error response."""
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

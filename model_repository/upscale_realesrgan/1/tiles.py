@@ -29,6 +29,7 @@ class Tiling:
 
     @property
     def overlap(self):
+        """Input pixels that neighbouring tiles share, at least."""
         return 2 * self.discard + self.blend
 
 
@@ -76,7 +77,9 @@ def upscale(image, enlarge, tiling, scale, proceed=lambda: True):
         for left, across in columns:
             if not proceed():
                 return None
-            tile = padded[top : top + tall, left : left + wide].transpose(2, 0, 1)[None].astype(np.float32) / 255
+            tile = (
+                padded[top : top + tall, left : left + wide].transpose(2, 0, 1)[None].astype(np.float32) / 255
+            )
             shares = (down[:, None] * across[None, :])[..., None]
             target = band[:, scale * left : scale * (left + wide)]
             target += enlarge(tile)[0].transpose(1, 2, 0) * shares

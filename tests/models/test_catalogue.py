@@ -1,0 +1,111 @@
+"""The catalogue's schema, and that it agrees with what the models themselves enforce."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.models.build import REPOSITORY
+from services.models.catalogue import (
+    CATALOGUE_DIRECTORY,
+    CatalogueError,
+    Task,
+    get_model,
+    read_catalogue,
+    read_entry,
+)
+
+NAMES = {
+    "text_embedding",
+    "text_to_image_house",
+    "upscale_realesrgan",
+    "nsfw_open_nsfw",
+    "image_text_matcher",
+}
+
+
+def write(directory: Path, /, **changes: object) -> Path:
+    entry = yaml.safe_load((CATALOGUE_DIRECTORY / "nsfw_open_nsfw.yaml").read_text())
+    path = directory / "nsfw_open_nsfw.yaml"
+    path.write_text(yaml.safe_dump(entry | changes))
+    return path
+
+
+def test_every_model_has_an_entry_and_every_entry_a_model() -> None:
+    assert set(read_catalogue()) == NAMES
+    assert {path.name for path in REPOSITORY.iterdir() if (path / "config.pbtxt").is_file()} == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_the_configuration_carries_the_entrys_name_and_batch_limit(name: str) -> None:
+    config = (REPOSITORY / name / "config.pbtxt").read_text()
+    assert f'name: "{name}"' in config
+    batch = get_model(name).limits.get("batch")
+    (declared,) = re.findall(r"max_batch_size: (\d+)", config)
+    assert int(declared) == (batch.maximum if batch else 0)
+
+
+def test_the_house_models_limits_are_those_it_enforces() -> None:
+    spec = importlib.util.spec_from_file_location("sampler", REPOSITORY / "text_to_image_house/1/sampler.py")
+    assert spec
+    assert spec.loader
+    sampler = importlib.util.module_from_spec(spec)
+    sys.modules["sampler"] = sampler
+    spec.loader.exec_module(sampler)
+    limits = get_model("text_to_image_house").limits
+    assert limits["steps"].maximum == sampler.MAX_STEPS
+    assert limits["guidance_scale"].maximum == sampler.MAX_GUIDANCE
+    assert limits["num_images"].maximum == sampler.MAX_IMAGES
+    assert limits["width"].maximum == limits["height"].maximum == sampler.SIZE
+
+
+def test_tasks_are_typed() -> None:
+    assert get_model("text_to_image_house").task is Task.TEXT_TO_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"memory_mib": 0}, "memory_mib: Input should be greater than 0"),
+        ({"memroy_mib": 1}, "memroy_mib: Extra inputs are not permitted"),
+        ({"name": "other"}, "name: 'other' must equal the file's name, 'nsfw_open_nsfw'"),
+        ({"task": "juggling"}, "task: Input should be"),
+        ({"source": {"kind": "hub"}}, "source: Input tag 'hub'"),
+        (
+            {"source": {"kind": "repository", "files": [{"path": "../x"}]}},
+            "must be a relative path without '..'",
+        ),
+        ({"limits": {"batch": {"minimum": 2, "maximum": 1}}}, "minimum 2.0 is above maximum 1.0"),
+        (
+            {"defaults": {"steps": 5}, "limits": {"steps": {"minimum": 1, "maximum": 4}}},
+            "defaults.steps = 5 is outside [1, 4]",
+        ),
+    ],
+)
+def test_a_wrong_entry_names_the_field_and_the_rule(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(CatalogueError) as caught:
+        read_entry(write(tmp_path, **changes))
+    assert message in str(caught.value)
+    assert "nsfw_open_nsfw.yaml" in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("{")
+    with pytest.raises(CatalogueError, match="cannot be read"):
+        read_entry(tmp_path / "a.yaml")
+
+
+def test_a_required_model_must_exist(tmp_path: Path) -> None:
+    write(tmp_path, requires=["absent"])
+    with pytest.raises(CatalogueError, match="no model named 'absent'"):
+        read_catalogue(tmp_path)
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(CatalogueError, match="there are: image_text_matcher, nsfw_open_nsfw"):
+        get_model("sdxl")

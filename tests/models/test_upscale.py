@@ -1,0 +1,173 @@
+"""The upscaler on the real Triton, and its tiling as a function: numbers, seams, any size."""
+
+import asyncio
+import importlib.util
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from services.models.build import REPOSITORY
+from tests.models.calls import infer, texts
+
+MODEL = "upscale_realesrgan"
+
+
+def load_tiles() -> ModuleType:
+    """The model's own module; it lives in the repository, which is no package."""
+    spec = importlib.util.spec_from_file_location("tiles", REPOSITORY / MODEL / "1" / "tiles.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tiles = load_tiles()
+
+
+async def upscale(
+    client: InferenceServerClient, image: NDArray[np.uint8], *variant: str
+) -> NDArray[np.uint8]:
+    inputs = {"image": image} | ({"variant": texts(*variant)} if variant else {})
+    return (await infer(client, MODEL, **inputs))["image"]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (1, 40), (60, 349)])
+async def test_any_size(client: InferenceServerClient, height: int, width: int) -> None:
+    image = cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA)
+    enlarged = await upscale(client, image)
+    assert enlarged.shape == (4 * height, 4 * width, 3)
+    back = cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(back.astype(int) - image).mean() < 20  # the same picture; another is 60 and more away
+
+
+@pytest.mark.parametrize("variant", ["compact", "x4plus-anime"])
+async def test_a_flat_colour_stays_flat(client: InferenceServerClient, variant: str) -> None:
+    enlarged = await upscale(client, np.full((12, 12, 3), (200, 120, 40), np.uint8), variant)
+    assert np.abs(enlarged.astype(int) - (200, 120, 40)).max() <= 6
+
+
+async def test_figures_on_a_photograph(
+    client: InferenceServerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PSNR after 4 x down and up. These networks sharpen: on photographs they lose to bicubic on this measure."""
+    whole = data.astronaut()[:256, :256]
+    small = cv2.resize(whole, (64, 64), interpolation=cv2.INTER_AREA)
+    bicubic = peak_signal_noise_ratio(whole, cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC))
+    started = time.perf_counter()
+    compact = peak_signal_noise_ratio(whole, await upscale(client, small))
+    seconds = time.perf_counter() - started
+    with capsys.disabled():
+        print(f"\n64 -> 256: bicubic {bicubic:.1f} dB, compact {compact:.1f} dB in {seconds:.2f} s")
+    assert compact > bicubic - 3
+    assert compact > 20
+
+
+async def test_sharpens_an_icon_better_than_bicubic(client: InferenceServerClient) -> None:
+    """Drawn edges are what it is for."""
+    large = np.full((256, 256, 3), 255, np.uint8)
+    cv2.circle(large, (128, 128), 90, (220, 40, 40), -1, cv2.LINE_AA)
+    cv2.line(large, (60, 200), (200, 60), (30, 60, 200), 9, cv2.LINE_AA)
+    small = cv2.resize(large, (64, 64), interpolation=cv2.INTER_AREA)
+    bicubic = cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC)
+    assert peak_signal_noise_ratio(large, await upscale(client, small)) > peak_signal_noise_ratio(
+        large, bicubic
+    )
+
+
+async def test_a_short_upscale_overtakes_a_long_one(client: InferenceServerClient) -> None:
+    long = asyncio.create_task(upscale(client, np.zeros((100, 100, 3), np.uint8), "x4plus-anime"))
+    await asyncio.sleep(0.2)
+    await upscale(client, np.zeros((8, 8, 3), np.uint8))
+    assert not long.done()
+    await long
+
+
+@pytest.mark.parametrize(
+    ("image", "variant", "rule"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), "x2", "variant: must be one of compact, x4plus-anime; 'x2' given"),
+        (
+            np.zeros((2049, 2048, 3), np.uint8),
+            "compact",
+            "image: must have 1 to 4194304 pixels; 2048x2049 given",
+        ),
+        (np.zeros((0, 4, 3), np.uint8), "compact", "image: must have 1 to 4194304 pixels; 4x0 given"),
+    ],
+)
+async def test_bad_tensors_are_refused(
+    client: InferenceServerClient, image: NDArray[np.uint8], variant: str, rule: str
+) -> None:
+    with pytest.raises(InferenceServerException) as caught:
+        await upscale(client, image, variant)
+    assert rule in caught.value.message()
+
+
+@pytest.mark.parametrize("length", [1, 8, 31, 32, 33, 50, 77, 500])
+def test_the_weights_of_a_cut_add_up_to_one_and_overlap_enough(length: int) -> None:
+    tiling = tiles.Tiling(size=32, margin=0, discard=3, blend=4)
+    cut, tile = tiles.cut(length, tiling, 4)
+    assert tile <= 32
+    total = np.zeros(4 * length)
+    for start, weights in cut:
+        total[4 * start : 4 * (start + tile)] += weights
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert cut[0][0] == 0
+    assert cut[-1][0] + tile == length
+    for (start, weights), (following, _) in pairwise(cut):
+        assert start + tile - following >= tiling.overlap
+        assert not weights[4 * (tile - tiling.discard) :].any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (150, 211), (333, 1000)])
+def test_tiles_that_agree_leave_no_seam(height: int, width: int) -> None:
+    """With a network that treats every pixel alone, tiling must be invisible to the last bit."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    nearest = lambda tile: tile.repeat(4, 2).repeat(4, 3)  # noqa: E731
+    tiled = tiles.upscale(image, nearest, tiles.Tiling(size=40, margin=4, discard=4, blend=6), 4)
+    np.testing.assert_array_equal(tiled, image.repeat(4, 0).repeat(4, 1))
+
+
+def test_refusing_to_proceed_stops_between_tiles() -> None:
+    seen: list[int] = []
+
+    def enlarge(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(1)
+        return tile.repeat(4, 2).repeat(4, 3)
+
+    tiling = tiles.Tiling(size=40, margin=4, discard=4, blend=6)
+    assert tiles.upscale(data.astronaut(), enlarge, tiling, 4, proceed=lambda: len(seen) < 3) is None
+    assert len(seen) == 3
+
+
+@pytest.fixture(scope="module")
+def compact(model_repository: Path) -> onnxruntime.InferenceSession:
+    graph = model_repository / MODEL / "1" / "compact.onnx"
+    return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+
+
+def test_no_seam_is_visible(compact: onnxruntime.InferenceSession) -> None:
+    """Many small tiles against one whole: at most one level of 255 apart, and no worse at the seams."""
+    image = data.astronaut()[:140, 60:220]
+    enlarge = lambda tile: compact.run(None, {"image": tile})[0]  # noqa: E731
+    served = {"margin": 8, "discard": 8, "blend": 8}
+    whole = tiles.upscale(image, enlarge, tiles.Tiling(size=400, **served), 4).astype(int)
+    tiled = tiles.upscale(image, enlarge, tiles.Tiling(size=64, **served), 4).astype(int)
+    assert np.abs(tiled - whole).max() <= 1
+    careless = tiles.upscale(image, enlarge, tiles.Tiling(size=64, margin=8, discard=0, blend=1), 4).astype(
+        int
+    )
+    assert np.abs(careless - whole).max() > 8  # so the line above can fail
