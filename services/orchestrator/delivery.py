@@ -1,8 +1,9 @@
 """The last part of a picture's way: sized, checked, scored, stored. Each picture goes it alone and fails alone."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,6 +14,7 @@ from scrollintel.visual.v1.assets_pb2 import Asset, CreateAssetRequest
 from scrollintel.visual.v1.events_pb2 import Output, Scored, Stage, Step
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
+from scrollintel.visual.v1.safety_pb2 import CheckImageResponse
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec
 from services.orchestrator import scores, verdicts
 from services.orchestrator.steps import Steps
@@ -53,20 +55,18 @@ async def deliver(
 ) -> Asset:
     """Bring `media` to its size where `enlargement` asks for it, check it, score it and store it.
 
-    Nothing of the picture is told before it passed the safety check. A picture that cannot be scored is delivered
-    without the scores; every other failure raises MeshError.
+    Nothing of the picture is told before it passed the safety check, which is run beside the scoring: both are slow,
+    and few pictures are refused. A picture that cannot be scored is delivered without the scores; every other failure
+    raises MeshError.
     """
     if enlargement is not None:
         media = await restore(enlargement, steps)
         progress.done(events_pb2.STAGE_UPSCALE)
-    try:
-        checked = await steps.check_image(media)
-    except MeshError as error:
-        raise verdicts.as_unchecked(error, "the picture") from error
-    verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
-    progress.done(events_pb2.STAGE_CHECK)
-    progress.emit(Output(index=picture.index, media=media, seed=picture.seed or 0))
-    metrics = scores.with_safety(await _scored(picture, media, steps), checked)
+    async with _alongside(_scored(picture, media, steps)) as scoring:
+        checked = await _checked(media, steps)
+        progress.done(events_pb2.STAGE_CHECK)
+        progress.emit(Output(index=picture.index, media=media, seed=picture.seed or 0))
+        metrics = scores.with_safety(await scoring, checked)
     progress.emit(Scored(index=picture.index, metrics=metrics))
     progress.done(events_pb2.STAGE_SCORE)
     asset = await steps.create_asset(
@@ -103,6 +103,15 @@ async def restore(spec: EnhancementSpec, steps: Steps, emit: Emit | None = None)
     return restored
 
 
+async def _checked(media: MediaRef, steps: Steps) -> CheckImageResponse:
+    try:
+        checked = await steps.check_image(media)
+    except MeshError as error:
+        raise verdicts.as_unchecked(error, "the picture") from error
+    verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
+    return checked
+
+
 async def _scored(picture: Picture, media: MediaRef, steps: Steps) -> QualityMetrics:
     try:
         return await steps.score_image(media, picture.prompt)
@@ -110,3 +119,16 @@ async def _scored(picture: Picture, media: MediaRef, steps: Steps) -> QualityMet
         # A picture without scores is still a picture.
         log.warning("not scored", generation=picture.generation_id, index=picture.index, reason=error.name)
         return QualityMetrics()
+
+
+@asynccontextmanager
+async def _alongside(
+    work: Coroutine[None, None, QualityMetrics],
+) -> AsyncIterator[asyncio.Task[QualityMetrics]]:
+    """Run `work` beside the body; what is left of it when the body ends is cancelled and waited for."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -156,7 +156,25 @@ async def test_an_unsafe_picture_is_neither_told_nor_stored(action):
         await pipeline.run(work(), steps, told.append)
     assert raised.value.name == ("SAFETY_UNCHECKED" if action == "UNSPECIFIED" else "OUTPUT_UNSAFE")
     assert not of(told, Output)
-    assert steps.calls["create_asset"] == steps.calls["score_image"] == 0
+    assert not of(told, events_pb2.Scored)
+    assert steps.calls["create_asset"] == 0
+
+
+async def test_an_unsafe_picture_is_not_scored_to_the_end():
+    steps = ScriptedSteps(image_action=safety_finding_pb2.SAFETY_ACTION_BLOCK, hanging={"score_image"})
+    with pytest.raises(MeshError):
+        await asyncio.wait_for(run(steps), 1)
+    assert steps.stopped == ["score_image"]
+
+
+async def test_scoring_does_not_wait_for_the_check():
+    steps = ScriptedSteps(hanging={"check_image"})
+    task = asyncio.create_task(run(steps))
+    await asyncio.wait_for(steps.reached.wait(), 1)
+    await asyncio.sleep(0.01)
+    assert steps.calls["score_image"] == 1
+    steps.release.set()
+    await asyncio.wait_for(task, 1)
 
 
 async def test_an_unsafe_prompt_is_not_drawn():
