@@ -301,7 +301,9 @@ class Preview(_message.Message):
     index: _builtins.int
     """Which picture of the request, from 0."""
     image: _builtins.bytes
-    """The look, coded as `media_type` says; at most 64 KiB."""
+    """The look, coded as `media_type` says; at most 64 KiB. Empty where an older one is replayed: only the latest looks of
+    a running generation are kept.
+    """
     media_type: _builtins.str
     """`image/png`."""
     def __init__(

@@ -38,7 +38,8 @@ class GenerationServiceStub:
     Generate: _grpc.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]
     """Starts a generation and streams its events until it ends. Closing the stream, or its deadline, cancels the work
     before the next denoising step. A call repeated with the same request_id and spec joins the running generation or
-    replays the finished one; nothing is drawn twice.
+    replays the finished one; nothing is drawn twice. One that was stopped because its callers went away or ran out of
+    time delivered nothing, and starts anew.
     Ends with INVALID_ARGUMENT (a field breaks its rule), ALREADY_EXISTS (request_id was used for another spec),
     RESOURCE_EXHAUSTED (full; see retry_after). A failure after the first event is the terminal event `failed`, and the
     call then ends with OK.
@@ -68,7 +69,8 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Generate: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]  # type: ignore[assignment]
     """Starts a generation and streams its events until it ends. Closing the stream, or its deadline, cancels the work
     before the next denoising step. A call repeated with the same request_id and spec joins the running generation or
-    replays the finished one; nothing is drawn twice.
+    replays the finished one; nothing is drawn twice. One that was stopped because its callers went away or ran out of
+    time delivered nothing, and starts anew.
     Ends with INVALID_ARGUMENT (a field breaks its rule), ALREADY_EXISTS (request_id was used for another spec),
     RESOURCE_EXHAUSTED (full; see retry_after). A failure after the first event is the terminal event `failed`, and the
     call then ends with OK.
@@ -100,7 +102,8 @@ class GenerationServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_generation_pb2.GenerateResponse], _abc.AsyncIterator[_generation_pb2.GenerateResponse]]:
         """Starts a generation and streams its events until it ends. Closing the stream, or its deadline, cancels the work
         before the next denoising step. A call repeated with the same request_id and spec joins the running generation or
-        replays the finished one; nothing is drawn twice.
+        replays the finished one; nothing is drawn twice. One that was stopped because its callers went away or ran out of
+        time delivered nothing, and starts anew.
         Ends with INVALID_ARGUMENT (a field breaks its rule), ALREADY_EXISTS (request_id was used for another spec),
         RESOURCE_EXHAUSTED (full; see retry_after). A failure after the first event is the terminal event `failed`, and the
         call then ends with OK.

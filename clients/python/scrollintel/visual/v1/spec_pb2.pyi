@@ -157,8 +157,9 @@ Global___CameraMovement: _TypeAlias = CameraMovement  # noqa: Y015
 class ImageSpec(_message.Message):
     """Asks for still images.
 
-    Size: `width` and `height` win; one of them with `aspect_ratio` gives the other; `aspect_ratio` alone makes the
-    longer side 1024; none of them is 1024 × 1024.
+    Size: `width` and `height` win; one of them with `aspect_ratio` gives the other, and without it a square;
+    `aspect_ratio` alone makes the longer side 1024; none of them is 1024 × 1024. A side that follows from
+    `aspect_ratio` must be 256 to 2048 as well.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
