@@ -160,6 +160,11 @@ BREACHES: list[tuple[rules.Rule, str, Break]] = [
     ),
     (
         rules.triton_has_what_it_needs,
+        "load API",
+        lambda m: main_container(triton(m))["args"].remove("--model-control-mode=none"),
+    ),
+    (
+        rules.triton_has_what_it_needs,
         "/dev/shm",
         lambda m: [v.get("emptyDir", {}).pop("medium", None) for v in pod_of(triton(m))["volumes"]],
     ),

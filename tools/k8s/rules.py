@@ -190,7 +190,7 @@ def triton_is_the_meshs_own(manifests: Manifests) -> Iterator[str]:
 
 
 def triton_has_what_it_needs(manifests: Manifests) -> Iterator[str]:
-    """A memory volume for tensors, and a repository that the builder filled where Triton looks for it."""
+    """A memory volume for tensors, a repository that the builder filled where Triton looks for it, and no load API."""
     triton = manifests.named("Deployment", "triton")
     if triton is None:
         return
@@ -200,6 +200,8 @@ def triton_has_what_it_needs(manifests: Manifests) -> Iterator[str]:
     memory = volumes.get(mounts.get("/dev/shm", {}).get("name", ""), {})  # noqa: S108 - the path Triton uses
     if memory.get("emptyDir", {}).get("medium") != "Memory":
         yield "Deployment/triton: /dev/shm must be a volume in memory; a pod has 64 MB otherwise"
+    if "--model-control-mode=none" not in container["args"]:
+        yield "Deployment/triton: its load API, which runs code, is on: set --model-control-mode=none"
     builders = [
         each for each in pod.get("initContainers", []) if each.get("args") == ["services.models.build"]
     ]
