@@ -1,9 +1,7 @@
 """What every backend adapter must do, run on each: the scripted one of the tests and the real Triton."""
 
 import asyncio
-import re
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -19,6 +17,7 @@ from router.snapshot import State
 from services.local.triton import Triton
 from services.runtime.errors import MeshError
 from services.runtime.triton import TritonClient
+from tests.contract.processor_time import processor_seconds
 from tests.unit.router.scripted import ScriptedBackend, entry
 
 STEPS = 12
@@ -26,37 +25,25 @@ STEPS = 12
 
 @dataclass(frozen=True)
 class Adapter:
-    """A backend at work, one that is away, one without weights, and how many steps were drawn so far."""
+    """A backend at work, one that is away, one without weights, and the work done so far.
+
+    `work` counts what drawing uses up (steps, or seconds of processor time); less than `idle` in a second is rest.
+    """
 
     entry: BackendEntry
     backend: Backend
     away: Backend
     bare: Backend
-    steps_drawn: Callable[[], Awaitable[int]]
+    work: Callable[[], float]
+    idle: float
 
 
 @pytest.fixture
 def scripted_adapter() -> Adapter:
     one = entry()
     backend = ScriptedBackend(one)
-
-    async def steps_drawn() -> int:
-        return backend.steps
-
     away, bare = ScriptedBackend(one, State.UNAVAILABLE), ScriptedBackend(one, State.NEEDS_WEIGHTS)
-    return Adapter(one, backend, away, bare, steps_drawn)
-
-
-def steps_metric(metrics_address: str) -> Callable[[], Awaitable[int]]:
-    """Return how many denoising steps Triton computed, from its own metrics."""
-
-    def read() -> int:
-        with urllib.request.urlopen(f"http://{metrics_address}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-        found = re.search(r'^vmesh_denoising_steps_total\{model="text_to_image_house"\S* (\S+)$', text, re.M)
-        return int(float(found[1])) if found else 0
-
-    return lambda: asyncio.to_thread(read)
+    return Adapter(one, backend, away, bare, lambda: backend.steps, idle=1)
 
 
 @pytest_asyncio.fixture
@@ -69,7 +56,8 @@ async def triton_adapter(triton: Triton) -> AsyncIterator[Adapter]:
             TritonBackend(one, client),
             TritonBackend(one, nobody),
             TritonBackend(absent, client),
-            steps_metric(triton.metrics_address),
+            lambda: processor_seconds(triton.pid or 0),
+            idle=0.2,
         )
 
 
@@ -140,19 +128,17 @@ async def test_a_seed_is_a_picture(adapter):
 
 
 async def test_closing_stops_it_before_its_next_step(adapter):
-    before = await adapter.steps_drawn()
-    most = adapter.entry.limits.steps
-    async with aclosing(
-        adapter.backend.execute(job(seeds=tuple(range(4)), steps=most), timeout=60)
-    ) as events:
+    before, most = adapter.work(), adapter.entry.limits.steps
+    work = job(seeds=(7, 8, 9, 10), steps=most)
+    async with aclosing(adapter.backend.execute(work, timeout=60)) as events:
         async for event in events:
             if event == Step(3, most):
                 break
-    await asyncio.sleep(1)  # what was under way ends
-    drawn = await adapter.steps_drawn() - before
-    assert 3 <= drawn <= most // 4, "stopped long before the end"
-    await asyncio.sleep(0.5)
-    assert await adapter.steps_drawn() - before == drawn, "and idle since"
+    assert adapter.work() - before > adapter.idle, "it did work"
+    await asyncio.sleep(1)  # the step under way ends
+    stopped = adapter.work()
+    await asyncio.sleep(1)
+    assert adapter.work() - stopped < adapter.idle, "and then rests"
     assert len(await run(adapter.backend, job())) == STEPS + 1
 
 
