@@ -109,6 +109,9 @@ def check_server(manifests: Manifests, server: Server, deployment: Manifest) -> 
     if [*container["command"], *container["args"]] != ["python", "-m", server.module]:
         yield f"{name}: runs {container['args']}, the server is {server.module}"
     variables = manifests.environment(deployment)
+    for variable, field in server.variables().items():
+        if field.endswith("_address"):
+            yield from check_address(manifests, name, variable, variables.get(variable))
     try:
         with environment(variables):
             settings = server.settings()
@@ -116,9 +119,6 @@ def check_server(manifests: Manifests, server: Server, deployment: Manifest) -> 
         problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         yield f"{name}: its settings refuse the environment: {problems}"
         return
-    for variable, field in server.variables().items():
-        if field.endswith("_address"):
-            yield from check_address(manifests, name, variable, variables.get(variable))
     if settings.listen != f"0.0.0.0:{ports['grpc']}":
         yield f"{name}: listens on {settings.listen}, the pod's port is {ports['grpc']}"
     if settings.metrics_port != ports["metrics"]:
