@@ -1,7 +1,11 @@
 """`python -m router`: the router as a process of its own."""
 
+from router.configuration import ConfigurationError
 from router.service import spec
 from services.runtime.server import run
 
 if __name__ == "__main__":
-    run(spec())
+    try:
+        run(spec())
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None

@@ -42,12 +42,16 @@ class Prior(Strict):
 
 
 class BackendEntry(Strict):
-    """One backend. `remedy` tells what to do where its weights are missing; `price_usd` is per image."""
+    """One backend. `requires` names the models that its model calls; `price_usd` is per image.
+
+    `remedy` tells what to do where weights are missing.
+    """
 
     name: Name
     kind: Literal["triton"]
     model: ModelName
     modality: Modality
+    requires: tuple[ModelName, ...] = ()
     remedy: Annotated[str, Field(min_length=1)]
     defaults: Defaults
     tiers: dict[Tier, Annotated[Finite, Field(gt=0, le=10)]]

@@ -140,7 +140,7 @@ class Execution:
     def _failed(self, decision: Decision, name: str, failure: MeshError) -> Decision:
         """Note the failure and decide again without the backend that failed."""
         _runs.add(1, {"backend": name, "outcome": failure.name})
-        log.warning("backend failed", backend=name, reason=failure.name, error=failure.message)
+        log.warning("run failed", backend=name, reason=failure.name, error=failure.message)
         if failure.reason == errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE:
             self.fleet.fail(name)
         demand = decision.demand

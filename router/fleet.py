@@ -15,7 +15,11 @@ from services.runtime.admission import Admission
 
 @dataclass(eq=False)
 class Member:
-    """One backend of the fleet. `probed` is the last word of its probes; `drained` is the operator's wish."""
+    """One backend of the fleet.
+
+    `probed` is what its probes say and `misses` how many in a row went unanswered; `failures` counts how often it went
+    away in the middle of a run; `drained` is the operator's wish.
+    """
 
     entry: BackendEntry
     backend: Backend
@@ -24,6 +28,7 @@ class Member:
     probed: State = State.UNAVAILABLE
     drained: bool = False
     checked_at: float = 0.0
+    misses: int = 0
     failures: int = 0
 
     @classmethod
@@ -40,16 +45,16 @@ class Member:
 
     def view(self) -> BackendView:
         """Return what is known of it now."""
-        entry = self.entry
+        entry, can = self.entry, self.backend.capabilities
         return BackendView(
             name=entry.name,
             model=entry.model,
-            modality=entry.modality,
+            modality=can.modality,
             state=self.state,
             steps_by_tier=entry.steps_by_tier(),
             guidance_scale=entry.defaults.guidance_scale,
-            max_steps=entry.limits.steps,
-            max_images=entry.limits.images,
+            max_steps=can.max_steps,
+            max_images=can.max_images,
             concurrency=entry.concurrency,
             queue=entry.queue,
             pace=self.pace.seconds,
@@ -65,9 +70,13 @@ class Member:
 
 @dataclass(eq=False)
 class Fleet:
-    """All backends. Whatever changes a member refreshes its view, which wakes the watchers."""
+    """All backends. Whatever changes a member refreshes its view, which wakes the watchers.
+
+    A backend is taken out after `misses` unanswered probes in a row: a busy machine answers late now and then.
+    """
 
     members: Mapping[str, Member]
+    misses: int = 1
     _views: dict[str, BackendView] = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -75,9 +84,11 @@ class Fleet:
         self._views = {name: member.view() for name, member in self.members.items()}
 
     @classmethod
-    def of(cls, entries: Iterable[BackendEntry], adapt: Callable[[BackendEntry], Backend]) -> "Fleet":
+    def of(
+        cls, entries: Iterable[BackendEntry], adapt: Callable[[BackendEntry], Backend], misses: int = 1
+    ) -> "Fleet":
         """Return a fleet of one member per entry; `adapt` makes the backend of an entry."""
-        return cls({entry.name: Member.of(entry, adapt(entry)) for entry in entries})
+        return cls({entry.name: Member.of(entry, adapt(entry)) for entry in entries}, misses)
 
     def snapshot(self) -> Snapshot:
         """Return what is known now of every backend."""
@@ -109,19 +120,21 @@ class Fleet:
         finally:
             self._refresh(member)
 
-    async def probe(self, name: str) -> None:
-        """Ask a backend how it is; an answer that a failure overtook counts for nothing."""
+    def confirm(self, name: str, state: State, failures: int) -> None:
+        """Take in what a probe answered, UNAVAILABLE when it did not.
+
+        `failures` is the member's count when the probe was sent: an answer that a failure overtook counts for nothing.
+        """
         member = self.members[name]
-        failures = member.failures
-        state = await member.backend.probe()
-        if member.failures == failures:
-            self._confirm(member, state)
+        member.misses = member.misses + 1 if state is State.UNAVAILABLE else 0
+        if member.failures == failures and not 0 < member.misses < self.misses:
+            self._set(member, state)
 
     def fail(self, name: str) -> None:
         """Take a backend out at once, because it just went away; its probes bring it back."""
         member = self.members[name]
         member.failures += 1
-        self._confirm(member, State.UNAVAILABLE)
+        self._set(member, State.UNAVAILABLE)
 
     def drain(self, name: str, drained: bool) -> BackendView:
         """Give a backend nothing new, or take it back into service. Raises KeyError."""
@@ -129,7 +142,7 @@ class Fleet:
         member.drained = drained
         return self._refresh(member)
 
-    def _confirm(self, member: Member, state: State) -> None:
+    def _set(self, member: Member, state: State) -> None:
         member.probed, member.checked_at = state, time.time()
         self._refresh(member)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from router.fleet import Fleet
+from router.snapshot import State
 
 log = structlog.get_logger()
 
@@ -15,7 +16,7 @@ log = structlog.get_logger()
 async def probing(fleet: Fleet, interval: float, timeout: float) -> AsyncIterator[None]:
     """Probe every backend each `interval` seconds while the body runs; it starts when each was asked once.
 
-    A backend that does not answer within `timeout` seconds counts as unavailable and holds up no other.
+    A backend that does not answer within `timeout` seconds has missed the probe, and holds up no other.
     """
     await asyncio.gather(*(probe(fleet, name, timeout) for name in fleet.members))
     tasks = [asyncio.create_task(_watch(fleet, name, interval, timeout)) for name in fleet.members]
@@ -28,15 +29,18 @@ async def probing(fleet: Fleet, interval: float, timeout: float) -> AsyncIterato
 
 
 async def probe(fleet: Fleet, name: str, timeout: float) -> None:
-    """Ask one backend; late answers and adapters that break their promise not to raise make it unavailable."""
+    """Ask one backend; a late answer is none, and neither is an adapter that breaks its promise not to raise."""
+    member = fleet.members[name]
+    failures = member.failures
+    state = State.UNAVAILABLE
     try:
         async with asyncio.timeout(timeout):
-            await fleet.probe(name)
+            state = await member.backend.probe()
     except TimeoutError:
-        fleet.fail(name)
+        pass
     except Exception:
         log.exception("probe failed", backend=name)
-        fleet.fail(name)
+    fleet.confirm(name, state, failures)
 
 
 async def _watch(fleet: Fleet, name: str, interval: float, timeout: float) -> None:

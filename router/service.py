@@ -113,7 +113,7 @@ async def assemble(settings: Settings, adapt: Callable[[BackendEntry], Backend])
     Raises ConfigurationError.
     """
     policy = load_policy(settings.weights_file)
-    fleet = Fleet.of(load_entries(settings.backends_file), adapt)
+    fleet = Fleet.of(load_entries(settings.backends_file), adapt, settings.probe_misses)
     blobs = BlobStore.open(settings.blob_url, settings.home)
     async with probing(fleet, settings.probe_seconds, settings.probe_timeout_seconds):
         yield Router(fleet, Execution(fleet, policy, settings.run_seconds), blobs)

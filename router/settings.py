@@ -22,6 +22,8 @@ class Settings(TritonSettings):
     probe_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     """Pause between two probes of a backend."""
     probe_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
-    """How long a backend may take to answer a probe before it counts as unavailable."""
+    """How long a backend may take to answer a probe."""
+    probe_misses: Annotated[int, Field(ge=1, le=100)] = 3
+    """After how many unanswered probes in a row a backend is unavailable; one that fails a run is so at once."""
     run_seconds: Annotated[float, Field(gt=0, le=3600)] = 600.0
     """How long one backend may take for one request, where the caller's deadline is not sooner."""

@@ -23,19 +23,21 @@ class TritonBackend:
     def __init__(self, entry: BackendEntry, client: TritonClient) -> None:
         self._client = client
         self._model = entry.model
+        self._needed = (entry.model, *entry.requires)
         self.capabilities = Capabilities(
             entry.modality, entry.limits.steps, entry.limits.images, entry.size.width, entry.size.height
         )
 
     async def probe(self) -> State:
-        """Ask Triton for the model; one that is not even in the repository has no weights on this installation."""
-        if await self._client.ready(self._model):
+        """Ask Triton for the model and those it calls; what is not even in the repository has no weights here."""
+        missing = [model for model in self._needed if not await self._client.ready(model)]
+        if not missing:
             return State.READY
         try:
             known = await self._client.index()
         except MeshError:
             return State.UNAVAILABLE
-        return State.UNAVAILABLE if self._model in known else State.NEEDS_WEIGHTS
+        return State.UNAVAILABLE if all(model in known for model in missing) else State.NEEDS_WEIGHTS
 
     async def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
         """Run a job; see `Backend.execute`."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,13 @@ async def collect(router: Running, request: router_pb2.ExecuteRequest, timeout: 
     return [event async for event in router.stub.Execute(request, timeout=timeout)]
 
 
+async def kill_at(k: int, call: AsyncIterable[router_pb2.ExecuteResponse], pid: int) -> None:
+    """Kill a process with SIGKILL when step k is told, and listen on."""
+    async for event in call:
+        if event.step.k == k:
+            os.kill(pid, signal.SIGKILL)
+
+
 async def to_rest(triton: Triton) -> None:
     """Wait for the step under way, then see that a second goes by without work."""
     await asyncio.sleep(1)
@@ -119,9 +126,7 @@ async def test_triton_dying_in_the_middle_fails_that_run_and_the_next_one_after_
         await router.until(state=READY)
         call = router.stub.Execute(asked(steps=100), timeout=60)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            async for event in call:
-                if event.step.k == 3:
-                    os.kill(triton.pid, signal.SIGKILL)
+            await kill_at(3, call, triton.pid)
         error = MeshError.from_rpc(caught.value, "router")
         assert (error.code, str(error.family)) == (grpc.StatusCode.UNAVAILABLE, "MODEL_ERROR")
         assert error.name == "MODEL_UNAVAILABLE"

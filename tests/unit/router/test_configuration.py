@@ -92,7 +92,8 @@ def test_every_objective_has_weights():
 
 def test_the_backends_that_ship_are_models_that_triton_serves():
     for one in load_entries(BACKENDS):
-        assert (ROOT / "model_repository" / one.model / "config.pbtxt").is_file(), one.model
+        for model in (one.model, *one.requires):
+            assert (ROOT / "model_repository" / model / "config.pbtxt").is_file(), model
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from router.demand import Demand, Tier
 from router.execution import Drawn, Execution, Fallback, Order, Routed
 from router.fleet import Fleet
 from router.policy import load_policy
+from router.probing import probe
 from router.settings import Settings
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
@@ -28,7 +29,7 @@ async def started(*entries):
         lambda one: backends.setdefault(one.name.rpartition("/")[2], ScriptedBackend(one)),
     )
     for name in fleet.members:
-        await fleet.probe(name)
+        await probe(fleet, name, 1)
     return Execution(fleet, POLICY, seconds=30), backends
 
 
@@ -141,7 +142,7 @@ async def test_what_went_away_gets_no_work_until_a_probe_finds_it_back():
     assert caught.value.retry_after > 0
     assert len(backends["alpha"].jobs) == 1
     backends["alpha"].failures.clear()
-    await execution.fleet.probe("triton/alpha")
+    await probe(execution.fleet, "triton/alpha", 1)
     assert kinds(await collect(execution, order()))[-1] == "Drawn"
 
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from router.fleet import Fleet
-from router.probing import probing
+from router.probing import probe, probing
 from router.snapshot import State
 from services.runtime.errors import MeshError
 from tests.unit.router.scripted import ScriptedBackend, entry
@@ -70,25 +70,43 @@ async def test_a_failure_overtakes_the_probe_that_was_under_way(monkeypatch):
         return State.READY
 
     monkeypatch.setattr(backends["alpha"], "probe", slow)
-    probe = asyncio.create_task(fleet.probe("triton/alpha"))
+    probing_now = asyncio.create_task(probe(fleet, "triton/alpha", 1))
     await asked.wait()
     fleet.fail("triton/alpha")
     answer.set()
-    await probe
+    await probing_now
     assert state(fleet) is State.UNAVAILABLE, "the answer was given before the failure"
-    await fleet.probe("triton/alpha")
+    await probe(fleet, "triton/alpha", 1)
     assert state(fleet) is State.READY
+
+
+async def test_one_late_answer_is_forgiven_and_three_are_not():
+    backend = ScriptedBackend(entry())
+    fleet = Fleet.of([backend.entry], lambda _: backend, misses=3)
+    await probe(fleet, "triton/alpha", 1)
+    for health, known in [
+        (State.UNAVAILABLE, State.READY),
+        (State.UNAVAILABLE, State.READY),
+        (State.READY, State.READY),
+        (State.UNAVAILABLE, State.READY),
+        (State.UNAVAILABLE, State.READY),
+        (State.UNAVAILABLE, State.UNAVAILABLE),
+        (State.READY, State.READY),
+    ]:
+        backend.health = health
+        await probe(fleet, "triton/alpha", 1)
+        assert state(fleet) is known
 
 
 async def test_draining_is_the_operators_wish_and_away_is_away():
     fleet, backends = fleet_of()
-    await fleet.probe("triton/alpha")
+    await probe(fleet, "triton/alpha", 1)
     assert fleet.drain("triton/alpha", True).state is State.DRAINING
     backends["alpha"].health = State.UNAVAILABLE
-    await fleet.probe("triton/alpha")
+    await probe(fleet, "triton/alpha", 1)
     assert state(fleet) is State.UNAVAILABLE
     backends["alpha"].health = State.READY
-    await fleet.probe("triton/alpha")
+    await probe(fleet, "triton/alpha", 1)
     assert state(fleet) is State.DRAINING, "the wish outlives a restart of the backend"
     assert fleet.drain("triton/alpha", False).state is State.READY
     with pytest.raises(KeyError):
@@ -115,10 +133,10 @@ async def test_watchers_are_told_everything_once_and_then_what_changes():
     async with aclosing(fleet.watch()) as views:
         first = [await anext(views), await anext(views)]
         assert [view.name for view in first] == ["triton/alpha", "triton/beta"]
-        await fleet.probe("triton/beta")
+        await probe(fleet, "triton/beta", 1)
         changed = await asyncio.wait_for(anext(views), 1)
         assert (changed.name, changed.state) == ("triton/beta", State.READY)
-        await fleet.probe("triton/beta")  # confirms, changes nothing
+        await probe(fleet, "triton/beta", 1)  # confirms, changes nothing
         async with fleet.turn("triton/alpha"):
             changed = await asyncio.wait_for(anext(views), 1)
         assert (changed.name, changed.in_flight) == ("triton/alpha", 1)
@@ -130,9 +148,9 @@ async def test_a_slow_watcher_gets_the_latest_and_no_backlog():
         await anext(views)
         for _ in range(100):
             fleet.drain("triton/alpha", True)
-            await fleet.probe("triton/alpha")
+            await probe(fleet, "triton/alpha", 1)
             fleet.fail("triton/alpha")
-        await fleet.probe("triton/alpha")
+        await probe(fleet, "triton/alpha", 1)
         latest = await asyncio.wait_for(anext(views), 1)
         assert latest.state is State.DRAINING
         with pytest.raises(TimeoutError):

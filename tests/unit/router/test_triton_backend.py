@@ -21,8 +21,8 @@ def response(k, preview=NONE, images=NONE):
 class ScriptedClient:
     """Answers a stream with what the test says, and knows the models it is given."""
 
-    def __init__(self, *responses, ready=False, index=()):
-        self.responses, self.is_ready, self.known = responses, ready, index
+    def __init__(self, *responses, ready=(), index=()):
+        self.responses, self.up, self.known = responses, ready, index
         self.asked = None
 
     async def stream(self, model, inputs, *, request_id, timeout):
@@ -31,7 +31,7 @@ class ScriptedClient:
             yield one
 
     async def ready(self, model):
-        return self.is_ready
+        return model in self.up
 
     async def index(self):
         if self.known is None:
@@ -85,13 +85,16 @@ async def test_rubbish_is_a_failure_of_the_model(responses, told):
 
 
 @pytest.mark.parametrize(
-    ("client", "state"),
+    ("ready", "index", "state"),
     [
-        (ScriptedClient(ready=True), State.READY),
-        (ScriptedClient(index=["alpha"]), State.UNAVAILABLE),  # there, and still loading or failed to load
-        (ScriptedClient(index=["beta"]), State.NEEDS_WEIGHTS),
-        (ScriptedClient(index=None), State.UNAVAILABLE),
+        (["alpha", "text"], [], State.READY),
+        (["alpha"], ["alpha", "text"], State.UNAVAILABLE),  # what it calls is still loading or failed to load
+        (["text"], ["alpha", "text"], State.UNAVAILABLE),
+        (["alpha"], ["alpha"], State.NEEDS_WEIGHTS),
+        (["text"], ["text"], State.NEEDS_WEIGHTS),
+        ([], None, State.UNAVAILABLE),
     ],
 )
-async def test_a_probe_tells_away_from_without_weights(client, state):
-    assert await TritonBackend(entry(), client).probe() is state
+async def test_a_probe_tells_away_from_without_weights(ready, index, state):
+    backend = TritonBackend(entry(requires=["text"]), ScriptedClient(ready=ready, index=index))
+    assert await backend.probe() is state
