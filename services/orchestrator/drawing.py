@@ -20,9 +20,13 @@ class Drawing:
     chosen: Candidate = field(default_factory=Candidate)
     steps: int = 0
     _candidates: dict[str, Candidate] = field(default_factory=dict)
+    _seen: set[int] = field(default_factory=set)
 
     def hear(self, event: ExecuteResponse) -> Output | None:
-        """Pass on what may be told at once; return a picture, which may not be told before it was checked."""
+        """Pass on what may be told at once; return a picture, which may not be told before it was checked.
+
+        A picture that was not asked for, or that came before, is dropped.
+        """
         match event.WhichOneof("event"):
             case "routed":
                 self._route(event.routed)
@@ -36,7 +40,8 @@ class Drawing:
             case "fallback":
                 self._fall_back(event.fallback)
                 self.emit(event.fallback)
-            case "output":
+            case "output" if self._is_wanted(event.output):
+                self._seen.add(event.output.index)
                 return event.output
         return None
 
@@ -58,6 +63,9 @@ class Drawing:
         }
         told = {key: value for key, value in known.items() if value}
         return Picture(self.generation_id, output.index, self.asked.prompt, output.seed, told)
+
+    def _is_wanted(self, output: Output) -> bool:
+        return 0 <= output.index < self.asked.num_images and output.index not in self._seen
 
     def _route(self, routed: Routed) -> None:
         self._candidates = {each.backend: each for each in (*routed.runners_up, routed.chosen)}

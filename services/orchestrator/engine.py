@@ -162,9 +162,7 @@ class Engine:
             why = run.stopped or MeshError(errors_pb2.ERROR_REASON_CANCELLED, "cancelled")
             outcome = Failed(status=why.status())
         except MeshError as error:
-            if (
-                not generation.decided.is_set()
-            ):  # it was never let in: its caller is told so, and nothing is remembered
+            if not generation.decided.is_set():  # never let in: its caller is told, and nothing is remembered
                 self._store.forget(generation)
                 generation.refusal = error
                 generation.decided.set()
@@ -176,7 +174,9 @@ class Engine:
         generation.end(outcome)
         generation.decided.set()
         state = generation_pb2.GenerationState.Name(generation.state)
-        _duration.record(time.monotonic() - run.started, {"state": state})
+        taken = time.monotonic() - run.started
+        _duration.record(taken, {"state": state})
+        log.info("generation ended", generation=generation_id, state=state, seconds=round(taken, 3))
 
     def _result(self, run: Run, made: Made) -> GenerationResult:
         generation = run.generation

@@ -27,6 +27,7 @@ from scrollintel.visual.v1.spec_pb2 import (
 from services.orchestrator import faults, verdicts
 from services.orchestrator.delivery import Emit, Picture, Progress, deliver, restore
 from services.orchestrator.drawing import Drawing
+from services.orchestrator.paths import told_as
 from services.orchestrator.steps import Steps
 from services.runtime.errors import MeshError
 
@@ -93,15 +94,11 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
 
     async with asyncio.TaskGroup() as group:
         try:
-            async with aclosing(steps.execute(request)) as events:
-                async for event in events:
-                    output = drawing.hear(event)
-                    if (
-                        output is not None
-                        and 0 <= output.index < asked.num_images
-                        and output.index not in results
-                    ):
-                        results[output.index] = group.create_task(delivered(output))
+            with told_as("image.", "spec.image."):
+                async with aclosing(steps.execute(request)) as events:
+                    async for event in events:
+                        if (output := drawing.hear(event)) is not None:
+                            results[output.index] = group.create_task(delivered(output))
         except MeshError as error:
             failure = error  # what was drawn before is still delivered
     outcomes = [results[index].result() if index in results else failure for index in range(asked.num_images)]
@@ -115,7 +112,8 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
 async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
     """Restore the picture of an EnhancementSpec."""
     spec = work.spec.enhancement
-    media = await restore(spec, steps, emit)
+    with told_as("spec.", "spec.enhancement."):
+        media = await restore(spec, steps, emit)
     operations = ", ".join(operation.WhichOneof("operation") or "" for operation in spec.operations)
     picture = Picture(work.id, 0, "", None, {"source": spec.source.uri, "operations": operations})
     return Made([await deliver(picture, media, None, steps, Progress(1, emit))])
@@ -137,7 +135,8 @@ async def _check(prompt: str, negative_prompt: str, steps: Steps, emit: Emit) ->
 
 async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> ImageSpec:
     """Return the spec as it will be drawn; a rewritten prompt is checked like the caller's own."""
-    answer = await steps.enhance_prompt(asked)
+    with told_as("", "spec.image."):
+        answer = await steps.enhance_prompt(asked)
     drawn = ImageSpec()
     drawn.CopyFrom(asked)
     drawn.prompt, drawn.negative_prompt, drawn.style = answer.prompt, answer.negative_prompt, answer.style

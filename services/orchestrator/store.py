@@ -21,14 +21,12 @@ from scrollintel.visual.v1.generation_pb2 import (
 from scrollintel.visual.v1.generation_pb2 import Generation as GenerationMessage
 from services.orchestrator.log import EventLog
 from services.orchestrator.pipeline import Work
-from services.runtime.errors import MeshError
+from services.runtime.errors import TABLE, MeshError
 
+# Codes of a generation that was ended by its caller or by its deadline, and did not fail.
 ENDED_BY_CALLER = frozenset(
-    error.code.value[0]
-    for error in (
-        MeshError(errors_pb2.ERROR_REASON_CANCELLED, ""),
-        MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, ""),
-    )
+    TABLE[reason][0].value[0]
+    for reason in (errors_pb2.ERROR_REASON_CANCELLED, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED)
 )
 
 

@@ -4,7 +4,7 @@ from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2
 from scrollintel.visual.v1.errors_pb2 import ErrorReason
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyCategory, SafetyFinding
 from scrollintel.visual.v1.safety_pb2 import SafetyVerdict
-from services.runtime.errors import Family, MeshError
+from services.runtime.errors import DEFAULT_RETRY_SECONDS, Family, MeshError
 
 PASSES = frozenset({safety_finding_pb2.SAFETY_ACTION_ALLOW, safety_finding_pb2.SAFETY_ACTION_FLAG})
 # REDACT asks for the offending part to be removed, which no server does yet: until one does, it blocks.
@@ -35,12 +35,12 @@ def require_pass(verdict: SafetyVerdict, refused: ErrorReason.ValueType, what: s
     )
 
 
-def unchecked(what: str) -> MeshError:
-    """Return the error of a check that could not be run."""
+def unchecked(what: str, retry_after: float | None = None) -> MeshError:
+    """Return the error of a check that could not be run; `retry_after` in seconds where it is known."""
     return MeshError(
         errors_pb2.ERROR_REASON_SAFETY_UNCHECKED,
         f"{what} could not be checked for safety, so nothing is delivered; try again",
-        retry_after=1.0,
+        retry_after=DEFAULT_RETRY_SECONDS if retry_after is None else retry_after,
     )
 
 
@@ -48,7 +48,7 @@ def as_unchecked(error: MeshError, what: str) -> MeshError:
     """Return what a failed check means: never a pass."""
     if error.reason in TOLD_AS_IT_IS or error.family is Family.SAFETY:
         return error
-    return unchecked(what)
+    return unchecked(what, error.retry_after)
 
 
 def _category(finding: SafetyFinding) -> str:

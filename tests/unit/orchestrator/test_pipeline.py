@@ -285,3 +285,28 @@ async def test_video_is_not_served():
     with pytest.raises(MeshError) as raised:
         await run(ScriptedSteps(), Work("gen-3", spec))
     assert raised.value.name == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "told"),
+    [
+        ("enhance_prompt", "style", "spec.image.style"),
+        ("routed", "image.model_preference", "spec.image.model_preference"),
+        ("routed", "", ""),
+    ],
+)
+async def test_fields_are_named_as_the_caller_knows_them(place, field, told):
+    text = f"{field}: is not known" if field else "is not known"
+    error = MeshError(errors_pb2.ERROR_REASON_FIELD_INVALID, text, field=field)
+    with pytest.raises(MeshError) as raised:
+        await run(ScriptedSteps(failing={place: error}))
+    assert (raised.value.field, raised.value.message) == (told, f"{told}: is not known" if told else text)
+
+
+async def test_fields_of_an_enhancement_are_named_as_the_caller_knows_them():
+    error = MeshError(
+        errors_pb2.ERROR_REASON_FIELD_INVALID, "x", violations=[("spec.operations[0].upscale", "too large")]
+    )
+    with pytest.raises(MeshError) as raised:
+        await run(ScriptedSteps(failing={"enhance_image": error}), enhancement())
+    assert raised.value.violations == [("spec.enhancement.operations[0].upscale", "too large")]
