@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_status import rpc_status
+
 from scrollintel.visual.v1 import (
     assets_pb2,
     events_pb2,
@@ -49,7 +50,13 @@ def event(sequence: int, **payload: Any) -> generation_pb2.GenerationEvent:
 def whole_life(data: bytes = PNG, digest: str = DIGEST) -> list[generation_pb2.GenerationEvent]:
     """Return the events of a generation that goes well, one of each kind."""
     media = media_pb2.MediaRef(
-        uri=f"blob:{digest}", sha256=digest, media_type="image/png", size_bytes=len(data), width=2, height=2, frames=1
+        uri=f"blob:{digest}",
+        sha256=digest,
+        media_type="image/png",
+        size_bytes=len(data),
+        width=2,
+        height=2,
+        frames=1,
     )
     metrics = quality_pb2.QualityMetrics(
         overall=quality_pb2.Score(value=0.75, measured_by="mean/1"),
@@ -89,7 +96,11 @@ def whole_life(data: bytes = PNG, digest: str = DIGEST) -> list[generation_pb2.G
     payloads: list[dict[str, Any]] = [
         {"queued": events_pb2.Queued(position=2, eta=Duration(seconds=3))},
         {"checked": events_pb2.Checked(findings=[finding], policy_version="2026-11")},
-        {"prompt_enhanced": events_pb2.PromptEnhanced(original="a cat", enhanced="a cat, 3d icon", style="3d")},
+        {
+            "prompt_enhanced": events_pb2.PromptEnhanced(
+                original="a cat", enhanced="a cat, 3d icon", style="3d"
+            )
+        },
         {"routed": events_pb2.Routed(chosen=chosen, reasons=["it is the fastest"], runners_up=[refused])},
         {"step": events_pb2.Step(stage=events_pb2.STAGE_DRAW, k=1, n=2)},
         {"preview": events_pb2.Preview(index=0, image=data, media_type="image/png")},
@@ -112,11 +123,13 @@ class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer
     asset: bytes = PNG
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:  # type: ignore[override]
         self.requests.append(request)
+        self.called.set()
         self.metadata = dict(context.invocation_metadata())
         try:
             for moment in self.events:
@@ -156,4 +169,3 @@ async def playing(script: Script) -> AsyncIterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(0)
-

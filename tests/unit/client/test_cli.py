@@ -12,16 +12,20 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
+
 from scrollintel.visual.cli import png
 from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2
-
 from tests.unit.client.scripted import PNG, Script, playing, status, whole_life
 
 DIGEST = hashlib.sha256(PNG).hexdigest()
 
 
 async def start(*arguments: str, home: Path) -> asyncio.subprocess.Process:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "VMESH_HOME": str(home), "COLUMNS": "120"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "VMESH_HOME": str(home),
+        "COLUMNS": "120",
+    }
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -52,7 +56,9 @@ async def test_generate_tells_the_timeline_and_writes_the_same_file_twice(tmp_pa
     assert "passed over" in err
     assert "it needs weights" in err
     assert "sharpness 0.00" in err
-    assert out == again[1] == f"{tmp_path / 'out' / 'a-smiling-cat-7.png'}\n", "an equal file is not written twice"
+    assert out == again[1] == f"{tmp_path / 'out' / 'a-smiling-cat-7.png'}\n", (
+        "an equal file is not written twice"
+    )
     written = (tmp_path / "out" / "a-smiling-cat-7.png").read_bytes()
     text = png.text_of(written)
     assert text == {
@@ -66,7 +72,9 @@ async def test_generate_tells_the_timeline_and_writes_the_same_file_twice(tmp_pa
 async def test_generate_as_json(tmp_path):
     async with playing(Script(whole_life(digest=DIGEST))) as address:
         file = tmp_path / "cat.png"
-        code, out, err = await vmesh("generate", "a cat", "--json", "--address", address, "-o", str(file), home=tmp_path)
+        code, out, err = await vmesh(
+            "generate", "a cat", "--json", "--address", address, "-o", str(file), home=tmp_path
+        )
     assert (code, err) == (0, "")
     told = json.loads(out)
     assert told["files"][0]["path"] == str(file)
@@ -76,10 +84,14 @@ async def test_generate_as_json(tmp_path):
 
 WAIT = Duration(seconds=2)
 BAD = error_details_pb2.BadRequest(
-    field_violations=[error_details_pb2.BadRequest.FieldViolation(field="spec.image.num_images", description="≤ 16")]
+    field_violations=[
+        error_details_pb2.BadRequest.FieldViolation(field="spec.image.num_images", description="≤ 16")
+    ]
 )
 FINDING = safety_finding_pb2.SafetyFinding(
-    category=safety_finding_pb2.SAFETY_CATEGORY_HATE, severity=6, action=safety_finding_pb2.SAFETY_ACTION_BLOCK
+    category=safety_finding_pb2.SAFETY_CATEGORY_HATE,
+    severity=6,
+    action=safety_finding_pb2.SAFETY_ACTION_BLOCK,
 )
 REFUSALS = [
     ("INVALID_ARGUMENT", "FIELD_INVALID", [BAD], 3, ["-n", "≤ 16"]),
@@ -93,11 +105,20 @@ REFUSALS = [
     (
         "UNAVAILABLE",
         "MODEL_UNAVAILABLE",
-        [error_details_pb2.RetryInfo(retry_delay=WAIT), errors_pb2.ModelErrorDetail(alternative_models=["b"])],
+        [
+            error_details_pb2.RetryInfo(retry_delay=WAIT),
+            errors_pb2.ModelErrorDetail(alternative_models=["b"]),
+        ],
         4,
         ["try again in 2 s", "--model b"],
     ),
-    ("RESOURCE_EXHAUSTED", "OVERLOADED", [error_details_pb2.RetryInfo(retry_delay=WAIT)], 5, ["try again in 2 s"]),
+    (
+        "RESOURCE_EXHAUSTED",
+        "OVERLOADED",
+        [error_details_pb2.RetryInfo(retry_delay=WAIT)],
+        5,
+        ["try again in 2 s"],
+    ),
     (
         "FAILED_PRECONDITION",
         "PROMPT_UNSAFE",
@@ -109,7 +130,9 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("code", "reason", "details", "expected", "said"), REFUSALS, ids=[r[1] for r in REFUSALS])
+@pytest.mark.parametrize(
+    ("code", "reason", "details", "expected", "said"), REFUSALS, ids=[r[1] for r in REFUSALS]
+)
 async def test_an_error_is_one_panel_and_an_exit_code(tmp_path, code, reason, details, expected, said):
     refusal = status(getattr(grpc.StatusCode, code), "in words", reason, *details)
     async with playing(Script(refusal=refusal)) as address:
@@ -123,7 +146,9 @@ async def test_an_error_is_one_panel_and_an_exit_code(tmp_path, code, reason, de
 
 async def test_what_protobuf_would_refuse_is_a_panel_too(tmp_path):
     async with playing(Script()) as address:
-        code, _, err = await vmesh("generate", "a cat", "--steps", str(10**12), "--address", address, home=tmp_path)
+        code, _, err = await vmesh(
+            "generate", "a cat", "--steps", str(10**12), "--address", address, home=tmp_path
+        )
     assert code == 3
     assert "--steps" in err
     assert "Traceback" not in err

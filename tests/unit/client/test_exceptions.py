@@ -6,10 +6,10 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+
 from scrollintel.visual import exceptions
 from scrollintel.visual.exceptions import PromptError, SafetyError, VisualMeshError, from_status
 from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2
-
 from services.runtime import errors as server
 from tests.unit.client.scripted import status
 
@@ -33,7 +33,9 @@ def test_every_reason_of_the_servers_has_its_exception(reason):
 
 
 def test_the_table_has_no_reason_that_is_not_in_the_contract():
-    declared = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()} - {"UNSPECIFIED"}
+    declared = {
+        name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    } - {"UNSPECIFIED"}
     assert set(exceptions.BY_REASON) == declared
 
 
@@ -54,7 +56,9 @@ def test_violations_are_kept_in_order():
 
 def test_safety_findings_and_alternatives_are_read():
     finding = safety_finding_pb2.SafetyFinding(
-        category=safety_finding_pb2.SAFETY_CATEGORY_SEXUAL, severity=6, action=safety_finding_pb2.SAFETY_ACTION_BLOCK
+        category=safety_finding_pb2.SAFETY_CATEGORY_SEXUAL,
+        severity=6,
+        action=safety_finding_pb2.SAFETY_ACTION_BLOCK,
     )
     detail = errors_pb2.SafetyErrorDetail(findings=[finding], policy_link="docs/05-safety.md")
     error = from_status(status(grpc.StatusCode.FAILED_PRECONDITION, "no", "PROMPT_UNSAFE", detail))

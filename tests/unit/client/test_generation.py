@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
+
 from scrollintel.visual import (
     Checked,
     Completed,
@@ -30,7 +31,6 @@ from scrollintel.visual import (
     VisualClient,
 )
 from scrollintel.visual.v1 import errors_pb2, generation_pb2
-
 from tests.unit.client.scripted import PNG, Script, event, playing, status, whole_life
 
 DIGEST = hashlib.sha256(PNG).hexdigest()
@@ -41,7 +41,19 @@ async def test_every_kind_of_event_arrives_typed_and_then_the_result():
         generation = client.generate_image("a cat", seed=7)
         seen = [event async for event in generation]
         result = await generation.result()
-    kinds = [Queued, Checked, PromptEnhanced, Routed, Step, Preview, Fallback, Step, Output, Scored, Completed]
+    kinds = [
+        Queued,
+        Checked,
+        PromptEnhanced,
+        Routed,
+        Step,
+        Preview,
+        Fallback,
+        Step,
+        Output,
+        Scored,
+        Completed,
+    ]
     assert [type(event) for event in seen] == kinds
     assert [event.sequence for event in seen] == list(range(1, 12))
     queued, checked, _, routed, step, _, fallback, *_ = seen
@@ -102,17 +114,23 @@ async def test_a_refused_call_raises_with_its_details():
         "full",
         "OVERLOADED",
         error_details_pb2.RetryInfo(retry_delay=wait),
-        errors_pb2.ResourceErrorDetail(estimated_wait=Duration(seconds=9), queue_position=65, retry_after=wait),
+        errors_pb2.ResourceErrorDetail(
+            estimated_wait=Duration(seconds=9), queue_position=65, retry_after=wait
+        ),
     )
     async with playing(Script(refusal=full)) as address, VisualClient(address) as client:
         generation = client.generate_image("a cat")
         with pytest.raises(ResourceError, match="full") as caught:
-            async for _ in generation:
-                pytest.fail("no event comes")
+            await anext(generation)
         with pytest.raises(ResourceError):
             await generation.result()
     error = caught.value
-    assert (error.reason, error.retry_after, error.estimated_wait, error.queue_position) == ("OVERLOADED", 2.0, 9.0, 65)
+    assert (error.reason, error.retry_after, error.estimated_wait, error.queue_position) == (
+        "OVERLOADED",
+        2.0,
+        9.0,
+        65,
+    )
 
 
 async def test_a_generation_that_fails_ends_with_failed_and_its_result_raises():
@@ -147,8 +165,7 @@ async def test_cancelling_before_the_first_event_closes_the_stream():
     async with playing(script) as address, VisualClient(address) as client:
         generation = client.generate_image("a cat")
         reader = asyncio.create_task(generation.result())
-        while not script.requests:
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(script.called.wait(), 5)
         await generation.cancel()
         with pytest.raises(GenerationCancelledError):
             await asyncio.wait_for(reader, 5)
@@ -159,8 +176,7 @@ async def test_a_cancelled_task_stops_the_work():
     script = Script(whole_life()[:5], hangs=True)
     async with playing(script) as address, VisualClient(address) as client:
         reader = asyncio.create_task(client.generate_image("a cat").result())
-        while not script.requests:
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(script.called.wait(), 5)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader

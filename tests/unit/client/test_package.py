@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from scrollintel.visual.version import __version__
 
 ROOT = Path(__file__).resolve().parents[3]

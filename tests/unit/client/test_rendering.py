@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
 from scrollintel.visual import events, exceptions
 from scrollintel.visual.cli import failures, files, png, preview, wording
 from scrollintel.visual.cli.timeline import Timeline
-
 from tests.unit.client.scripted import PNG, whole_life
 
 
@@ -39,7 +39,7 @@ def test_a_larger_picture_is_averaged_to_its_columns():
 
 def test_pictures_stand_side_by_side_as_far_as_there_is_room():
     picture = preview.half_blocks(png.Pixels(64, 64, 3, bytes(64 * 64 * 3)))
-    text = preview.side_by_side({index: picture for index in range(4)}, width=70)
+    text = preview.side_by_side(dict.fromkeys(range(4), picture), width=70)
     assert {len(line) for line in text.plain.split("\n")} == {32 + 2 + 32}
 
 
@@ -110,7 +110,9 @@ def test_fields_are_told_by_their_option(field, option):
 
 def test_each_kind_of_error_has_its_own_exit_code():
     assert len(set(failures.EXIT_CODES.values())) == len(failures.EXIT_CODES)
-    assert failures.exit_code(exceptions.MediaError("x")) == failures.exit_code(exceptions.PromptError("x")) == 3
+    assert (
+        failures.exit_code(exceptions.MediaError("x")) == failures.exit_code(exceptions.PromptError("x")) == 3
+    )
     assert failures.exit_code(exceptions.InternalError("x")) == 1
 
 
@@ -136,7 +138,9 @@ def test_a_folder_a_file_and_several_files():
 
 
 def test_the_file_says_nothing_that_differs_from_run_to_run():
-    told = files.described({"prompt": "a cat", "seed": "7", "generation_id": "g1", "backend": "b", "style": ""})
+    told = files.described(
+        {"prompt": "a cat", "seed": "7", "generation_id": "g1", "backend": "b", "style": ""}
+    )
     assert set(told) == {"prompt", "seed", "software"}
 
 

@@ -5,13 +5,15 @@ import subprocess
 import sys
 
 import pytest
+
 from scrollintel.visual import running
 from scrollintel.visual.cli import mesh as finding
 from scrollintel.visual.exceptions import MeshUnavailableError
-
 from tests.unit.client.scripted import Script, playing
 
-MESH = running.RunningMesh(os.getpid(), "127.0.0.1:5", {"gateway": "127.0.0.1:5"}, "127.0.0.1:6", "2026-11-22T20:00:00Z")
+MESH = running.RunningMesh(
+    os.getpid(), "127.0.0.1:5", {"gateway": "127.0.0.1:5"}, "127.0.0.1:6", "2026-11-22T20:00:00Z"
+)
 
 
 def test_it_is_read_back_and_removed(tmp_path):
@@ -30,7 +32,9 @@ def test_another_process_does_not_remove_it(tmp_path):
 
 
 def test_one_whose_process_is_gone_is_no_mesh(tmp_path):
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     running.write(tmp_path, running.RunningMesh(int(gone.stdout), "127.0.0.1:5", {}, "", ""))
     assert running.read(tmp_path) is None
 
@@ -49,7 +53,7 @@ async def test_health_tells_serving_unknown_and_silence():
 
 
 async def test_the_mesh_that_is_named_must_answer(tmp_path):
-    with pytest.raises(MeshUnavailableError, match="127.0.0.1:1"):
+    with pytest.raises(MeshUnavailableError, match=r"127\.0\.0\.1:1"):
         await finding.find("127.0.0.1:1", tmp_path)
 
 

@@ -161,6 +161,7 @@ def _as_json(found: Status) -> dict[str, Any]:
             server.name: {
                 "address": server.address,
                 "health": server.health,
+                "services": list(dict.fromkeys(rpc.service for rpc in server.rpcs)),
                 "unserved": [f"{rpc.service}/{rpc.name}" for rpc in server.unserved],
             }
             for server in found.servers

@@ -1,0 +1,39 @@
+"""The whole mesh on real ports with the real Triton, once for all tests of this folder."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from scrollintel.visual import VisualClient
+from services.local import logs
+from services.local.mesh import ANYWHERE, LocalMesh, local_mesh
+from services.local.settings import LocalSettings
+
+# Room for the ten callers of one test, so that the hundred of another fill it and the rest is refused.
+WAITING = 16
+
+
+@pytest.fixture(scope="session")
+def mesh_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mesh")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mesh(mesh_home: Path, model_repository: Path) -> AsyncIterator[LocalMesh]:
+    logs.to_file(mesh_home)
+    settings = LocalSettings(
+        home=mesh_home,
+        listen=ANYWHERE,
+        repository=model_repository,
+        servers={"orchestrator": {"waiting": WAITING}},
+    )
+    async with local_mesh(settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def client(mesh: LocalMesh) -> AsyncIterator[VisualClient]:
+    async with VisualClient(mesh.address) as connected:
+        yield connected
