@@ -79,11 +79,13 @@ class BackendEntry(Strict):
 
 
 class _Document(Strict):
-    backends: Annotated[tuple[BackendEntry, ...], Field(min_length=1)]
+    backends: tuple[BackendEntry, ...]
 
     @field_validator("backends")
     @classmethod
     def _unique(cls, backends: tuple[BackendEntry, ...]) -> tuple[BackendEntry, ...]:
+        if not backends:
+            raise ValueError("must hold at least one backend")
         names = [entry.name for entry in backends]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two backends are called {', '.join(twice)}")

@@ -269,6 +269,22 @@ async def test_a_client_that_cancels_stops_the_backend(router):
     assert (alpha.running, alpha.steps) == (0, 3)
 
 
+async def test_a_client_that_never_reads_is_waited_for_and_then_let_go(tmp_path):
+    async with router_over(tmp_path, entry(size={"width": 128, "height": 128})) as router:
+        alpha = router.backends["alpha"]
+        call = router.stub.Execute(asked(steps=100, num_images=16, previews=True), timeout=30)
+        await router.until("triton/alpha", in_flight=1)
+        while alpha.steps < 100:
+            before = alpha.steps
+            await asyncio.sleep(0.5)
+            if alpha.steps == before:
+                break
+        assert alpha.steps < 100, "the writer does not run away from the reader"
+        call.cancel()
+        await router.until("triton/alpha", in_flight=0, state=READY)
+        assert alpha.running == 0
+
+
 async def test_a_deadline_stops_the_backend(router):
     alpha = router.backends["alpha"]
     alpha.gates[4] = asyncio.Event()

@@ -81,6 +81,20 @@ def test_two_of_a_name_are_refused(tmp_path):
         load_entries(path)
 
 
+def test_each_fault_is_told_once(tmp_path):
+    path = changed(tmp_path, BACKENDS, "images: 16", "images: 17")
+    with pytest.raises(ConfigurationError) as caught:
+        load_entries(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_no_backends_are_refused(tmp_path):
+    path = tmp_path / "backends.yaml"
+    path.write_text("backends: []\n")
+    with pytest.raises(ConfigurationError, match="must hold at least one backend"):
+        load_entries(path)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ConfigurationError, match=r"weights\.yaml: cannot be read"):
         load_policy(tmp_path / "weights.yaml")
