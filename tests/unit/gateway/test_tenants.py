@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.tenants import NAME, TenantRoom, admitted
@@ -19,6 +19,7 @@ def test_a_trusted_name_must_be_one(tenant):
     assert (raised.value.name, raised.value.field) == ("FIELD_INVALID", "x-vmesh-tenant")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=70))
 def test_a_request_always_has_a_usable_id(request_id):
     found = admitted(Identity("local", request_id), trust_tenant=False).request_id
@@ -30,6 +31,7 @@ def test_ids_that_are_made_up_differ():
     assert admitted(Identity(), trust_tenant=False) != admitted(Identity(), trust_tenant=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
 def test_room_is_counted_by_tenant_and_given_back(moves):
     room = TenantRoom(3)

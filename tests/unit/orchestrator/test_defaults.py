@@ -1,5 +1,5 @@
 import protovalidate
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrollintel.visual.v1 import spec_pb2
@@ -40,6 +40,7 @@ def test_what_was_given_stays():
     assert defaults.fill(given_spec, seed=lambda: 11) == given_spec
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["", "16:9", "1:1", "3:4"]), st.none() | st.integers(600, 900))
 def test_a_filled_spec_is_valid_and_filling_it_again_changes_nothing(ratio, width):
     fields = {"aspect_ratio": ratio} | ({} if width is None else {"width": width})

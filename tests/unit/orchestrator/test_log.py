@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrollintel.visual.v1.events_pb2 import Checked, Output, Preview, Queued, Routed, Scored, Step
@@ -27,6 +27,7 @@ def test_every_payload_of_the_contract_has_its_field():
     }  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(payloads), st.sampled_from([Completed(), Failed()]), st.lists(payloads | st.just(Failed())))
 def test_numbers_have_no_gaps_and_nothing_follows_the_terminal_event(before, terminal, after):
     log = EventLog("g")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics, Score
@@ -21,6 +21,7 @@ def test_a_mean_exists_only_where_every_picture_was_measured():
     assert scores.mean([]) == QualityMetrics()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=16))
 def test_a_mean_is_a_score(values):
     joined = scores.mean([metrics(technical=value) for value in values]).technical.value

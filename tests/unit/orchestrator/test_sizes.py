@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.sizes import DEFAULT_SIDE, LONGEST, SHORTEST, Size, SizeError, target_size
@@ -48,6 +48,7 @@ def test_derived_side_out_of_range_names_the_ratio(width, height, ratio, says):
     assert "256 to 2048" in raised.value.rule
 
 
+@settings(deadline=None)
 @given(ratios, st.none() | sides, st.none() | sides)
 def test_a_size_has_the_shape_that_was_asked_for_or_is_refused(ratio, width, height):
     if width is not None and height is not None:
@@ -77,6 +78,7 @@ def test_a_size_has_the_shape_that_was_asked_for_or_is_refused(ratio, width, hei
         assert max(size.width, size.height) == DEFAULT_SIDE
 
 
+@settings(deadline=None)
 @given(ratios)
 def test_turning_the_ratio_turns_the_size(ratio):
     def outcome(ratio_text):
