@@ -1,4 +1,4 @@
-"""SafetyService over gRPC: verdicts, and that nothing unchecked is ever a pass. No Triton here: tests/models has it."""
+"""SafetyService over gRPC: verdicts, and that nothing unchecked is ever a pass."""
 
 import asyncio
 import socket
@@ -9,14 +9,20 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import yaml
+from skimage import data
 
 from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2, safety_pb2, safety_pb2_grpc
 from scrollintel.visual.v1.media_pb2 import MediaRef
+from services.local.triton import Triton
 from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.images import encode_png
 from services.runtime.server import serve
+from services.runtime.triton import TritonClient
+from services.safety import nsfw
+from services.safety.rulebook import read
 from services.safety.service import spec
 from services.safety.settings import Settings
 
@@ -53,10 +59,11 @@ async def error_of(call: object) -> MeshError:
     return MeshError.from_rpc(caught.value, "safety")
 
 
-async def stored_picture(home: Path) -> MediaRef:
-    pixels = np.full((300, 400, 3), 128, dtype=np.uint8)
+async def stored_picture(home: Path, pixels: nsfw.Pixels | None = None) -> MediaRef:
+    drawn = np.full((300, 400, 3), 128, dtype=np.uint8) if pixels is None else pixels
+    height, width = drawn.shape[:2]
     return await BlobStore.open("", home).put(
-        await encode_png(pixels), media_type="image/png", width=400, height=300
+        await encode_png(drawn), media_type="image/png", width=width, height=height
     )
 
 
@@ -167,3 +174,45 @@ async def test_rpcs_of_later_versions_say_so(tmp_path: Path) -> None:
     async with safety(tmp_path) as stub:
         error = await error_of(stub.RedactPrompt(safety_pb2.RedactPromptRequest(prompt="a cat"), timeout=10))
     assert error.reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("picture", ["astronaut", "chelsea", "coffee", "rocket"])
+async def test_harmless_photographs_pass(triton: Triton, tmp_path: Path, picture: str) -> None:
+    media = await stored_picture(tmp_path, getattr(data, picture)())
+    async with safety(tmp_path, triton_address=triton.grpc_address) as stub:
+        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=20)
+    assert answer.verdict.action == ALLOW
+    assert not answer.verdict.findings
+    assert list(answer.verdict.checks) == [nsfw.CHECKER]
+    assert 0.9 < answer.safety_score <= 1
+
+
+async def test_the_worst_view_of_a_picture_counts(triton: Triton, tmp_path: Path) -> None:
+    pixels = np.full((160, 720, 3), (120, 160, 200), dtype=np.uint8)
+    pixels[:, 560:] = (224, 172, 140)  # scores higher than the rest, and lies outside the centre
+    media = await stored_picture(tmp_path, pixels)
+    async with TritonClient(triton.grpc_address) as client:
+        outputs = await client.infer(nsfw.MODEL, {"image": nsfw.views(pixels)}, timeout=20)
+    probabilities = outputs["probability"].reshape(-1)
+    assert len(probabilities) == 7
+    assert probabilities.argmax() not in (0, 1)
+    async with safety(tmp_path, triton_address=triton.grpc_address) as stub:
+        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=20)
+    assert answer.safety_score == pytest.approx(1 - probabilities.max(), abs=1e-3)
+
+
+async def test_the_policy_decides_what_a_probability_means(triton: Triton, tmp_path: Path) -> None:
+    strict = read("policy.yaml") | {
+        "version": "strict",
+        "nsfw_severities": [{"probability": 0.000001, "severity": 4}],
+    }
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(strict))
+    media = await stored_picture(tmp_path, data.astronaut())  # type: ignore[no-untyped-call]
+    async with safety(tmp_path, triton_address=triton.grpc_address, policy=tmp_path / "policy.yaml") as stub:
+        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=20)
+    (finding,) = answer.verdict.findings
+    assert answer.verdict.action == BLOCK
+    assert answer.verdict.policy_version == "strict"
+    assert (finding.category, finding.severity) == (safety_finding_pb2.SAFETY_CATEGORY_SEXUAL, 4)
+    assert finding.checker == nsfw.CHECKER
+    assert finding.evidence.startswith("probability 0.")

@@ -1,0 +1,100 @@
+"""How a prompt is rewritten: the caller's words first and unchanged, then what they leave open.
+
+Nothing is added that the prompt says already, that speaks against it, or that the caller does not want. Equal
+arguments give equal answers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.prompt.lexicon import Lexicon
+from services.prompt.styles import Level, Style
+from services.prompt.wording import Wording, unwanted
+
+# CLIP, the text encoder of most image models, reads 77 tokens, which is about this many English words.
+MOST_WORDS = 56
+_ENDS_OF_CLAUSE = tuple(",.;:!?|\n")
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """The prompt to draw and what to keep out of the picture."""
+
+    prompt: str
+    negative_prompt: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller gave. `chosen` tells whether the caller named the style; else it was detected."""
+
+    prompt: str
+    negative_prompt: str
+    style: Style | None
+    chosen: bool
+    level: Level
+
+
+def enhance(asked: Asked, lexicon: Lexicon) -> Enhanced:
+    """Rewrite a prompt for drawing, up to the asked level."""
+    if asked.level is Level.NONE:
+        return Enhanced(asked.prompt, asked.negative_prompt)
+    prompt = _append(asked.prompt, list(_additions(asked, lexicon)))
+    return Enhanced(prompt, _append(asked.negative_prompt, list(_exclusions(asked, prompt))))
+
+
+def _additions(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
+    """Yield the phrases to add, in order, while there is room."""
+    prompt = Wording.of(asked.prompt)
+    against = lexicon.opposites.against(prompt)
+    avoided = unwanted(asked.prompt) | Wording.of(asked.negative_prompt).content
+    words, said = len(prompt.words), set(prompt.content)
+    title = asked.style.title if asked.style and asked.chosen else None
+    for text in _candidates(asked, lexicon, prompt):
+        phrase = Wording.of(text)
+        if phrase.content <= said:
+            continue
+        wanted = not phrase.has_any(against) and not phrase.content & avoided
+        room = words + len(phrase.words) <= MOST_WORDS
+        # The style that the caller named is always said: a backend learns of it from the prompt alone.
+        if text == title or (wanted and room):
+            words += len(phrase.words)
+            said |= phrase.content
+            yield text
+
+
+def _candidates(asked: Asked, lexicon: Lexicon, prompt: Wording) -> Iterator[str]:
+    """Yield what could be said, level by level: the style's own words, then the aspects that the prompt leaves open."""
+    for level in (Level.LIGHT, Level.STANDARD, Level.RICH):
+        if level > asked.level:
+            return
+        if asked.style:
+            named = level is Level.LIGHT and prompt.has_any(asked.style.keywords)
+            yield from asked.style.words[level][1 if named else 0 :]
+        for aspect in lexicon.aspects:
+            text = (asked.style.aspects.get(aspect.name) if asked.style else None) or aspect.add
+            if aspect.level is level and text and aspect.is_open(prompt):
+                yield text
+
+
+def _exclusions(asked: Asked, enhanced: str) -> Iterator[str]:
+    """Yield the style's exclusions but those that the caller excludes already or that the prompt asks for."""
+    if asked.style is None:
+        return
+    excluded, prompt, drawn = map(Wording.of, (asked.negative_prompt, asked.prompt, enhanced))
+    for text in asked.style.negative:
+        phrase = Wording.of(text)
+        if not (excluded.has(phrase) or drawn.has(phrase) or phrase.content & prompt.content):
+            yield text
+
+
+def _append(text: str, additions: list[str]) -> str:
+    """Put additions behind a text that stays as it is."""
+    if not additions:
+        return text
+    joined = ", ".join(additions)
+    if not text.strip():
+        return joined
+    if text.rstrip().endswith(_ENDS_OF_CLAUSE):
+        return f"{text}{joined}" if text[-1].isspace() else f"{text} {joined}"
+    return f"{text}, {joined}"

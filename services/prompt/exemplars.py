@@ -1,0 +1,66 @@
+"""The styles' exemplars as embeddings, made once by the model that embeds prompts."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import structlog
+
+from services.prompt.detection import Vectors, likeness
+from services.prompt.styles import StyleSet
+from services.runtime.errors import MeshError
+from services.runtime.triton import TritonClient
+
+MODEL = "text_embedding"
+BATCH = 32  # texts in one call, within the model's own limit of 64
+RETRY_SECONDS = (
+    5.0  # after a failure, so that a model that is away costs one call and not one for each prompt
+)
+
+log = structlog.get_logger()
+
+
+class Exemplars:
+    """Compares prompts with the styles. Belongs to one event loop."""
+
+    def __init__(self, styles: StyleSet, triton: TritonClient, timeout: float) -> None:
+        self._texts = [text for style in styles.styles for text in style.exemplars]
+        self._owners = [style.name for style in styles.styles for _ in style.exemplars]
+        self._triton = triton
+        self._timeout = timeout
+        self._vectors: Vectors | None = None
+        self._loading = asyncio.Lock()
+        self._not_before = 0.0
+
+    async def compare(self, prompt: str) -> Mapping[str, float] | None:
+        """Return each style's likeness to a prompt, in [-1, 1]; None when the model does not answer in time."""
+        if time.monotonic() < self._not_before:
+            return None
+        try:
+            exemplars = await self._embedded()
+            (vector,) = await self._embed([prompt])
+        except (MeshError, KeyError, ValueError) as error:
+            self._not_before = time.monotonic() + RETRY_SECONDS
+            log.warning("styles by keywords alone", cause=str(error), retry_seconds=RETRY_SECONDS)
+            return None
+        return likeness(vector, exemplars, self._owners)
+
+    async def _embedded(self) -> Vectors:
+        if self._vectors is None:
+            async with self._loading:
+                if self._vectors is None:
+                    self._vectors = await self._embed(self._texts)
+        return self._vectors
+
+    async def _embed(self, texts: list[str]) -> Vectors:
+        """Return FP32 [N,D] of length 1 for N texts; raises MeshError, or KeyError or ValueError for a strange answer."""
+        parts = []
+        for start in range(0, len(texts), BATCH):
+            batch = np.array([[text.encode()] for text in texts[start : start + BATCH]], dtype=np.object_)
+            outputs = await self._triton.infer(MODEL, {"text": batch}, timeout=self._timeout)
+            parts.append(outputs["embedding"])
+        vectors = np.concatenate(parts)
+        if vectors.shape[0] != len(texts) or not np.isfinite(vectors).all():
+            raise ValueError(f"embeddings of shape {vectors.shape} for {len(texts)} texts")
+        return np.asarray(vectors, dtype=np.float32)

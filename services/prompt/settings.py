@@ -1,0 +1,16 @@
+"""What the prompt room can be told from the outside."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from services.runtime.settings import TritonSettings, env
+
+
+class Settings(TritonSettings):
+    """`VMESH_PROMPT_*`, besides what every server has."""
+
+    model_config = env("prompt")
+
+    embedding_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How long one call to the embedding model may take before styles are detected by keywords alone."""

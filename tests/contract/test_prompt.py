@@ -1,0 +1,204 @@
+"""PromptService over gRPC: by keywords where Triton is away, by meaning where it is there."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc, spec_pb2
+from services.local.triton import Triton
+from services.prompt.service import spec
+from services.prompt.settings import Settings
+from services.runtime.channels import connect
+from services.runtime.errors import MeshError
+from services.runtime.server import serve
+
+NONE, LIGHT, STANDARD, RICH = (
+    spec_pb2.ENHANCEMENT_LEVEL_NONE,
+    spec_pb2.ENHANCEMENT_LEVEL_LIGHT,
+    spec_pb2.ENHANCEMENT_LEVEL_STANDARD,
+    spec_pb2.ENHANCEMENT_LEVEL_RICH,
+)
+
+# What styles look like, in words that do not name them. None of these is an exemplar.
+DESCRIBED = {
+    "lifelike image of a fox taken with a telephoto lens": "photographic",
+    "epic movie frame with moody color grading and dramatic light": "cinematic",
+    "a fox in loose washes of transparent paint on wet paper": "watercolor",
+    "portrait in thick brush strokes on canvas like rembrandt": "oil-painting",
+    "rough graphite lines with cross hatching from my notebook": "pencil-sketch",
+    "bold black lines on white paper drawn with a pen": "ink-drawing",
+    "retro nintendo game character with visible square pixels": "pixel-art",
+    "japanese animation girl with large eyes": "anime",
+    "superhero panel with dots and speech bubbles": "comic-book",
+    "funny character with simple shapes for kids tv show": "cartoon",
+    "simple geometric shapes with solid colors and no shading": "flat-vector",
+    "computer generated glossy plastic toy with global illumination": "3d-render",
+    "a fox made of flat triangles with few polygons": "low-poly",
+    "tiny room seen from above without perspective": "isometric",
+    "a crane folded from a sheet of colored paper": "paper-craft",
+    "a wizard casting a spell in ancient ruins, magic": "fantasy-art",
+    "hacker in a rainy street with neon signs and holograms": "cyberpunk",
+    "small round symbol of a bell for a mobile app": "icon",
+}
+IN_NO_STYLE = [
+    "a smiling cat",
+    "two dogs playing chess in a park",
+    "a bowl of fruit on a wooden table",
+    "an old man reading a newspaper on a bench",
+    "a knight riding a brown horse",
+    "happy family building a sandcastle at the beach",
+    "birthday cake with seven burning candles",
+    "football player scoring a goal in the rain",
+    "a penguin wearing a hat and a scarf",
+    "a green apple next to a cup of coffee",
+]
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def prompt_server(
+    home: Path, triton_address: str
+) -> AsyncIterator["prompt_pb2_grpc.PromptServiceAsyncStub"]:
+    settings = Settings.model_validate(
+        {"home": home, "triton_address": triton_address, "embedding_seconds": 10}
+    )
+    async with serve(spec(settings)) as server, connect(server.address) as channel:
+        yield prompt_pb2_grpc.PromptServiceStub(channel)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def alone(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator["prompt_pb2_grpc.PromptServiceAsyncStub"]:
+    """A prompt server whose Triton does not answer."""
+    async with prompt_server(tmp_path_factory.mktemp("alone"), closed_port()) as stub:
+        yield stub
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def whole(
+    triton: Triton, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator["prompt_pb2_grpc.PromptServiceAsyncStub"]:
+    """A prompt server with the real Triton."""
+    async with prompt_server(tmp_path_factory.mktemp("whole"), triton.grpc_address) as stub:
+        yield stub
+
+
+async def enhanced(
+    stub: "prompt_pb2_grpc.PromptServiceAsyncStub", prompt: str, **fields: object
+) -> prompt_pb2.EnhancePromptResponse:
+    request = prompt_pb2.EnhancePromptRequest(prompt=prompt, **fields)  # type: ignore[arg-type]
+    return await stub.EnhancePrompt(request, timeout=20)
+
+
+async def error_of(call: object) -> MeshError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call  # type: ignore[misc]
+    return MeshError.from_rpc(caught.value, "prompt")
+
+
+async def test_keywords_decide_where_triton_is_away(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
+    answer = await enhanced(alone, "a watercolor fox at night", negative_prompt="dogs")
+    assert answer.style == "watercolor"
+    assert answer.prompt.startswith("a watercolor fox at night, soft washes")
+    assert answer.negative_prompt.startswith("dogs, photograph")
+    assert answer.analysis.subject == "a fox at night"
+    assert [match.style for match in answer.analysis.styles] == ["watercolor"]
+    assert "composition" in answer.analysis.missing_aspects
+    assert answer.analysis.words == 5
+
+
+async def test_no_style_is_found_where_neither_can_tell(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    answer = await enhanced(alone, "a fox in loose washes of transparent paint on wet paper")
+    assert answer.style == ""
+    assert not answer.analysis.styles
+
+
+async def test_the_default_level_is_standard(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
+    given = [
+        await enhanced(alone, "a cat", style="anime", level=level) for level in (NONE, LIGHT, STANDARD, RICH)
+    ]
+    default = await enhanced(alone, "a cat", style="anime")
+    assert default == given[2]
+    assert given[0].prompt == "a cat"
+    assert given[0].negative_prompt == ""
+    assert [len(answer.prompt) for answer in given] == sorted({len(answer.prompt) for answer in given})
+
+
+async def test_an_unknown_style_is_answered_with_near_names(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    request = prompt_pb2.EnhancePromptRequest(prompt="a cat", style="watercolour", level=NONE)
+    error = await error_of(alone.EnhancePrompt(request, timeout=20))
+    assert error.reason == errors_pb2.ERROR_REASON_STYLE_UNKNOWN
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.field == "style"
+    assert error.suggestions[0] == "watercolor"
+    request.style = "qqqqqq"
+    assert len((await error_of(alone.EnhancePrompt(request, timeout=20))).suggestions) >= 16
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ""),
+        ("prompt", "x" * 4001),
+        ("negative_prompt", "x" * 4001),
+        ("style", "Water Color"),
+        ("level", 0),
+        ("level", 99),
+    ],
+)
+async def test_requests_out_of_bounds_are_refused(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub", field: str, value: object
+) -> None:
+    request = prompt_pb2.EnhancePromptRequest(**{"prompt": "a cat", field: value})  # type: ignore[arg-type]
+    error = await error_of(alone.EnhancePrompt(request, timeout=20))
+    assert error.reason == errors_pb2.ERROR_REASON_FIELD_INVALID
+    assert error.field == field
+
+
+async def test_rpcs_of_later_versions_say_so(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
+    error = await error_of(alone.SuggestPrompts(prompt_pb2.SuggestPromptsRequest(prompt="a cat"), timeout=20))
+    assert error.reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(("prompt", "style"), DESCRIBED.items())
+async def test_styles_are_found_by_meaning(
+    whole: "prompt_pb2_grpc.PromptServiceAsyncStub", prompt: str, style: str
+) -> None:
+    request = prompt_pb2.AnalyzePromptRequest(prompt=prompt)
+    analysis = (await whole.AnalyzePrompt(request, timeout=20)).analysis
+    assert analysis.styles[0].style == style
+    confidences = [match.confidence for match in analysis.styles]
+    assert confidences == sorted(confidences, reverse=True)
+    assert all(0 < confidence <= 1 for confidence in confidences)
+
+
+@pytest.mark.parametrize("prompt", IN_NO_STYLE)
+async def test_prompts_in_no_style_get_none(
+    whole: "prompt_pb2_grpc.PromptServiceAsyncStub", prompt: str
+) -> None:
+    answer = await enhanced(whole, prompt)
+    assert answer.style == ""
+    assert answer.prompt.startswith(prompt)
+
+
+async def test_equal_requests_get_equal_answers(whole: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
+    first, second = [
+        await enhanced(whole, "a fox in loose washes of paint on wet paper", level=RICH) for _ in range(2)
+    ]
+    assert first == second
+    assert first.style == "watercolor"

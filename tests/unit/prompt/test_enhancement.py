@@ -1,0 +1,156 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.prompt.enhancement import MOST_WORDS, Asked, Enhanced, enhance
+from services.prompt.lexicon import load
+from services.prompt.styles import Level
+from services.prompt.wording import Wording, unwanted
+
+LEXICON = load()
+STYLES = LEXICON.styles
+
+PROMPTS = [
+    "a smiling cat",
+    "a red dragon in a black and white forest at night",
+    "portrait of a woman, no blur, without jewelry",
+    "a sunny beach.",
+    "please draw a watercolor fox!",
+    "cat, ",
+    "minimalist logo for a bakery",
+    "a crowd of people in a foggy city",
+    "\u7b11\u3046\u732b",
+]
+words = st.sampled_from(
+    ["cat", "dog", "night", "day", "sunny", "dark", "red", "photo", "anime", "sketch", "bright", "soft", "foggy", "city", "forest", "minimal", "intricate", "vintage", "two", "portrait", "panorama", "monochrome", "colorful", "no", "without", ",", ".", "studio", "crisp"]
+)
+prompts = (
+    st.sampled_from(PROMPTS)
+    | st.lists(words, min_size=1, max_size=12).map(" ".join)
+    | st.text(min_size=1, max_size=200)
+)
+styles = st.none() | st.sampled_from(STYLES.styles)
+
+
+def enhanced(
+    prompt: str, style: str = "", level: Level = Level.STANDARD, negative: str = "", chosen: bool = True
+) -> Enhanced:
+    return enhance(Asked(prompt, negative, STYLES.get(style) if style else None, chosen, level), LEXICON)
+
+
+@given(prompts, st.text(max_size=80), styles, st.booleans(), st.sampled_from(Level))
+def test_the_callers_words_stay_first_and_unchanged(prompt, negative, style, chosen, level) -> None:  # type: ignore[no-untyped-def]
+    asked = Asked(prompt, negative, style, chosen, level)
+    result = enhance(asked, LEXICON)
+    assert result.prompt.startswith(prompt)
+    assert result.negative_prompt.startswith(negative) or not negative.strip()
+    assert enhance(asked, LEXICON) == result
+
+
+@given(prompts, styles, st.sampled_from(Level))
+def test_nothing_added_contradicts_the_prompt(prompt, style, level) -> None:  # type: ignore[no-untyped-def]
+    result = enhance(Asked(prompt, "", style, False, level), LEXICON)
+    added = Wording.of(result.prompt[len(prompt) :])
+    assert not [phrase.line for phrase in LEXICON.opposites.against(Wording.of(prompt)) if added.has(phrase)]
+    assert not added.content & unwanted(prompt)
+    assert not Wording.of(result.negative_prompt).content & Wording.of(prompt).content
+
+
+@given(
+    prompts,
+    styles,
+    st.sampled_from([(Level.NONE, Level.LIGHT), (Level.LIGHT, Level.STANDARD), (Level.STANDARD, Level.RICH)]),
+)
+def test_a_higher_level_says_all_that_a_lower_one_says(prompt, style, levels) -> None:  # type: ignore[no-untyped-def]
+    less, more = (enhance(Asked(prompt, "", style, True, level), LEXICON).prompt for level in levels)
+    assert more.startswith(less)
+
+
+@given(prompts, styles, st.sampled_from(Level))
+def test_the_word_budget_holds(prompt, style, level) -> None:  # type: ignore[no-untyped-def]
+    result = enhance(Asked(prompt, "", style, False, level), LEXICON)
+    assert len(Wording.of(result.prompt).words) <= max(MOST_WORDS, len(Wording.of(prompt).words))
+
+
+def test_none_changes_nothing() -> None:
+    assert enhanced("a cat", "watercolor", Level.NONE, "dogs") == Enhanced("a cat", "dogs")
+
+
+@pytest.mark.parametrize(
+    ("level", "prompt"),
+    [
+        (Level.LIGHT, "a cat, watercolor painting, soft washes"),
+        (Level.STANDARD, "a cat, watercolor painting, soft washes, visible paper texture, soft light"),
+    ],
+)
+def test_levels(level: Level, prompt: str) -> None:
+    assert enhanced("a cat", "watercolor", level).prompt == prompt
+
+
+def test_rich_speaks_of_every_open_aspect() -> None:
+    prompt = enhanced("a cat", "watercolor", Level.RICH).prompt
+    for phrase in ("soft light", "centered composition", "white paper background", "gentle colors"):
+        assert phrase in prompt
+
+
+def test_without_a_style_no_medium_is_guessed() -> None:
+    assert enhanced("a smiling cat").prompt == "a smiling cat, soft even light"
+    assert enhanced("a smiling cat", level=Level.LIGHT).prompt == "a smiling cat"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "style", "absent"),
+    [
+        ("a city at night", "cartoon", "bright"),
+        ("a dark cave", "photographic", "natural light"),
+        ("a red fox", "pencil-sketch", "grey tones"),
+        ("a black and white portrait", "anime", "vivid"),
+        ("a cat in a forest", "flat-vector", "plain background"),
+        ("two dogs and a cat", "icon", "single object"),
+        ("a foggy lake", "cartoon", "clean outlines"),
+        ("an intricate clock", "flat-vector", "geometric simplicity"),
+        ("a medieval street", "cyberpunk", "futuristic"),
+        ("a sky, no paper please", "watercolor", "paper"),
+    ],
+)
+def test_opposites_are_left_out(prompt: str, style: str, absent: str) -> None:
+    assert absent in enhanced("a thing", style, Level.RICH).prompt, "the case would test nothing"
+    assert absent not in enhanced(prompt, style, Level.RICH).prompt.removeprefix(prompt)
+
+
+def test_what_the_caller_excludes_is_not_added() -> None:
+    assert "paper" not in enhanced("a cat", "watercolor", Level.RICH, negative="paper texture").prompt
+
+
+def test_a_style_that_the_caller_chose_is_said_even_against_the_prompt_or_without_room() -> None:
+    assert "photograph" in enhanced("a cartoon cat", "photographic").prompt
+    assert "photograph" in enhanced("very " * 100 + "large cat", "photographic").prompt
+    assert "photograph" not in enhanced("very " * 100 + "large cat", "photographic", chosen=False).prompt
+
+
+def test_a_style_that_the_prompt_names_is_not_said_twice() -> None:
+    assert enhanced("a watercolor cat", "watercolor", Level.LIGHT).prompt == "a watercolor cat, soft washes"
+
+
+def test_the_negative_prompt_is_the_callers_first() -> None:
+    result = enhanced("a cat", "watercolor", negative="dogs, glossy")
+    assert result.negative_prompt == "dogs, glossy, photograph, 3d render, hard edges"
+    assert enhanced("a cat", negative="dogs").negative_prompt == "dogs"
+
+
+def test_what_the_prompt_asks_for_is_not_excluded() -> None:
+    assert "text" in enhanced("a cat", "icon").negative_prompt
+    assert "text" not in enhanced("an icon with the text hello", "icon").negative_prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "start"),
+    [
+        ("a cat", "a cat, soft"),
+        ("a cat.", "a cat. soft"),
+        ("a cat, ", "a cat, soft"),
+        ("a cat,", "a cat, soft"),
+    ],
+)
+def test_the_seam(prompt: str, start: str) -> None:
+    assert enhanced(prompt).prompt.startswith(start)
