@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from router.configuration import ConfigurationError
 from router.demand import Objective, Tier
@@ -108,6 +109,22 @@ def test_the_backends_that_ship_are_models_that_triton_serves():
     for one in load_entries(BACKENDS):
         for model in (one.model, *one.requires):
             assert (ROOT / "model_repository" / model / "config.pbtxt").is_file(), model
+
+
+def test_the_backends_that_ship_agree_with_the_catalogue():
+    """The router may not import the catalogue (they are strangers), so the two are held together here."""
+    for one in load_entries(BACKENDS):
+        model = yaml.safe_load((ROOT / "services/models/catalogue" / f"{one.model}.yaml").read_text())
+        defaults, limits = model["defaults"], model["limits"]
+        assert model["task"] == one.modality
+        assert (one.defaults.steps, one.defaults.guidance_scale) == (
+            defaults["steps"],
+            defaults["guidance_scale"],
+        )
+        assert one.limits.steps == limits["steps"]["maximum"]
+        assert one.limits.images == limits["num_images"]["maximum"]
+        assert (one.size.width, one.size.height) == (defaults["width"], defaults["height"])
+        assert list(one.requires) == model["requires"]
 
 
 @pytest.mark.parametrize(
