@@ -1,0 +1,84 @@
+"""QualityService: reads a stored picture, measures it in a thread, asks the matcher, answers with what there is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import grpc
+
+from scrollintel.visual.v1 import quality_pb2, quality_pb2_grpc
+from services.quality.matcher import Matcher
+from services.quality.measure import measure
+from services.quality.metrics.brisque import Regression
+from services.quality.scoring import overall
+from services.quality.settings import Settings
+from services.runtime import images
+from services.runtime.admission import Admission
+from services.runtime.blobs import BlobStore
+from services.runtime.server import ServerSpec
+from services.runtime.triton import TritonClient
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+PICTURE_SECONDS = 0.2  # first estimate of one picture, for those that wait
+
+
+class QualityService(quality_pb2_grpc.QualityServiceServicer):
+    """Scores pictures; `threads` measures as many at one time as `room` lets in."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        matcher: Matcher,
+        regression: Regression,
+        room: Admission,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._blobs = blobs
+        self._matcher = matcher
+        self._regression = regression
+        self._room = room
+        self._threads = threads
+
+    async def ScoreImage(
+        self, request: quality_pb2.ScoreImageRequest, context: Context
+    ) -> quality_pb2.ScoreImageResponse:
+        """Measure the picture and ask the matcher at the same time."""
+        async with self._room.enter():
+            picture = await images.decode(await self._blobs.get(request.image))
+            loop = asyncio.get_running_loop()
+            measuring = loop.run_in_executor(self._threads, measure, picture, self._regression)
+            adherence, scores = await asyncio.gather(self._matcher.score(picture, request.prompt), measuring)
+        if adherence is not None:
+            scores["prompt_adherence"] = adherence
+        together = overall(scores)
+        if together is not None:
+            scores["overall"] = together
+        named = {name: quality_pb2.Score(value=one.value, measured_by=one.by) for name, one in scores.items()}
+        return quality_pb2.ScoreImageResponse(metrics=quality_pb2.QualityMetrics(**named))
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[QualityService]:
+    """Load what measures, open the store and the connection to Triton, and serve with them."""
+    regression = await asyncio.to_thread(Regression.load)
+    room = Admission(settings.threads, settings.waiting, PICTURE_SECONDS)
+    async with TritonClient(settings.triton_address) as triton:
+        matcher = Matcher(triton, settings.calibration_path)
+        matcher.load()
+        with ThreadPoolExecutor(settings.threads, "quality") as threads:
+            blobs = BlobStore.open(settings.blob_url, settings.home)
+            yield QualityService(blobs, matcher, regression, room, threads)
+
+
+def spec(settings: Settings | None = None) -> ServerSpec:
+    """Return what makes the quality server."""
+    return ServerSpec(
+        name="quality",
+        settings=settings or Settings(),
+        services=[quality_pb2.DESCRIPTOR.services_by_name["QualityService"]],
+        build=build,
+        register=quality_pb2_grpc.add_QualityServiceServicer_to_server,
+    )

@@ -1,0 +1,29 @@
+"""What the quality room can be told from the outside."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from services.runtime.settings import TritonSettings, env
+
+
+class Settings(TritonSettings):
+    """`VMESH_QUALITY_*`, besides what every server that calls models has."""
+
+    model_config = env("quality")
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Pictures measured at one time."""
+    waiting: Annotated[int, Field(ge=0, le=1024)] = 64
+    """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    calibration: Path | None = None
+    """The matcher's `calibration.json`; unset is the one in the repository that `vmesh models build` made."""
+
+    @property
+    def calibration_path(self) -> Path:
+        """Where the calibration is."""
+        return (
+            self.calibration
+            or self.home / "model_repository" / "image_text_matcher" / "1" / "calibration.json"
+        )

@@ -1,0 +1,157 @@
+"""Every measurement moves the way its name says when a real picture is spoilt step by step."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from services.quality.metrics.artifacts import block_step, noise_deviation
+from services.quality.metrics.brisque import Regression
+from services.quality.metrics.color_balance import color_balance
+from services.quality.metrics.composition import composition
+from services.quality.metrics.luminance import LONGEST_SIDE, Pixels, bring_to_size, to_luminance
+from services.quality.metrics.sharpness import sharpness
+from services.quality.metrics.technical import plain_share, technical
+from tests.unit.quality.pictures import as_jpeg, blurred, icon, noisy, photograph, tinted
+
+PHOTOGRAPHS = ["astronaut", "camera", "brick", "grass", "chelsea", "coffee"]
+
+
+@pytest.fixture(scope="module")
+def regression() -> Regression:
+    return Regression.load()
+
+
+def picture(name: str) -> Pixels:
+    return icon() if name == "icon" else photograph(name)
+
+
+def falls(values: list[float], slack: float = 0.0) -> bool:
+    """Whether each value is at most the one before, and the last is clearly below the first."""
+    return all(b <= a + slack for a, b in pairwise(values)) and values[-1] < values[0] - 0.1
+
+
+def technical_of(picture: Pixels, regression: Regression) -> float:
+    luminance = to_luminance(picture)
+    found = technical(luminance, sharpness(luminance), regression)
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
+def test_blur_lowers_sharpness(name: str) -> None:
+    values = [sharpness(to_luminance(blurred(picture(name), by))) for by in (0, 0.7, 1.4, 2.8, 5.6)]
+    assert falls([value for value in values if value is not None])
+    assert values[0] is not None
+    assert values[0] > 0.5
+
+
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
+def test_noise_lowers_technical(name: str, regression: Regression) -> None:
+    # The slack: a photograph has grain of its own, and BRISQUE likes some as well as none.
+    values = [technical_of(noisy(picture(name), by), regression) for by in (0, 4, 8, 16, 32)]
+    assert falls(values, slack=0.07)
+
+
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
+def test_blur_lowers_technical(name: str, regression: Regression) -> None:
+    assert falls(
+        [technical_of(blurred(picture(name), by), regression) for by in (0, 1.4, 2.8, 5.6)], slack=0.05
+    )
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee"])
+def test_jpeg_lowers_technical(name: str, regression: Regression) -> None:
+    assert falls([technical_of(as_jpeg(picture(name), quality), regression) for quality in (95, 40, 20, 8)])
+
+
+@pytest.mark.parametrize(
+    ("name", "by"), [("astronaut", "brisque/1"), ("chelsea", "brisque/1"), ("icon", "artifacts/1")]
+)
+def test_photographs_and_drawings_are_judged_by_what_fits_them(
+    name: str, by: str, regression: Regression
+) -> None:
+    luminance = to_luminance(picture(name))
+    found = technical(luminance, sharpness(luminance), regression)
+    assert found is not None
+    assert found[1] == by
+    assert found[0] > 0.9
+
+
+@pytest.mark.parametrize("name", ["chelsea", "astronaut", "icon"])
+def test_spoiling_a_picture_does_not_make_it_another_kind(name: str) -> None:
+    shares = [
+        plain_share(to_luminance(spoilt))
+        for spoilt in (
+            picture(name),
+            noisy(picture(name), 8),
+            blurred(picture(name), 2),
+            as_jpeg(picture(name), 30),
+        )
+    ]
+    assert all((share > 0.5) == (name == "icon") for share in shares)
+
+
+@pytest.mark.parametrize("deviation", [2, 5, 10, 20])
+def test_noise_is_estimated(deviation: float) -> None:
+    grey = noisy(np.full((256, 256, 3), 128, np.uint8), deviation)[..., 0].astype(np.float32)
+    assert noise_deviation(grey) == pytest.approx(deviation, rel=0.1)
+
+
+def test_blocks_are_told_from_edges() -> None:
+    assert block_step(to_luminance(as_jpeg(photograph("astronaut"), 8))) > 4
+    assert block_step(to_luminance(photograph("astronaut"))) < 0.5
+    edge = np.zeros((256, 256), np.float32)
+    edge[:, 128:] = 255  # one edge on the grid is an edge
+    assert block_step(edge) == 0
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "icon"])
+def test_a_cast_lowers_color_balance(name: str) -> None:
+    values = [color_balance(tinted(picture(name), by)) for by in (0, 0.2, 0.4, 0.6, 0.8)]
+    assert values[0] > 0.9
+    assert falls(values, slack=0.01)
+
+
+def test_a_coloured_subject_on_a_neutral_ground_is_no_cast() -> None:
+    assert color_balance(icon()) > 0.95
+
+
+@pytest.mark.parametrize("along", [(1, 0), (0, 1), (-1, -1)])
+def test_a_subject_that_leaves_the_frame_lowers_composition(along: tuple[int, int]) -> None:
+    def score(shift: float) -> float:
+        value = composition(icon(centre=(0.5 + shift * along[0], 0.5 + shift * along[1]), radius=0.2))
+        assert value is not None
+        return value
+
+    assert score(0) > 0.95
+    assert score(1 / 6 if 0 not in along else 0.05) > 0.85
+    assert falls([score(shift) for shift in (0, 0.3, 0.4, 0.45)])
+
+
+def test_what_cannot_be_measured_is_absent(regression: Regression) -> None:
+    plain = np.full((64, 64, 3), 200, np.uint8)
+    assert sharpness(to_luminance(plain)) is None
+    assert composition(plain) is None
+    tiny = noisy(np.full((5, 9, 3), 100, np.uint8), 20)
+    assert technical(to_luminance(tiny), None, regression) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 5), (13, 14), (14, 14), (15, 900), (200, 2)])
+@pytest.mark.parametrize("make", [np.zeros, lambda shape: np.random.default_rng(0).integers(0, 256, shape)])
+def test_every_shape_gives_scores_within_bounds(
+    shape: tuple[int, int], make: Callable[..., Pixels], regression: Regression
+) -> None:
+    pixels = np.asarray(make((*shape, 3)), np.uint8)
+    luminance = to_luminance(pixels)
+    sharp = sharpness(luminance)
+    faults = technical(luminance, sharp, regression)
+    values = [sharp, color_balance(pixels), composition(pixels), faults[0] if faults else None]
+    assert all(value is None or 0 <= value <= 1 for value in values)
+
+
+def test_large_pictures_are_seen_smaller_and_small_ones_as_they_are() -> None:
+    assert bring_to_size(np.zeros((100, 3000, 3), np.uint8)).shape == (34, LONGEST_SIDE, 3)
+    small = np.zeros((100, 300, 3), np.uint8)
+    assert bring_to_size(small) is small
