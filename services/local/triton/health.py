@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 from services.local.triton.launch import LOOPBACK
 
@@ -18,9 +19,12 @@ async def exchange(port: int, method: str, path: str, timeout: float) -> tuple[i
         try:
             head = f"{method} {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
             writer.write(head.encode())
-            answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+            # The server does not close after slow answers, so the body's length has to be believed.
+            length = re.search(r"^content-length: *(\d+)", answer, re.MULTILINE)
+            body = await reader.readexactly(int(length[1])) if length else b""
             return int(answer.split(maxsplit=2)[1]), body
-        except IndexError as error:
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError) as error:
             raise ValueError("not an HTTP answer") from error
         finally:
             writer.close()

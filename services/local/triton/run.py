@@ -38,6 +38,7 @@ class Run:
         self._id = server_id
         self._process = process
         self._exited = asyncio.create_task(process.wait())
+        self._workers: Workers = {}
 
     @classmethod
     async def start(cls, settings: TritonSettings, ports: Ports) -> Self:
@@ -64,6 +65,7 @@ class Run:
         run = cls(settings, ports, server_id, process)
         try:
             await run._until_ready()
+            run._workers = await asyncio.to_thread(find_workers, run.pid)
         except BaseException:
             await run.stop()
             raise
@@ -75,7 +77,6 @@ class Run:
         A model whose workers died is loaded again meanwhile, and `on_revival` told its name.
         """
         settings, misses = self._settings, 0
-        workers = await asyncio.to_thread(find_workers, self.pid)
         while True:
             await asyncio.wait([self._exited], timeout=settings.probe_every)
             if self._exited.done():
@@ -84,7 +85,7 @@ class Run:
             misses = 0 if live else misses + 1
             if misses >= settings.probe_failures:
                 return f"did not answer {misses} probes in a row"
-            workers = await self._revive_models(workers, on_revival)
+            await self._revive_models(on_revival)
 
     async def stop(self) -> None:
         """Stop the server within the grace; idempotent."""
@@ -104,25 +105,24 @@ class Run:
             message = f"not ready {settings.start_timeout:g} s after its start\n{self._errors()}"
             raise StartError(message) from error
 
-    async def _revive_models(self, before: Workers, on_revival: Callable[[str], None]) -> Workers:
-        """Load anew each model that lost a worker since `before` and was not unloaded; returns the workers."""
-        settings = self._settings
-        now = await asyncio.to_thread(find_workers, self.pid)
-        short = models_short_of_workers(before, now)
+    async def _revive_models(self, on_revival: Callable[[str], None]) -> None:
+        """Load anew each model that lost a worker since the last look and was not unloaded on purpose."""
+        settings, before = self._settings, self._workers
+        self._workers = await asyncio.to_thread(find_workers, self.pid)
+        short = models_short_of_workers(before, self._workers)
         if not short:
-            return now
-        loaded = await health.loaded_models(self._http, settings.probe_timeout)
+            return
         missed = set()
-        for model in short & loaded:
+        for model in short & await health.loaded_models(self._http, settings.probe_timeout):
             revived = await health.load_model(self._http, model, settings.start_timeout)
             log.warning("a model lost a worker", model=model, loaded_again=revived)
             if revived:
                 on_revival(model)
             else:
                 missed.add(model)
-        after = await asyncio.to_thread(find_workers, self.pid)
-        # What could not be loaded stays missed, so that the next probe tries again.
-        return after | {pid: model for pid, model in before.items() if model in missed}
+        # What could not be loaded stays missed, so that the next look tries again.
+        lost = {pid: model for pid, model in before.items() if model in missed}
+        self._workers = lost | await asyncio.to_thread(find_workers, self.pid)
 
     def _errors(self) -> str:
         """The errors that this run logged, else the log's last lines."""
