@@ -1,7 +1,7 @@
 """Training on CPU (bf16, one thread per process, gradients averaged over gloo) or on one CUDA device (bf16).
 
 The schedule follows the wall clock (`--minutes`) or a step count (`--steps`): a flat learning rate, then a linear
-decay over the last 30 %. A checkpoint is written atomically every few minutes and at SIGTERM; the same command
+decay over the last `--decay` of it. A checkpoint is written atomically every few minutes and at SIGTERM; the same command
 resumes from it. Batches and noise depend on (seed, step, rank) only, so a resumed run repeats an unbroken one.
 """
 
@@ -28,16 +28,15 @@ from models.house.dataset import Batch, Dataset
 from models.house.network import HouseModel, from_pilot
 
 WARMUP_STEPS = 50
-DECAY_SHARE = 0.3
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.01, 1.0
 EMA_DECAY = 0.998
 LOSS_WEIGHT_LIMIT = 20.0
 TIME_MEAN, TIME_DEVIATION = -0.8, 0.8
 
 
-def learning_rate(peak: float, step: int, progress: float) -> float:
-    """Warm-up over the first steps, flat, then linear to 2 % of the peak over the last `DECAY_SHARE` of progress."""
-    decay = min(1.0, (1 - progress) / DECAY_SHARE)
+def learning_rate(peak: float, step: int, progress: float, decay_share: float) -> float:
+    """Warm-up over the first steps, flat, then linear to 2 % of the peak over the last `decay_share` of progress."""
+    decay = min(1.0, (1 - progress) / decay_share)
     return peak * min(1.0, (step + 1) / WARMUP_STEPS) * max(0.02, decay)
 
 
@@ -98,10 +97,11 @@ def loss_of(
 
 @dataclass
 class Plan:
-    """How long to train: exactly one of seconds and steps is set."""
+    """How long to train (exactly one of seconds and steps is set), and over which last share the rate falls."""
 
     seconds: float | None = None
     steps: int | None = None
+    decay_share: float = 0.3
 
     def progress(self, step: int, elapsed: float) -> float:
         """Share of the training done, in [0, 1]."""
@@ -155,7 +155,9 @@ class Trainer:
         self.stopping = stopping > 0
         norm = vector[:-3].norm()
         self.flat.master.grad = vector[:-3] * (CLIP / norm.clamp(min=CLIP))
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.peak, self.step, self.progress)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(
+            self.peak, self.step, self.progress, self.plan.decay_share
+        )
         self.optimizer.step()
         self.flat.publish()
         decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
@@ -269,6 +271,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="over all processes")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--decay", type=float, default=0.3, help="last share of the run over which the rate falls"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-minutes", type=float, default=5.0)
     parser.add_argument("--log-every", type=int, default=50)
@@ -291,7 +296,7 @@ def main() -> None:
     trainer = Trainer(
         HouseModel(width=args.width, depth=args.depth, heads=args.heads),
         Dataset(args.home / "prepared").batch,
-        Plan(args.minutes * 60 if args.minutes is not None else None, args.steps),
+        Plan(args.minutes * 60 if args.minutes is not None else None, args.steps, args.decay),
         peak=args.learning_rate,
         batch=args.batch // world,
         seed=args.seed,

@@ -159,11 +159,11 @@ def test_the_learning_rate_warms_up_stays_flat_and_falls() -> None:
     from models.house.train import learning_rate
 
     rates = [
-        learning_rate(1.0, step, progress)
+        learning_rate(1.0, step, progress, 0.3)
         for step, progress in [(0, 0.0), (100, 0.3), (900, 0.7), (999, 1.0)]
     ]
     assert rates == pytest.approx([0.02, 1.0, 1.0, 0.02])
-    assert 0.4 < learning_rate(1.0, 950, 0.85) < 0.6
+    assert 0.4 < learning_rate(1.0, 950, 0.85, 0.3) < 0.6
 
 
 @needs_torch
