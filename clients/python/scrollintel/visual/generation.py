@@ -126,6 +126,8 @@ class Generation(AsyncIterator[Event]):
             self._ended = GenerationCancelledError(
                 "the generation was cancelled", reason="CANCELLED", code="CANCELLED"
             )
+            # gRPC does this by itself, but for a task that is cancelled before the call has left.
+            self._call.cancel()
             if self._stopping and self._call.cancelled() and not _task_is_cancelled():
                 raise self._ended from None
             raise
