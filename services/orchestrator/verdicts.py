@@ -32,6 +32,7 @@ def require_pass(verdict: SafetyVerdict, refused: ErrorReason.ValueType, what: s
         refused,
         f"{what} breaks the safety policy{f' ({named})' if named else ''}; change it and send it again",
         findings=list(verdict.findings),
+        policy_link=verdict.policy_link,
     )
 
 
