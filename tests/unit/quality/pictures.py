@@ -31,7 +31,7 @@ def icon(size: int = 512, centre: tuple[float, float] = (0.5, 0.5), radius: floa
 def noisy(picture: Pixels, deviation: float) -> Pixels:
     """Gaussian noise, the same in every run."""
     noise = np.random.default_rng(0).normal(0, deviation, picture.shape)
-    return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(picture + noise), 0, 255), np.uint8)
 
 
 def blurred(picture: Pixels, deviation: float) -> Pixels:
@@ -47,4 +47,4 @@ def as_jpeg(picture: Pixels, quality: int) -> Pixels:
 
 def tinted(picture: Pixels, strength: float) -> Pixels:
     """A warm cast: blue and green taken away in proportion to `strength` (0 to 1)."""
-    return np.clip(picture * np.array([1, 1 - strength / 2, 1 - strength]), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture * np.array([1, 1 - strength / 2, 1 - strength]), 0, 255), np.uint8)

@@ -1,0 +1,110 @@
+"""ModelService: the catalogue and its states, with the real Triton, without one, and on a bare machine."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from scrollintel.visual.v1 import models_pb2 as pb
+from scrollintel.visual.v1 import models_pb2_grpc
+from services.local.triton import Triton
+from services.models.catalogue import read_catalogue
+from services.models.service import spec
+from services.models.settings import Settings
+from services.models.state import State, state_of
+from services.runtime.channels import connect
+from services.runtime.errors import MeshError
+from services.runtime.server import serve
+
+NOBODY = "127.0.0.1:1"
+UPSCALER = read_catalogue()["upscale_realesrgan"]
+MATCHER = read_catalogue()["image_text_matcher"]
+
+
+@asynccontextmanager
+async def model_server(home: Path, triton: str) -> AsyncIterator["models_pb2_grpc.ModelServiceAsyncStub"]:
+    settings = Settings(home=home, triton_address=triton)
+    async with serve(spec(settings)) as server, connect(server.address) as channel:
+        yield models_pb2_grpc.ModelServiceStub(channel)
+
+
+async def listed(stub: "models_pb2_grpc.ModelServiceAsyncStub", size: int = 0) -> list[pb.Model]:
+    models: list[pb.Model] = []
+    token = ""
+    while True:
+        page = await stub.ListModels(pb.ListModelsRequest(page_size=size, page_token=token))
+        assert size == 0 or len(page.models) <= size
+        models += page.models
+        token = page.next_page_token
+        if not token:
+            return models
+
+
+async def test_what_triton_serves_is_ready(triton: Triton, tmp_path: Path) -> None:
+    async with model_server(tmp_path, triton.grpc_address) as stub:
+        model = (await stub.GetModel(pb.GetModelRequest(name="upscale_realesrgan"))).model
+    assert model.state == pb.MODEL_STATE_READY
+    assert (model.family, model.task, model.licence) == ("realesrgan", "upscale", "BSD-3-Clause")
+    assert model.commercial_use
+    assert model.memory_bytes > 1 << 20
+    assert model.remedy == ""
+
+
+async def test_a_bare_machine_is_told_what_to_do(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        models = {model.name: model for model in await listed(stub)}
+    assert set(models) == set(read_catalogue())
+    upscaler = models["upscale_realesrgan"]
+    assert upscaler.state == pb.MODEL_STATE_NEEDS_WEIGHTS
+    assert upscaler.remedy == "vmesh models build upscale_realesrgan"
+
+
+async def test_pages_by_name_hold_every_model_once(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        names = [model.name for model in await listed(stub, 2)]
+    assert names == sorted(read_catalogue())
+
+
+@pytest.mark.parametrize("token", ["*", "é", "%%%"])
+async def test_a_false_page_token_is_refused(tmp_path: Path, token: str) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListModels(pb.ListModelsRequest(page_token=token))
+    error = MeshError.from_rpc(caught.value, "models")
+    assert (error.name, error.field) == ("FIELD_INVALID", "page_token")
+
+
+async def test_a_name_that_is_not_in_the_catalogue_is_not_found(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetModel(pb.GetModelRequest(name="sdxl"))
+    error = MeshError.from_rpc(caught.value, "models")
+    assert error.name == "NOT_FOUND"
+    assert "text_to_image_house" in error.message
+
+
+async def test_loading_is_not_served_yet(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.LoadModel(pb.LoadModelRequest(name="upscale_realesrgan"))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("index", "missing", "state", "remedy"),
+    [
+        ({"upscale_realesrgan": "READY"}, ["a.bin"], State.READY, ""),
+        ({"upscale_realesrgan": "UNAVAILABLE"}, [], State.LOADABLE, ""),
+        ({}, [], State.LOADABLE, ""),
+        ({}, ["a.bin"], State.NEEDS_WEIGHTS, "vmesh models build upscale_realesrgan"),
+        ({"other": "READY"}, ["a.bin"], State.NEEDS_WEIGHTS, "vmesh models build upscale_realesrgan"),
+    ],
+)
+def test_states(index: dict[str, str], missing: list[str], state: State, remedy: str) -> None:
+    assert state_of(UPSCALER, index, missing) == (state, remedy)
+
+
+def test_committed_weights_are_trained_not_fetched() -> None:
+    assert "models/house" in state_of(MATCHER, {}, ["1/model.onnx"])[1]
