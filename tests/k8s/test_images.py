@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from services.models.catalogue import RepositorySource, get_model
+from tools.k8s.manifests import Manifests
 from tools.k8s.render import ROOT
 
 DOCKER = ROOT / "deploy" / "docker"
@@ -62,3 +64,16 @@ def test_server_image_copies_what_the_wheel_is_made_of() -> None:
         assert any(Path(package).is_relative_to(source) for source in sources), (
             f"{package} is not in the image"
         )
+
+
+def test_server_image_holds_the_calibration_that_quality_reads(manifests: Manifests) -> None:
+    quality = manifests.servers()["quality"]
+    path = Path(manifests.environment(quality)["VMESH_QUALITY_CALIBRATION"])
+    text = (DOCKER / "Dockerfile").read_text()
+    python = re.findall(r"^FROM python:(3\.\d+)-", text, flags=re.MULTILINE)
+    assert len(set(python)) == 1
+    assert "COPY --from=build /opt/visual-mesh /opt/visual-mesh" in text
+    inside = path.relative_to(f"/opt/visual-mesh/lib/python{python[0]}/site-packages/model_repository")
+    source = get_model(inside.parts[0]).source
+    assert isinstance(source, RepositorySource)
+    assert Path(*inside.parts[1:]).as_posix() in {file.path for file in source.files}
