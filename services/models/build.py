@@ -11,6 +11,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -22,6 +23,7 @@ from services.models.sources import SourceError, exclusive, fetch, is_fetched
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 CODE = Path(__file__).parent
 VERSION = "1"
+PARALLEL_BUILDS = 4
 
 
 class BuildStatus(StrEnum):
@@ -66,10 +68,10 @@ def build_repository(
 ) -> list[Outcome]:
     """Bring `<home>/model_repository` up to date; blocking, and safe to run from several processes at once.
 
-    Builds the models in `only`, or all. Calls `progress(model, stage)` before each slow stage. A model
-    that cannot be built is reported in its outcome and taken out of the served repository if its weights
-    are missing; the others are built all the same. Raises CatalogueError, and ValueError for a name in
-    `only` that the catalogue does not hold.
+    Builds the models in `only`, or all. Calls `progress(model, stage)` before each slow stage, from worker
+    threads. A model that cannot be built is reported in its outcome, and taken out of the served repository
+    if its weights are missing; the others are built all the same. Raises CatalogueError, and ValueError for
+    a name in `only` that the catalogue does not hold.
     """
     catalogue = read_catalogue()
     unknown = set(only or ()) - set(catalogue)
@@ -77,12 +79,12 @@ def build_repository(
         raise ValueError(f"no model named {', '.join(sorted(unknown))}; there are: {', '.join(catalogue)}")
     report = progress or (lambda model, stage: None)
     served_repository(home).mkdir(parents=True, exist_ok=True)
-    with exclusive(home / "builds" / ".lock"):
-        return [
-            _build_model(model, home, repository, report, allow_noncommercial)
-            for model in catalogue.values()
-            if only is None or model.name in only
-        ]
+    wanted = [model for model in catalogue.values() if only is None or model.name in only]
+    with exclusive(home / "builds" / ".lock"), ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
+        # Fetching waits for the network and converting runs in native code, so threads overlap well.
+        return list(
+            pool.map(lambda model: _build_model(model, home, repository, report, allow_noncommercial), wanted)
+        )
 
 
 def missing_weights(model: Model, home: Path, repository: Path = REPOSITORY) -> list[str]:

@@ -124,7 +124,8 @@ def convert(weights: Weights) -> onnx.ModelProto:
 def _reference_normalise(weights: Weights, name: str, x: Array) -> Array:
     centred = x - x.mean(-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
-    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    normalised: Array = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return normalised
 
 
 def run_reference(weights: Weights, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Array:

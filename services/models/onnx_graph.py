@@ -33,10 +33,6 @@ class Graph:
         opset: int,
         ir_version: int,
     ) -> onnx.ModelProto:
-        """Close the graph into a checked model."""
+        """Close the graph into a model. ONNX Runtime checks it when it is optimised."""
         graph = helper.make_graph(self.nodes, name, inputs, [output], list(self.constants.values()))
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version
-        )
-        onnx.checker.check_model(model)
-        return model
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)

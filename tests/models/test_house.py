@@ -4,7 +4,6 @@ import asyncio
 import time
 from contextlib import aclosing
 from itertools import pairwise
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,7 +14,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from services.local.triton import Triton
 from services.local.triton.workers import find_workers
 from services.models.build import REPOSITORY
-from tests.models.calls import draw, draw_steps, drawing_inputs, infer, texts
+from tests.models.calls import cpu_seconds, draw, draw_steps, drawing_inputs, infer, texts
 
 MODEL = "text_to_image_house"
 
@@ -115,11 +114,6 @@ async def test_bad_tensors_are_refused(client: InferenceServerClient, change: di
         await draw(client, **({"prompt": "a cat", "seeds": [1]} | change))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details() == rule
-
-
-def cpu_seconds(pid: int) -> float:
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / 100
 
 
 async def test_cancelling_stops_before_the_next_step(client: InferenceServerClient, triton: Triton) -> None:

@@ -18,8 +18,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from services.local.triton import Triton
+from services.local.triton.workers import find_workers
 from services.models.build import REPOSITORY
-from tests.models.calls import infer, texts
+from tests.models.calls import cpu_seconds, infer, texts
 
 MODEL = "upscale_realesrgan"
 
@@ -94,6 +96,24 @@ async def test_a_short_upscale_overtakes_a_long_one(client: InferenceServerClien
     await upscale(client, np.zeros((8, 8, 3), np.uint8))
     assert not long.done()
     await long
+
+
+async def test_cancelling_stops_before_the_next_tile(client: InferenceServerClient, triton: Triton) -> None:
+    """A hundred tiles, a minute and more of work; the caller goes away during the first."""
+    assert triton.pid is not None
+    workers = [pid for pid, model in find_workers(triton.pid).items() if model == MODEL]
+    call = asyncio.create_task(upscale(client, np.zeros((1200, 1200, 3), np.uint8), "x4plus-anime"))
+    before = {pid: cpu_seconds(pid) for pid in workers}
+    await asyncio.sleep(0.5)
+    call.cancel()
+    started = time.monotonic()
+    while True:
+        seen = sum(map(cpu_seconds, workers))
+        await asyncio.sleep(0.5)
+        if sum(map(cpu_seconds, workers)) - seen < 0.02:
+            break
+    assert time.monotonic() - started < 20
+    assert sum(map(cpu_seconds, workers)) - sum(before.values()) > 0.02  # it had begun
 
 
 @pytest.mark.parametrize(

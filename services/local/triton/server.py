@@ -184,4 +184,7 @@ class Triton:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         for callback in list(self._observers):
-            callback(state)
+            try:
+                callback(state)
+            except Exception:  # an observer's fault is not the server's
+                log.exception("an observer of triton failed", state=state)
