@@ -16,7 +16,7 @@ def photograph(name: str) -> Pixels:
 
 def icon(size: int = 512, centre: tuple[float, float] = (0.5, 0.5), radius: float = 0.3) -> Pixels:
     """A shaded ball on a near-white ground, drawn large and made smaller, so that its edge is clean."""
-    large = 4 * size
+    large = max(2 * size, 256)
     y, x = np.mgrid[:large, :large].astype(np.float32) / large
     distance = np.hypot(x - centre[0], y - centre[1])
     shade = (1 - 0.4 * distance / radius)[..., None]

@@ -1,0 +1,236 @@
+"""EnhanceService through a real server over the real Triton."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scrollintel.visual.v1 import enhance_pb2 as pb
+from scrollintel.visual.v1 import enhance_pb2_grpc
+from scrollintel.visual.v1.events_pb2 import STAGE_UPSCALE
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from scrollintel.visual.v1.spec_pb2 import (
+    Denoise,
+    EnhancementOperation,
+    EnhancementSpec,
+    PixelSize,
+    RestoreFaces,
+    Upscale,
+)
+from services.enhance.service import spec
+from services.enhance.settings import Settings
+from services.local.triton import Triton
+from services.runtime import images
+from services.runtime.blobs import BlobStore
+from services.runtime.channels import connect
+from services.runtime.errors import MeshError
+from services.runtime.server import serve
+from tests.contract.processor_time import processor_seconds
+from tests.unit.quality.pictures import icon
+
+Pixels = NDArray[np.uint8]
+NOBODY = "127.0.0.1:1"
+IDLE = 0.2  # processor seconds in a second; enlarging takes one or two
+
+
+class Enhance:
+    """A running enhancement server, its client and its store."""
+
+    def __init__(self, channel: grpc.aio.Channel, home: Path) -> None:
+        self.stub = enhance_pb2_grpc.EnhanceServiceStub(channel)
+        self.blobs = BlobStore.open("", home)
+
+    async def put(self, pixels: Pixels) -> MediaRef:
+        data = await images.encode_png(pixels)
+        return await self.blobs.put(
+            data, media_type="image/png", width=pixels.shape[1], height=pixels.shape[0]
+        )
+
+    def start(
+        self, source: MediaRef, *operations: EnhancementOperation
+    ) -> "grpc.aio.UnaryStreamCall[pb.EnhanceImageRequest, pb.EnhanceImageResponse]":
+        request = pb.EnhanceImageRequest(spec=EnhancementSpec(source=source, operations=operations))
+        return self.stub.EnhanceImage(request, timeout=100)
+
+    async def run(
+        self, source: MediaRef, *operations: EnhancementOperation
+    ) -> tuple[list[tuple[int, int]], MediaRef]:
+        """All steps as (k, n), and the result, which must come last and once."""
+        *steps, last = [event async for event in self.start(source, *operations)]
+        assert all(event.step.stage == STAGE_UPSCALE for event in steps)
+        assert last.WhichOneof("event") == "image"
+        return [(event.step.k, event.step.n) for event in steps], last.image
+
+    async def pixels(self, media: MediaRef) -> Pixels:
+        return await images.decode_rgba(await self.blobs.get(media))
+
+
+@asynccontextmanager
+async def enhance_over(triton: str, home: Path, **settings: Any) -> AsyncIterator[Enhance]:
+    chosen = Settings(home=home, triton_address=triton, **settings)
+    async with serve(spec(chosen)) as server, connect(server.address) as channel:
+        yield Enhance(channel, home)
+
+
+@pytest.fixture
+async def enhance(triton: Triton, tmp_path: Path) -> AsyncIterator[Enhance]:
+    async with enhance_over(triton.grpc_address, tmp_path) as running:
+        yield running
+
+
+def to_size(width: int, height: int, variant: str = "") -> EnhancementOperation:
+    return EnhancementOperation(upscale=Upscale(size=PixelSize(width=width, height=height), variant=variant))
+
+
+def by(factor: int, variant: str = "") -> EnhancementOperation:
+    return EnhancementOperation(upscale=Upscale(factor=factor, variant=variant))
+
+
+async def refusal(call: AsyncIterable[pb.EnhanceImageResponse]) -> MeshError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call:
+            pass
+    return MeshError.from_rpc(caught.value, "enhance")
+
+
+async def test_an_icon_reaches_its_size_step_by_step(enhance: Enhance) -> None:
+    source = await enhance.put(icon(64))
+    steps, media = await enhance.run(source, to_size(512, 512))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert (media.width, media.height, media.media_type, media.frames) == (512, 512, "image/png", 1)
+    result = (await enhance.pixels(media))[..., :3].astype(int)
+    truth = icon(512).astype(int)
+    assert np.abs(result - truth).mean() < 4  # the same picture: of 255 levels
+    assert np.abs(result[:8, :8] - 252).max() <= 6  # its ground is still near-white
+
+
+async def test_another_shape_centres_the_picture_and_continues_its_ground(enhance: Enhance) -> None:
+    source = await enhance.put(icon(64))
+    _, square = await enhance.run(source, to_size(256, 256))
+    _, wide = await enhance.run(source, to_size(600, 256))
+    pixels, inner = await enhance.pixels(wide), await enhance.pixels(square)
+    assert pixels.shape[:2] == (256, 600)
+    assert (pixels[:, 172 : 172 + 256] == inner).all()
+    assert np.abs(pixels[:, :100, :3].astype(int) - 252).max() <= 6
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+async def test_factors(enhance: Enhance, factor: int) -> None:
+    _, media = await enhance.run(await enhance.put(icon(64)[:40]), by(factor))
+    assert (media.width, media.height) == (64 * factor, 40 * factor)
+
+
+async def test_operations_follow_one_another_with_either_network(enhance: Enhance) -> None:
+    source = await enhance.put(icon(16))
+    steps, media = await enhance.run(source, by(2, "x4plus-anime"), by(2, "compact"))
+    assert [k for k, _ in steps] == [1, 2, 3, 4]
+    assert (media.width, media.height) == (64, 64)
+
+
+async def test_transparency_is_kept_and_hides_no_dark_fringe(enhance: Enhance) -> None:
+    picture = np.zeros((48, 48, 4), np.uint8)  # transparent black around an opaque orange square
+    picture[12:36, 12:36] = (250, 160, 40, 255)
+    _, media = await enhance.run(await enhance.put(picture), by(4))
+    result = await enhance.pixels(media)
+    assert result[0, 0, 3] == 0
+    assert result[96, 96, 3] == 255
+    assert result[result[..., 3] > 8][:, 0].min() > 180
+
+
+async def test_equal_requests_give_equal_files(enhance: Enhance) -> None:
+    source = await enhance.put(icon(64))
+    results = [await enhance.run(source, to_size(300, 256)) for _ in range(2)]
+    assert results[0] == results[1]
+
+
+async def test_a_picture_of_its_size_already_is_left_as_it_is(enhance: Enhance) -> None:
+    steps, media = await enhance.run(await enhance.put(icon(64)), to_size(64, 64))
+    assert steps == []
+    assert (await enhance.pixels(media))[..., :3].tolist() == icon(64).tolist()
+
+
+@pytest.mark.parametrize(
+    ("operations", "reason", "field"),
+    [
+        (
+            [by(2), EnhancementOperation(restore_faces=RestoreFaces())],
+            "MODEL_NEEDS_WEIGHTS",
+            "operations[1].restore",
+        ),
+        ([EnhancementOperation(denoise=Denoise())], "UNIMPLEMENTED", "operations[0].denoise"),
+        ([by(4), by(4), by(4), by(4)], "FIELD_INVALID", "operations[3].upscale.factor"),
+        ([to_size(9000, 10)], "FIELD_INVALID", "size.width"),
+        ([by(3)], "FIELD_INVALID", "factor"),
+        ([by(2, "best")], "FIELD_INVALID", "variant"),
+        ([], "FIELD_INVALID", "operations"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_before_any_work(
+    tmp_path: Path, operations: list[EnhancementOperation], reason: str, field: str
+) -> None:
+    async with enhance_over(NOBODY, tmp_path) as enhance:  # no Triton: any work would fail otherwise
+        error = await refusal(enhance.start(await enhance.put(icon(64)), *operations))
+    assert error.name == reason
+    assert field in error.message
+
+
+async def test_a_source_that_is_not_there_or_no_picture_is_refused(tmp_path: Path) -> None:
+    async with enhance_over(NOBODY, tmp_path) as enhance:
+        missing = MediaRef(uri=f"blob:{'0' * 64}", sha256="0" * 64)
+        assert (await refusal(enhance.start(missing, by(2)))).name == "NOT_FOUND"
+        text = await enhance.blobs.put(b"not a picture", media_type="image/png")
+        assert (await refusal(enhance.start(text, by(2)))).name == "MEDIA_INVALID"
+
+
+async def test_without_triton_the_model_is_unavailable_with_a_time_to_wait(tmp_path: Path) -> None:
+    async with enhance_over(NOBODY, tmp_path) as enhance:
+        error = await refusal(enhance.start(await enhance.put(icon(64)), by(2)))
+    assert error.name == "MODEL_UNAVAILABLE"
+    assert error.retry_after
+
+
+async def test_a_full_room_refuses_at_once(triton: Triton, tmp_path: Path) -> None:
+    async with enhance_over(triton.grpc_address, tmp_path, running=1, waiting=1) as enhance:
+        source = await enhance.put(icon(64))
+        ends = await asyncio.gather(
+            *(enhance.run(source, to_size(256, 256)) for _ in range(5)), return_exceptions=True
+        )
+    refused = [MeshError.from_rpc(end, "enhance") for end in ends if isinstance(end, grpc.aio.AioRpcError)]
+    assert len(refused) == 3
+    assert {error.name for error in refused} == {"OVERLOADED"}
+    assert all(error.retry_after for error in refused)
+
+
+async def to_rest(triton: Triton) -> None:
+    """Wait for the tile under way, then see that a second goes by without work."""
+    for _ in range(8):
+        before = processor_seconds(triton.pid or 0)
+        await asyncio.sleep(1)
+        if processor_seconds(triton.pid or 0) - before < IDLE:
+            return
+    pytest.fail("Triton goes on working")
+
+
+async def test_cancelling_stops_the_model_and_frees_the_place(triton: Triton, tmp_path: Path) -> None:
+    async with enhance_over(triton.grpc_address, tmp_path, running=1, waiting=0) as enhance:
+        before = processor_seconds(triton.pid or 0)
+        long = enhance.start(await enhance.put(icon(1024)), by(4))  # 16 tiles, 20 s and more
+        await asyncio.sleep(1.5)
+        long.cancel()
+        await to_rest(triton)
+        assert 0.5 < processor_seconds(triton.pid or 0) - before < 12
+        await enhance.run(await enhance.put(icon(16)), by(4))  # there is one place only
+
+
+async def test_a_deadline_ends_the_work(triton: Triton, enhance: Enhance) -> None:
+    source = await enhance.put(icon(1024))
+    request = pb.EnhanceImageRequest(spec=EnhancementSpec(source=source, operations=[by(4)]))
+    error = await refusal(enhance.stub.EnhanceImage(request, timeout=1.0))
+    assert error.name == "DEADLINE_EXCEEDED"
+    await to_rest(triton)

@@ -1,0 +1,159 @@
+"""QualityService through a real server, with the real Triton and without one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from scrollintel.visual.v1 import quality_pb2 as pb
+from scrollintel.visual.v1 import quality_pb2_grpc
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from services.local.triton import Triton
+from services.quality.scoring import WEIGHTS
+from services.quality.service import spec
+from services.quality.settings import Settings
+from services.runtime import images
+from services.runtime.blobs import BlobStore
+from services.runtime.channels import connect
+from services.runtime.errors import MeshError
+from services.runtime.server import serve
+from tests.unit.quality.pictures import Pixels, blurred, icon, noisy, photograph
+
+NOBODY = "127.0.0.1:1"
+MEASURED = {"technical", "sharpness", "color_balance", "composition"}
+
+
+class Quality:
+    """A running quality server, its client and its store."""
+
+    def __init__(self, channel: grpc.aio.Channel, home: Path) -> None:
+        self.stub = quality_pb2_grpc.QualityServiceStub(channel)
+        self.blobs = BlobStore.open("", home)
+
+    async def put(self, pixels: Pixels) -> MediaRef:
+        return await self.blobs.put(await images.encode_png(pixels), media_type="image/png")
+
+    async def score(self, image: MediaRef, prompt: str = "") -> pb.QualityMetrics:
+        request = pb.ScoreImageRequest(image=image, prompt=prompt)
+        return (await self.stub.ScoreImage(request, timeout=20)).metrics
+
+
+@asynccontextmanager
+async def quality_over(triton: str, home: Path, **settings: Any) -> AsyncIterator[Quality]:
+    chosen = Settings(home=home, triton_address=triton, **settings)
+    async with serve(spec(chosen)) as server, connect(server.address) as channel:
+        yield Quality(channel, home)
+
+
+@pytest.fixture
+async def quality(tmp_path: Path) -> AsyncIterator[Quality]:
+    async with quality_over(NOBODY, tmp_path) as running:
+        yield running
+
+
+def present(metrics: pb.QualityMetrics) -> dict[str, float]:
+    return {field.name: value.value for field, value in metrics.ListFields()}
+
+
+async def refusal(quality: Quality, image: MediaRef, prompt: str = "") -> MeshError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await quality.score(image, prompt)
+    return MeshError.from_rpc(caught.value, "quality")
+
+
+@pytest.mark.parametrize(
+    ("picture", "technical_by"), [(photograph("astronaut"), "brisque/1"), (icon(), "artifacts/1")]
+)
+async def test_a_picture_is_scored_and_what_was_not_measured_is_absent(
+    quality: Quality, picture: Pixels, technical_by: str
+) -> None:
+    metrics = await quality.score(
+        await quality.put(picture), "a prompt that nothing can match without the models"
+    )
+    scores = present(metrics)
+    assert set(scores) == MEASURED | {"overall"}
+    assert all(0 <= value <= 1 for value in scores.values())
+    assert metrics.technical.measured_by == technical_by
+    weights = {name: WEIGHTS[name] for name in MEASURED}
+    mean = sum(weights[name] * scores[name] for name in MEASURED) / sum(weights.values())
+    assert scores["overall"] == pytest.approx(mean)
+
+
+async def test_spoiling_a_picture_lowers_its_scores(quality: Quality) -> None:
+    clean = present(await quality.score(await quality.put(photograph("chelsea"))))
+    soft = present(await quality.score(await quality.put(blurred(photograph("chelsea"), 3))))
+    grainy = present(await quality.score(await quality.put(noisy(photograph("chelsea"), 30))))
+    assert soft["sharpness"] < clean["sharpness"] - 0.3
+    assert soft["technical"] < clean["technical"] - 0.3
+    assert grainy["technical"] < clean["technical"] - 0.3
+    assert max(soft["overall"], grainy["overall"]) < clean["overall"]
+
+
+async def test_the_same_picture_gets_the_same_scores(quality: Quality) -> None:
+    image = await quality.put(icon())
+    assert await quality.score(image) == await quality.score(image)
+
+
+async def test_a_plain_picture_has_no_sharpness_and_no_subject(quality: Quality) -> None:
+    scores = present(await quality.score(await quality.put(np.full((64, 64, 3), 200, np.uint8))))
+    assert not {"sharpness", "composition"} & set(scores)
+
+
+async def test_what_cannot_be_scored_is_refused(quality: Quality) -> None:
+    assert (await refusal(quality, MediaRef(uri=f"blob:{'0' * 64}", sha256="0" * 64))).name == "NOT_FOUND"
+    text = await quality.blobs.put(b"not a picture", media_type="image/png")
+    assert (await refusal(quality, text)).name == "MEDIA_INVALID"
+    image = await quality.put(icon(64))
+    assert (await refusal(quality, image, "x" * 4001)).field == "prompt"
+
+
+async def test_a_matcher_that_is_not_there_costs_its_score_and_nothing_else(tmp_path: Path) -> None:
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text('{"slope": 10, "offset": -3}')
+    async with quality_over(NOBODY, tmp_path, calibration=calibration) as quality:
+        scores = present(await quality.score(await quality.put(icon()), "a smiling ball"))
+    assert set(scores) == MEASURED | {"overall"}
+
+
+async def test_a_broken_calibration_stops_the_start(tmp_path: Path) -> None:
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text("{}")
+    with pytest.raises(ValueError, match="slope"):
+        async with quality_over(NOBODY, tmp_path, calibration=calibration):
+            pass
+
+
+async def test_a_picture_that_shows_the_prompt_scores_above_others(
+    triton: Triton, model_repository: Path, tmp_path: Path
+) -> None:
+    calibration = model_repository / "image_text_matcher" / "1" / "calibration.json"
+    if not calibration.is_file():
+        pytest.skip("the matcher's weights are not committed yet")
+    apple = icon().copy()
+    apple[(apple[..., 0] > 100) & (apple[..., 2] < 150)] = (205, 35, 40)
+    async with quality_over(triton.grpc_address, tmp_path, calibration=calibration) as quality:
+        image = await quality.put(apple)
+        scores = {
+            prompt: await quality.score(image, prompt)
+            for prompt in ("red circle", "a blue car", "green tree")
+        }
+        assert {metrics.prompt_adherence.measured_by for metrics in scores.values()} == {
+            "image_text_matcher/1"
+        }
+        best = max(scores, key=lambda prompt: scores[prompt].prompt_adherence.value)
+        assert best == "red circle"
+        assert not (await quality.score(image)).HasField("prompt_adherence")
+
+
+async def test_a_full_room_refuses_at_once(tmp_path: Path) -> None:
+    async with quality_over(NOBODY, tmp_path, threads=1, waiting=1) as quality:
+        image = await quality.put(icon(1024))
+        ends = await asyncio.gather(*(quality.score(image) for _ in range(6)), return_exceptions=True)
+    refused = [MeshError.from_rpc(end, "quality") for end in ends if isinstance(end, grpc.aio.AioRpcError)]
+    assert len(refused) == 4
+    assert {error.name for error in refused} == {"OVERLOADED"}
