@@ -26,7 +26,7 @@ _BLANK_LETTERS = frozenset(
 )  # drawn as nothing, though they count as letters
 _BREAKS = frozenset("\t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")
 _GAP = re.compile(r"\s(\s*)")
-_SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?: ?[^a-z0-9\s]? ?[a-z0-9@$](?![a-z0-9])){2,}")
+_SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@$](?![a-z0-9])){2,}")
 _INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s'](?=[a-z0-9])")
 _MASKED = re.compile(r"[a-z]+[*#%?][a-z*#%?]*[a-z]")
 _MASK = re.compile(r"[*#%?]")

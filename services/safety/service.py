@@ -27,7 +27,9 @@ from services.safety.verdict import to_verdict
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-CHECK_SECONDS = 0.5  # first estimate of a picture's check, for those that wait
+# First estimates of one check, for those that wait.
+PROMPT_SECONDS = 0.005
+PICTURE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 
 # The picture's own faults: the caller can mend them, and they are no pass either.
@@ -60,16 +62,18 @@ class SafetyService(safety_pb2_grpc.SafetyServiceServicer):
         self._blobs = blobs
         self._triton = triton
         self._settings = settings
-        self._pictures = Admission(settings.pictures, settings.pictures_waiting, CHECK_SECONDS)
+        self._prompts = Admission(settings.prompts, settings.prompts_waiting, PROMPT_SECONDS)
+        self._pictures = Admission(settings.pictures, settings.pictures_waiting, PICTURE_SECONDS)
 
     async def CheckPrompt(
         self, request: safety_pb2.CheckPromptRequest, context: Context
     ) -> safety_pb2.CheckPromptResponse:
         """Check a prompt against every rule, and the negative prompt against those on injection."""
-        with checking("the prompt"):
-            async with asyncio.timeout(budget(self._settings.prompt_seconds)):
-                signals = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt)
-            verdict = to_verdict(signals, self._policy, [self._rules.checker])
+        async with self._prompts.enter():
+            with checking("the prompt"):
+                async with asyncio.timeout(budget(self._settings.prompt_seconds)):
+                    signals = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt)
+                verdict = to_verdict(signals, self._policy, [self._rules.checker])
         return safety_pb2.CheckPromptResponse(verdict=verdict)
 
     async def CheckImage(

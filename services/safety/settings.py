@@ -19,6 +19,10 @@ class Settings(TritonSettings):
     """A rule set instead of the one that is shipped (services/safety/rules.yaml)."""
     prompt_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """How long checking one prompt may take before it counts as not checked."""
+    prompts: Annotated[int, Field(ge=1, le=64)] = 4
+    """Prompts checked at one time, each in a thread."""
+    prompts_waiting: Annotated[int, Field(ge=0, le=1024)] = 128
+    """Prompts that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
     nsfw_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long the picture model may take before the picture counts as not checked."""
     pictures: Annotated[int, Field(ge=1, le=64)] = 4

@@ -150,6 +150,23 @@ async def test_a_prompt_is_not_a_pass_when_the_rules_are_late(tmp_path: Path) ->
     assert error.reason == errors_pb2.ERROR_REASON_SAFETY_UNCHECKED
 
 
+async def test_a_full_server_says_so_at_once(tmp_path: Path) -> None:
+    async with safety(tmp_path, prompts=1, prompts_waiting=1) as stub:
+        request = safety_pb2.CheckPromptRequest(prompt="p*rn " * 1500)
+        calls = [stub.CheckPrompt(request, timeout=30) for _ in range(12)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [
+        MeshError.from_rpc(answer, "safety") for answer in answers if isinstance(answer, grpc.aio.AioRpcError)
+    ]
+    verdicts = [answer.verdict for answer in answers if isinstance(answer, safety_pb2.CheckPromptResponse)]
+    assert len(errors) + len(verdicts) == len(calls)
+    assert len(verdicts) >= 2
+    assert errors
+    assert {error.reason for error in errors} == {errors_pb2.ERROR_REASON_OVERLOADED}
+    assert all(error.retry_after for error in errors)
+    assert {verdict.action for verdict in verdicts} == {BLOCK}
+
+
 async def test_media_that_is_absent_or_no_picture_is_told_as_such(tmp_path: Path) -> None:
     text = await BlobStore.open("", tmp_path).put(b"no picture", media_type="image/png")
     absent = MediaRef(uri=f"blob:{ABSENT}", sha256=ABSENT, media_type="image/png", frames=1)

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.prompt.lexicon import load as lexicon_of_the_prompt_room
 from services.safety.category import Action, Category
 from services.safety.policy import strongest
 from services.safety.rulebook import load_policy, load_rules, read
 from services.safety.rules import RuleSet
-from tests.unit.safety.prompts import BLOCKED, DISGUISED, HARMLESS
+from tests.unit.safety.prompts import BLOCKED, DISGUISED, HARMLESS, LATER_BLOCKED, LATER_HARMLESS
 
 RULES = load_rules()
 POLICY, _ = load_policy()
@@ -26,9 +27,23 @@ def test_unsafe_prompts_are_blocked_for_their_category(prompt: str, category: Ca
     assert category in blocking(prompt)
 
 
-@pytest.mark.parametrize("prompt", HARMLESS)
+@pytest.mark.parametrize("prompt", LATER_BLOCKED)
+def test_unsafe_prompts_written_after_the_rules_are_blocked(prompt: str) -> None:
+    assert blocking(prompt)
+
+
+@pytest.mark.parametrize("prompt", HARMLESS + LATER_HARMLESS)
 def test_harmless_look_alikes_are_not_blocked(prompt: str) -> None:
     assert blocking(prompt) == set()
+
+
+def test_what_the_prompt_room_adds_is_never_found() -> None:
+    lexicon = lexicon_of_the_prompt_room()
+    texts = [aspect.add for aspect in lexicon.aspects]
+    for style in lexicon.styles.styles:
+        texts += [*style.aspects.values(), *style.negative]
+        texts += [text for phrases in style.words.values() for text in phrases]
+    assert RULES.check(", ".join(texts)) == []
 
 
 def test_the_table_covers_every_category() -> None:
