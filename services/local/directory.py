@@ -7,10 +7,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from services.local.settings import GATEWAY
 from services.runtime.server import ServerSpec
 from services.runtime.settings import ServerSettings
 
-GATEWAY = "gateway"
 TRITON = "triton"
 ADDRESS = "_address"
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from scrollintel.visual import running
 from services.local import machine
 from services.local.findings import Finding, Verdict, advice, fine, missing
+from services.local.settings import LISTEN
 
-GATEWAY = "127.0.0.1:50051"
 MARKS = {Verdict.FINE: "[green]✓[/]", Verdict.ADVICE: "[yellow]![/]", Verdict.MISSING: "[red]✗[/]"}
 
 
@@ -39,7 +39,7 @@ def examine(home: Path) -> Iterator[Finding]:
         ("models", lambda: models(home)),
         ("memory", machine.memory),
         ("disk", lambda: machine.disk(home)),
-        ("port", lambda: machine.port(GATEWAY, mesh.gateway if mesh else "")),
+        ("port", lambda: machine.port(LISTEN, mesh.gateway if mesh else "")),
         ("mesh", lambda: live(mesh)),
     ]
     for name, look in looks:

@@ -5,9 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from scrollintel.visual.exceptions import MeshUnavailableError
-from services.local import logs
-from services.local.mesh import ANYWHERE, LocalMesh, LocalMeshError, local_mesh
-from services.local.settings import LocalSettings
+from services.local.mesh import LocalMesh, LocalMeshError, local_mesh
+from services.local.settings import ANYWHERE, LocalSettings
 from services.local.triton import TritonUnavailableError
 
 
@@ -17,9 +16,9 @@ async def mesh(*, home: Path, tell: Callable[[str], None]) -> AsyncIterator[Loca
 
     Raises MeshUnavailableError when it cannot be started; its message says what to do.
     """
-    logs.to_file(home)
     started = False
-    settings = LocalSettings(home=home, listen=ANYWHERE, advertise=False)
+    # Nothing is under way when the command ends, so nothing is waited for.
+    settings = LocalSettings(home=home, listen=ANYWHERE, advertise=False, triton_grace=0)
     try:
         async with local_mesh(settings, lambda text: tell(f"starting a mesh: {text}")) as running:
             started = True

@@ -1,17 +1,35 @@
 """Where the logs of a mesh in one process go: a file, for its terminal is the user's."""
 
 from pathlib import Path
+from typing import TextIO
 
-from services.runtime import telemetry
+import structlog
 
 MAX_BYTES = 16 << 20
 
 
-def to_file(home: Path) -> Path:
-    """Append logs to `<home>/logs/mesh.log` and return it; one grown large is put aside as `mesh.log.1` first."""
-    file = home / "logs" / "mesh.log"
+def path(home: Path) -> Path:
+    """Return the log's file; the part before the last rotation is `mesh.log.1`."""
+    return home / "logs" / "mesh.log"
+
+
+def open_file(home: Path) -> TextIO:
+    """Open the file to append to, put aside first when it has grown large, and send what is logged there.
+
+    The runtime, imported later, takes the file over with `telemetry.configure_logs`; until then the lines are plain.
+    """
+    file = path(home)
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists() and file.stat().st_size > MAX_BYTES:
         file.replace(file.with_suffix(".log.1"))
-    telemetry.configure_logs(file.open("a", buffering=1))
-    return file
+    stream = file.open("a", buffering=1)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    return stream

@@ -1,31 +1,28 @@
 """The mesh on one machine: started in the order of who calls whom, while Triton loads its models, ended in reverse.
 
 async with local_mesh(LocalSettings(home=folder)) as mesh:
-    async with VisualClient(mesh.address) as client:
-        ...
+async with VisualClient(mesh.address) as client:
+...
 """
 
 import asyncio
 import contextlib
+import importlib
 import os
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from scrollintel.visual import running
-from services.local import directory
-from services.local.directory import GATEWAY, TRITON, Entry
-from services.local.hosting import Hosted
-from services.local.settings import LocalSettings
+from services.local import logs
+from services.local.settings import GATEWAY, LocalSettings
 from services.local.triton import Triton, TritonSettings
 from services.models.build import BuildStatus, build_repository, served_repository
 
 Tell = Callable[[str], None]
-
-ANYWHERE = "127.0.0.1:0"
 
 
 class LocalMeshError(Exception):
@@ -51,55 +48,21 @@ async def local_mesh(settings: LocalSettings, tell: Tell = lambda _: None) -> As
     `tell` is told in a few words what is being done. Raises LocalMeshError when a model that is needed cannot be
     built, TritonUnavailableError when Triton does not start, and what a server's own start raises.
     """
-    # Triton loads in its own process for seconds; the imports of every server fit into that.
-    importing = asyncio.create_task(asyncio.to_thread(directory.load))
     async with AsyncExitStack() as stack:
+        log = stack.enter_context(logs.open_file(settings.home))
         repository = settings.repository or await _models(settings.home, tell)
         tell("loading models")
-        triton = await stack.enter_async_context(Triton(TritonSettings(settings.home, repository)))
+        triton = await stack.enter_async_context(
+            Triton(TritonSettings(settings.home, repository, grace=settings.triton_grace))
+        )
+        # Triton loads in its own process for seconds; importing every server takes one or two, and fits into that.
+        servers: Any = await asyncio.to_thread(importlib.import_module, "services.local.servers")
         await triton.wait_ready(settings.triton_seconds)
         tell("starting servers")
-        entries = await importing
-        addresses = {TRITON: triton.grpc_address}
-        for layer in directory.layers(entries):
-            hosts = [Hosted(entry.describe(*_described(entry, settings, addresses))) for entry in layer]
-            async with asyncio.timeout(settings.server_seconds):
-                await _enter_all(stack, hosts)
-            addresses |= {host.name: host.address for host in hosts}
-        del addresses[TRITON]
+        addresses = await servers.start(stack, settings, triton.grpc_address, log)
         mesh = LocalMesh(addresses[GATEWAY], addresses, triton, settings.home)
         with _advertised(mesh) if settings.advertise else contextlib.nullcontext():
             yield mesh
-
-
-def _described(
-    entry: Entry, settings: LocalSettings, addresses: Mapping[str, str]
-) -> tuple[Path, str, Mapping[str, str], Mapping[str, object]]:
-    listen = free_or_any(settings.listen) if entry.name == GATEWAY else ANYWHERE
-    return settings.home, listen, addresses, settings.servers.get(entry.name, {})
-
-
-async def _enter_all(stack: AsyncExitStack, hosts: list[Hosted]) -> None:
-    """Start servers side by side; when one fails the others end, and its error is raised."""
-    results = await asyncio.gather(*(host.__aenter__() for host in hosts), return_exceptions=True)
-    for host, result in zip(hosts, results, strict=True):
-        if not isinstance(result, BaseException):
-            stack.push_async_exit(host)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-
-
-def free_or_any(listen: str) -> str:
-    """Return an address to listen on: the one given, or any port of the same host when it is taken."""
-    host, _, port = listen.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return f"{host}:0"
-    return listen
 
 
 async def _models(home: Path, tell: Tell) -> Path:

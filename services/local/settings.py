@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings
 
 from services.runtime.settings import default_home, env
 
-GATEWAY = "127.0.0.1:50051"
+GATEWAY = "gateway"
+LISTEN = "127.0.0.1:50051"
+ANYWHERE = "127.0.0.1:0"
 
 
 class LocalSettings(BaseSettings):
@@ -19,7 +21,7 @@ class LocalSettings(BaseSettings):
 
     home: Annotated[Path, Field(default_factory=default_home, validation_alias="VMESH_HOME")]
     """Folder for everything that is kept: models, media, logs."""
-    listen: str = GATEWAY
+    listen: str = LISTEN
     """Where the gateway listens; a port that is taken is replaced by a free one, and port 0 takes a free one."""
     repository: Path | None = None
     """What Triton serves; None is the repository under `home`, brought up to date first."""
@@ -27,6 +29,8 @@ class LocalSettings(BaseSettings):
     """Whether to say in `mesh.json` where the mesh is, so that the command line finds it."""
     triton_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long Triton may take to load its models."""
+    triton_grace: Annotated[float, Field(ge=0, le=60)] = 2.0
+    """How long Triton's own requests may finish at the end, after every server has ended."""
     server_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long one server may take to start."""
     servers: Mapping[str, Mapping[str, Any]] = {}

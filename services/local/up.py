@@ -29,9 +29,8 @@ def run_here(home: Path | None, listen: str | None) -> int:
     console = Console()
     if _runs_already(settings.home, console):
         return 1
-    log = logs.to_file(settings.home)
     try:
-        asyncio.run(_serve(settings, log, console))
+        asyncio.run(_serve(settings, console))
     except (LocalMeshError, TritonUnavailableError) as error:
         console.print(f"[red]the mesh cannot start:[/] {escape(str(error))}")
         return 1
@@ -63,9 +62,9 @@ def run_detached(home: Path | None, listen: str | None) -> int:
     return 0
 
 
-async def _serve(settings: LocalSettings, log: Path, console: Console) -> None:
+async def _serve(settings: LocalSettings, console: Console) -> None:
     """Run the mesh until a signal; one that comes during the start ends that as well."""
-    living = asyncio.create_task(_live(settings, log, console))
+    living = asyncio.create_task(_live(settings, console))
     signalled = asyncio.create_task(stop_signal())
     await asyncio.wait([living, signalled], return_when=asyncio.FIRST_COMPLETED)
     if signalled.done():
@@ -77,7 +76,7 @@ async def _serve(settings: LocalSettings, log: Path, console: Console) -> None:
     console.print("stopped")
 
 
-async def _live(settings: LocalSettings, log: Path, console: Console) -> None:
+async def _live(settings: LocalSettings, console: Console) -> None:
     began = time.monotonic()
     with console.status("starting") as status:
         async with local_mesh(settings, lambda text: status.update(f"starting: {text}")) as mesh:
@@ -85,7 +84,7 @@ async def _live(settings: LocalSettings, log: Path, console: Console) -> None:
             console.print(_table(mesh))
             took = time.monotonic() - began
             console.print(
-                f"\nserving after {took:.1f} s; try [bold]vmesh generate 'a red apple'[/]; logs in {log}"
+                f"\nserving after {took:.1f} s; try [bold]vmesh generate 'a red apple'[/]; logs in {logs.path(settings.home)}"
             )
             await asyncio.Event().wait()
 

@@ -7,9 +7,8 @@ import pytest
 import pytest_asyncio
 
 from scrollintel.visual import VisualClient
-from services.local import logs
-from services.local.mesh import ANYWHERE, LocalMesh, local_mesh
-from services.local.settings import LocalSettings
+from services.local.mesh import LocalMesh, local_mesh
+from services.local.settings import ANYWHERE, LocalSettings
 
 # Room for the ten callers of one test, so that the hundred of another fill it and the rest is refused.
 WAITING = 16
@@ -22,7 +21,6 @@ def mesh_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def mesh(mesh_home: Path, model_repository: Path) -> AsyncIterator[LocalMesh]:
-    logs.to_file(mesh_home)
     settings = LocalSettings(
         home=mesh_home,
         listen=ANYWHERE,

@@ -136,9 +136,9 @@ async def _run(job: Job, console: Console) -> int:
                 result = await _follow(generation, timeline)
                 timeline.note("saving")
                 paths = await _save(result, job)
-            if started:
-                timeline.note("stopping the mesh")
-    _report(result, paths, job, console)
+            timeline.note("stopping the mesh" if started else "closing")
+            # Before the mesh ends: whoever waits for the picture has it now.
+            _report(result, paths, job, console)
     return 1 if result.errors else 0
 
 
@@ -167,8 +167,9 @@ def _report(result: GenerationResult, paths: list[Path], job: Job, console: Cons
         failures.print_error(console, error)
     if job.as_json:
         sys.stdout.write(json.dumps(_as_json(result, paths), indent=2) + "\n")
-        return
-    sys.stdout.writelines(f"{path}\n" for path in paths)
+    else:
+        sys.stdout.writelines(f"{path}\n" for path in paths)
+    sys.stdout.flush()
 
 
 def _as_json(result: GenerationResult, paths: list[Path]) -> dict[str, Any]:

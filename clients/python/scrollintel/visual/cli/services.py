@@ -41,20 +41,14 @@ async def _look(address: str | None, home: Path) -> list[Server]:
 
 def _table(server: Server) -> Table:
     title = f"[bold]{server.name}[/] [dim]{server.address}[/]"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), header_style="dim")
-    for column in ("service", "rpc", "kind", "request → response", ""):
-        table.add_column(column)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2), show_header=False)
+    for _ in range(4):
+        table.add_column(no_wrap=True)
     previous = ""
     for rpc in server.rpcs:
         name = rpc.service.rsplit(".", 1)[-1]
         later = "[yellow]not served yet[/]" if rpc in server.unserved else ""
-        table.add_row(
-            f"[cyan]{name}[/]" if name != previous else "",
-            rpc.name,
-            rpc.kind,
-            f"{rpc.request} → {rpc.response}",
-            later,
-        )
+        table.add_row(f"[cyan]{name}[/]" if name != previous else "", rpc.name, f"[dim]{rpc.kind}[/]", later)
         previous = name
     return table
 

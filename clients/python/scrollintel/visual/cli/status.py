@@ -119,13 +119,13 @@ def _print(console: Console, found: Status) -> None:
         servers.add_row("triton", found.triton[0], _coloured(found.triton[1]), "")
     console.print(servers)
     if found.models is not None:
-        models = _table("model", "task", "state", "licence", "memory", "")
+        models = _table("model", "task", "state", "licence")
         for model in found.models:
-            memory = f"{model.memory_bytes / 2**20:.0f} MiB" if model.memory_bytes else ""
-            models.add_row(
-                model.name, model.task, _coloured(model.state), model.licence, memory, escape(model.remedy)
-            )
+            models.add_row(model.name, model.task, _coloured(model.state), model.licence)
         console.print("", models)
+        for model in found.models:
+            if model.remedy:
+                console.print(f"  [green]→[/] {model.name}: {escape(model.remedy)}")
     if found.backends is not None:
         backends = _table("backend", "makes", "state", "working on")
         for backend in found.backends:
@@ -133,8 +133,10 @@ def _print(console: Console, found: Status) -> None:
             backends.add_row(backend.name, backend.modality.replace("_", " "), _coloured(backend.state), load)
         console.print("", backends)
     console.print("\n[dim]declared, and not served by this version (they answer UNIMPLEMENTED)[/]")
+    later = Table.grid(padding=(0, 2))
     for service, names in _unserved(found).items():
-        console.print(f"  [cyan]{service.rsplit('.', 1)[-1]}[/] {', '.join(names)}")
+        later.add_row("", f"[cyan]{service.rsplit('.', 1)[-1]}[/]", ", ".join(names))
+    console.print(later)
 
 
 def _unserved(found: Status) -> dict[str, list[str]]:
