@@ -9,6 +9,7 @@ import structlog
 
 from services.prompt.detection import Vectors, likeness
 from services.prompt.styles import StyleSet
+from services.runtime.deadline import MARGIN_SECONDS, remaining
 from services.runtime.errors import MeshError
 from services.runtime.triton import TritonClient
 
@@ -35,23 +36,28 @@ class Exemplars:
 
     async def compare(self, prompt: str) -> Mapping[str, float] | None:
         """Return each style's likeness to a prompt, in [-1, 1]; None when the model does not answer in time."""
-        if time.monotonic() < self._not_before:
-            return None
         try:
             exemplars = await self._embedded()
+            if exemplars is None or self._pausing():
+                return None
             (vector,) = await self._embed([prompt])
         except (MeshError, KeyError, ValueError) as error:
-            self._not_before = time.monotonic() + RETRY_SECONDS
-            log.warning("styles by keywords alone", cause=str(error), retry_seconds=RETRY_SECONDS)
+            if not _caller_is_late():
+                self._not_before = time.monotonic() + RETRY_SECONDS
+                log.warning("styles by keywords alone", cause=str(error), retry_seconds=RETRY_SECONDS)
             return None
         return likeness(vector, exemplars, self._owners)
 
-    async def _embedded(self) -> Vectors:
+    async def _embedded(self) -> Vectors | None:
+        """Return the exemplars' embeddings; callers that come while they are made wait for the one attempt."""
         if self._vectors is None:
             async with self._loading:
-                if self._vectors is None:
+                if self._vectors is None and not self._pausing():
                     self._vectors = await self._embed(self._texts)
         return self._vectors
+
+    def _pausing(self) -> bool:
+        return time.monotonic() < self._not_before
 
     async def _embed(self, texts: list[str]) -> Vectors:
         """Return FP32 [N,D] of length 1 for N texts; raises MeshError, or KeyError or ValueError for a strange answer."""
@@ -64,3 +70,9 @@ class Exemplars:
         if vectors.shape[0] != len(texts) or not np.isfinite(vectors).all():
             raise ValueError(f"embeddings of shape {vectors.shape} for {len(texts)} texts")
         return np.asarray(vectors, dtype=np.float32)
+
+
+def _caller_is_late() -> bool:
+    """Tell whether the caller gave too little time, which says nothing of the model."""
+    left = remaining()
+    return left is not None and left <= 2 * MARGIN_SECONDS

@@ -25,7 +25,31 @@ _TAILS = re.compile(
 )
 # Words that speak of how a picture looks without being an aspect of their own.
 _MANNER = frozenset(
-    ["artistic", "award", "beautiful", "best", "cold", "dramatic", "dreamy", "hard", "harsh", "high", "highly", "low", "masterpiece", "natural", "professional", "quality", "resolution", "soft", "stunning", "ultra", "very", "warm", "winning"]
+    [
+        "artistic",
+        "award",
+        "beautiful",
+        "best",
+        "cold",
+        "dramatic",
+        "dreamy",
+        "hard",
+        "harsh",
+        "high",
+        "highly",
+        "low",
+        "masterpiece",
+        "natural",
+        "professional",
+        "quality",
+        "resolution",
+        "soft",
+        "stunning",
+        "ultra",
+        "very",
+        "warm",
+        "winning",
+    ]
 )
 _LEADING_PARTICLE = re.compile(r"^(?:of|for|in|as|with|and|style|showing)\s+", re.IGNORECASE)
 

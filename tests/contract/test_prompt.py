@@ -1,5 +1,6 @@
 """PromptService over gRPC: by keywords where Triton is away, by meaning where it is there."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,11 +12,15 @@ import pytest_asyncio
 
 from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc, spec_pb2
 from services.local.triton import Triton
+from services.prompt import exemplars
+from services.prompt.lexicon import load
 from services.prompt.service import spec
 from services.prompt.settings import Settings
+from services.runtime import deadline
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.server import serve
+from services.runtime.triton import TritonClient
 
 NONE, LIGHT, STANDARD, RICH = (
     spec_pb2.ENHANCEMENT_LEVEL_NONE,
@@ -194,6 +199,41 @@ async def test_prompts_in_no_style_get_none(
     answer = await enhanced(whole, prompt)
     assert answer.style == ""
     assert answer.prompt.startswith(prompt)
+
+
+async def test_meaning_counts_again_when_triton_is_back(
+    triton: Triton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exemplars, "RETRY_SECONDS", 0.1)
+    address = closed_port()
+    prompt = "a fox in loose washes of transparent paint on wet paper"
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        near, far = await asyncio.open_connection(*triton.grpc_address.rsplit(":", 1))
+        await asyncio.gather(copy(reader, far), copy(near, writer))
+
+    async with prompt_server(tmp_path, address) as stub:
+        assert (await enhanced(stub, prompt)).style == ""
+        async with await asyncio.start_server(forward, *address.rsplit(":", 1)), asyncio.timeout(20):
+            while (await enhanced(stub, prompt)).style != "watercolor":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+async def test_a_hasty_caller_does_not_cost_others_the_model(triton: Triton) -> None:
+    prompt = "a fox in loose washes of transparent paint on wet paper"
+    async with TritonClient(triton.grpc_address) as client:
+        known = exemplars.Exemplars(load().styles, client, timeout=10)
+        assert await known.compare(prompt) is not None
+        with deadline.until(0.001):
+            assert await known.compare(prompt) is None
+        assert await known.compare(prompt) is not None
 
 
 async def test_equal_requests_get_equal_answers(whole: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
