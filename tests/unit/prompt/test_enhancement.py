@@ -22,7 +22,37 @@ PROMPTS = [
     "\u7b11\u3046\u732b",
 ]
 words = st.sampled_from(
-    ["cat", "dog", "night", "day", "sunny", "dark", "red", "photo", "anime", "sketch", "bright", "soft", "foggy", "city", "forest", "minimal", "intricate", "vintage", "two", "portrait", "panorama", "monochrome", "colorful", "no", "without", ",", ".", "studio", "crisp"]
+    [
+        "cat",
+        "dog",
+        "night",
+        "day",
+        "sunny",
+        "dark",
+        "red",
+        "photo",
+        "anime",
+        "sketch",
+        "bright",
+        "soft",
+        "foggy",
+        "city",
+        "forest",
+        "minimal",
+        "intricate",
+        "vintage",
+        "two",
+        "portrait",
+        "panorama",
+        "monochrome",
+        "colorful",
+        "no",
+        "without",
+        ",",
+        ".",
+        "studio",
+        "crisp",
+    ]
 )
 prompts = (
     st.sampled_from(PROMPTS)
