@@ -1,5 +1,8 @@
 """Where the logs of a mesh in one process go: a file, for its terminal is the user's."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -13,8 +16,9 @@ def path(home: Path) -> Path:
     return home / "logs" / "mesh.log"
 
 
-def open_file(home: Path) -> TextIO:
-    """Open the file to append to, put aside first when it has grown large, and send what is logged there.
+@contextmanager
+def open_file(home: Path) -> Iterator[TextIO]:
+    """Send what this process logs to the file while the body runs; one grown large is put aside first.
 
     The runtime, imported later, takes the file over with `telemetry.configure_logs`; until then the lines are plain.
     """
@@ -32,4 +36,11 @@ def open_file(home: Path) -> TextIO:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    return stream
+    try:
+        yield stream
+    finally:
+        structlog.reset_defaults()
+        root = logging.getLogger()
+        for handler in [handler for handler in root.handlers if getattr(handler, "stream", None) is stream]:
+            root.removeHandler(handler)
+        stream.close()
