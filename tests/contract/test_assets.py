@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Iterable
+from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -83,6 +84,10 @@ async def assets(tmp_path: Path) -> AsyncIterator[Assets]:
     settings = Settings(home=tmp_path, idle_seconds=0.5, uploads=1, uploads_waiting=1)
     async with serve(spec(settings)) as server, connect(server.address) as channel:
         yield Assets(channel, tmp_path)
+
+
+async def answer(call: "grpc.aio.StreamUnaryCall[pb.UploadAssetRequest, pb.UploadAssetResponse]") -> pb.Asset:
+    return (await call).asset
 
 
 async def refusal(call: object) -> MeshError:
@@ -208,14 +213,14 @@ async def test_uploads_beyond_the_queue_are_refused_at_once(assets: Assets) -> N
         for message in rest:
             yield message
 
-    calls = [assets.stub.UploadAsset(slow()) for _ in range(6)]
-    waiting = {asyncio.ensure_future(call.wait_for_connection()) for call in calls}
-    await asyncio.wait(waiting, timeout=5)
-    await asyncio.sleep(0.1)
+    calls = [asyncio.ensure_future(answer(assets.stub.UploadAsset(slow()))) for _ in range(6)]
+    for refused_call in islice(asyncio.as_completed(calls, timeout=10), 4):  # one runs, one waits
+        with pytest.raises(grpc.aio.AioRpcError):
+            await refused_call
     release.set()
-    ends = await asyncio.gather(*(call for call in calls), return_exceptions=True)
+    ends = await asyncio.gather(*calls, return_exceptions=True)
     refused = [MeshError.from_rpc(end, "assets") for end in ends if isinstance(end, grpc.aio.AioRpcError)]
-    assert len(refused) == 4  # one runs, one waits
+    assert len(refused) == 4
     assert {error.name for error in refused} == {"OVERLOADED"}
     assert all(error.retry_after for error in refused)
 

@@ -197,14 +197,15 @@ async def test_without_triton_the_model_is_unavailable_with_a_time_to_wait(tmp_p
 
 async def test_a_full_room_refuses_at_once(triton: Triton, tmp_path: Path) -> None:
     async with enhance_over(triton.grpc_address, tmp_path, running=1, waiting=1) as enhance:
-        source = await enhance.put(icon(64))
-        ends = await asyncio.gather(
-            *(enhance.run(source, to_size(256, 256)) for _ in range(5)), return_exceptions=True
-        )
-    refused = [MeshError.from_rpc(end, "enhance") for end in ends if isinstance(end, grpc.aio.AioRpcError)]
-    assert len(refused) == 3
-    assert {error.name for error in refused} == {"OVERLOADED"}
-    assert all(error.retry_after for error in refused)
+        source = await enhance.put(icon(1024))
+        long = [enhance.start(source, by(4)) for _ in range(2)]  # one runs for 20 s, one waits for it
+        error = await refusal(enhance.start(source, by(4)))
+        for call in long:
+            call.cancel()
+    assert error.name == "OVERLOADED"
+    assert error.retry_after
+    assert error.queue_position == 2
+    await to_rest(triton)
 
 
 async def to_rest(triton: Triton) -> None:

@@ -150,10 +150,14 @@ async def test_a_picture_that_shows_the_prompt_scores_above_others(
         assert not (await quality.score(image)).HasField("prompt_adherence")
 
 
-async def test_a_full_room_refuses_at_once(tmp_path: Path) -> None:
+async def test_a_full_room_refuses_at_once_and_the_others_are_scored(tmp_path: Path) -> None:
     async with quality_over(NOBODY, tmp_path, threads=1, waiting=1) as quality:
         image = await quality.put(icon(1024))
-        ends = await asyncio.gather(*(quality.score(image) for _ in range(6)), return_exceptions=True)
+        ends = await asyncio.gather(*(quality.score(image) for _ in range(20)), return_exceptions=True)
     refused = [MeshError.from_rpc(end, "quality") for end in ends if isinstance(end, grpc.aio.AioRpcError)]
-    assert len(refused) == 4
+    scored = [end for end in ends if isinstance(end, pb.QualityMetrics)]
+    assert len(refused) + len(scored) == 20
+    assert scored
+    assert refused
     assert {error.name for error in refused} == {"OVERLOADED"}
+    assert all(error.retry_after for error in refused)
