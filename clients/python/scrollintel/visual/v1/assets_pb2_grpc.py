@@ -124,7 +124,8 @@ class AssetServiceServicer:
     def UploadAsset(self, request_iterator, context):
         """Stores media sent in chunks of up to 1 MiB; the first message describes it. Media already stored is not stored twice.
         Ends with INVALID_ARGUMENT, reason MEDIA_INVALID, when the bytes do not decode, do not match the digest given, or
-        pass a limit (64 MiB, 67 megapixels).
+        pass a limit (64 MiB, 67 megapixels); RESOURCE_EXHAUSTED when too many uploads run; DEADLINE_EXCEEDED when no message
+        comes for a while.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +148,7 @@ class AssetServiceServicer:
 
     def CreateAsset(self, request, context):
         """Records media that lies in the mesh's own store as an asset. For the mesh's servers.
-        Ends with NOT_FOUND when the reference does not resolve.
+        Ends with NOT_FOUND when the reference does not resolve and ALREADY_EXISTS when the id has other media.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,8 @@ class AssetServiceStub:
     UploadAsset: _grpc.StreamUnaryMultiCallable[_assets_pb2.UploadAssetRequest, _assets_pb2.UploadAssetResponse]
     """Stores media sent in chunks of up to 1 MiB; the first message describes it. Media already stored is not stored twice.
     Ends with INVALID_ARGUMENT, reason MEDIA_INVALID, when the bytes do not decode, do not match the digest given, or
-    pass a limit (64 MiB, 67 megapixels).
+    pass a limit (64 MiB, 67 megapixels); RESOURCE_EXHAUSTED when too many uploads run; DEADLINE_EXCEEDED when no message
+    comes for a while.
     """
     DownloadAsset: _grpc.UnaryStreamMultiCallable[_assets_pb2.DownloadAssetRequest, _assets_pb2.DownloadAssetResponse]
     """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB; an offset at the end gives no bytes.
@@ -46,7 +47,7 @@ class AssetServiceStub:
     """Streams a video's frames. Answers UNIMPLEMENTED in this version."""
     CreateAsset: _grpc.UnaryUnaryMultiCallable[_assets_pb2.CreateAssetRequest, _assets_pb2.CreateAssetResponse]
     """Records media that lies in the mesh's own store as an asset. For the mesh's servers.
-    Ends with NOT_FOUND when the reference does not resolve.
+    Ends with NOT_FOUND when the reference does not resolve and ALREADY_EXISTS when the id has other media.
     """
     GetAsset: _grpc.UnaryUnaryMultiCallable[_assets_pb2.GetAssetRequest, _assets_pb2.GetAssetResponse]
     """Reads an asset's record. Ends with NOT_FOUND."""
@@ -81,7 +82,8 @@ class AssetServiceAsyncStub(AssetServiceStub):
     UploadAsset: _aio.StreamUnaryMultiCallable[_assets_pb2.UploadAssetRequest, _assets_pb2.UploadAssetResponse]  # type: ignore[assignment]
     """Stores media sent in chunks of up to 1 MiB; the first message describes it. Media already stored is not stored twice.
     Ends with INVALID_ARGUMENT, reason MEDIA_INVALID, when the bytes do not decode, do not match the digest given, or
-    pass a limit (64 MiB, 67 megapixels).
+    pass a limit (64 MiB, 67 megapixels); RESOURCE_EXHAUSTED when too many uploads run; DEADLINE_EXCEEDED when no message
+    comes for a while.
     """
     DownloadAsset: _aio.UnaryStreamMultiCallable[_assets_pb2.DownloadAssetRequest, _assets_pb2.DownloadAssetResponse]  # type: ignore[assignment]
     """Streams an asset's bytes, or a range of them, in chunks of up to 1 MiB; an offset at the end gives no bytes.
@@ -91,7 +93,7 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """Streams a video's frames. Answers UNIMPLEMENTED in this version."""
     CreateAsset: _aio.UnaryUnaryMultiCallable[_assets_pb2.CreateAssetRequest, _assets_pb2.CreateAssetResponse]  # type: ignore[assignment]
     """Records media that lies in the mesh's own store as an asset. For the mesh's servers.
-    Ends with NOT_FOUND when the reference does not resolve.
+    Ends with NOT_FOUND when the reference does not resolve and ALREADY_EXISTS when the id has other media.
     """
     GetAsset: _aio.UnaryUnaryMultiCallable[_assets_pb2.GetAssetRequest, _assets_pb2.GetAssetResponse]  # type: ignore[assignment]
     """Reads an asset's record. Ends with NOT_FOUND."""
@@ -128,7 +130,8 @@ class AssetServiceServicer:
     ) -> _typing.Union[_assets_pb2.UploadAssetResponse, _abc.Awaitable[_assets_pb2.UploadAssetResponse]]:
         """Stores media sent in chunks of up to 1 MiB; the first message describes it. Media already stored is not stored twice.
         Ends with INVALID_ARGUMENT, reason MEDIA_INVALID, when the bytes do not decode, do not match the digest given, or
-        pass a limit (64 MiB, 67 megapixels).
+        pass a limit (64 MiB, 67 megapixels); RESOURCE_EXHAUSTED when too many uploads run; DEADLINE_EXCEEDED when no message
+        comes for a while.
         """
 
     def DownloadAsset(
@@ -153,7 +156,7 @@ class AssetServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.CreateAssetResponse, _abc.Awaitable[_assets_pb2.CreateAssetResponse]]:
         """Records media that lies in the mesh's own store as an asset. For the mesh's servers.
-        Ends with NOT_FOUND when the reference does not resolve.
+        Ends with NOT_FOUND when the reference does not resolve and ALREADY_EXISTS when the id has other media.
         """
 
     def GetAsset(

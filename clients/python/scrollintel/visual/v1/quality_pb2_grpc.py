@@ -58,7 +58,8 @@ class QualityServiceServicer:
 
     def ScoreImage(self, request, context):
         """Scores one stored picture.
-        Ends with NOT_FOUND when the reference does not resolve and INVALID_ARGUMENT when the bytes are no picture.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT when the bytes are no picture and
+        RESOURCE_EXHAUSTED when the server is full. A model that cannot answer leaves its score out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

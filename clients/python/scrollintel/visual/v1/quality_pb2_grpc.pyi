@@ -35,7 +35,8 @@ class QualityServiceStub:
     def __new__(cls, channel: _aio.Channel) -> QualityServiceAsyncStub: ...
     ScoreImage: _grpc.UnaryUnaryMultiCallable[_quality_pb2.ScoreImageRequest, _quality_pb2.ScoreImageResponse]
     """Scores one stored picture.
-    Ends with NOT_FOUND when the reference does not resolve and INVALID_ARGUMENT when the bytes are no picture.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT when the bytes are no picture and
+    RESOURCE_EXHAUSTED when the server is full. A model that cannot answer leaves its score out.
     """
     ScoreVideo: _grpc.StreamUnaryMultiCallable[_quality_pb2.ScoreVideoRequest, _quality_pb2.ScoreVideoResponse]
     """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
@@ -49,7 +50,8 @@ class QualityServiceAsyncStub(QualityServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ScoreImage: _aio.UnaryUnaryMultiCallable[_quality_pb2.ScoreImageRequest, _quality_pb2.ScoreImageResponse]  # type: ignore[assignment]
     """Scores one stored picture.
-    Ends with NOT_FOUND when the reference does not resolve and INVALID_ARGUMENT when the bytes are no picture.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT when the bytes are no picture and
+    RESOURCE_EXHAUSTED when the server is full. A model that cannot answer leaves its score out.
     """
     ScoreVideo: _aio.StreamUnaryMultiCallable[_quality_pb2.ScoreVideoRequest, _quality_pb2.ScoreVideoResponse]  # type: ignore[assignment]
     """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
@@ -65,7 +67,8 @@ class QualityServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_quality_pb2.ScoreImageResponse, _abc.Awaitable[_quality_pb2.ScoreImageResponse]]:
         """Scores one stored picture.
-        Ends with NOT_FOUND when the reference does not resolve and INVALID_ARGUMENT when the bytes are no picture.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT when the bytes are no picture and
+        RESOURCE_EXHAUSTED when the server is full. A model that cannot answer leaves its score out.
         """
 
     def ScoreVideo(
