@@ -13,6 +13,7 @@ from services.runtime.errors import MeshError
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 8192 * 8192
+TOO_LARGE = f"more than {MAX_PIXELS // 10**6} megapixels"
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 # Level 1 of 9: on a drawn 1024 × 1024 picture a third of the time of the default for a few percent more bytes.
 PNG_LEVEL = 1
@@ -58,10 +59,14 @@ def _opened(data: bytes) -> Image.Image:
         raise _invalid(f"larger than {MAX_BYTES // 2**20} MiB")
     try:
         image = Image.open(io.BytesIO(data), formats=list(FORMATS))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        raise _invalid(TOO_LARGE) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise _invalid("not a PNG, JPEG or WebP picture") from None
     if image.width * image.height > MAX_PIXELS:
-        raise _invalid(f"more than {MAX_PIXELS // 10**6} megapixels")
+        raise _invalid(TOO_LARGE)
+    if getattr(image, "n_frames", 1) > 1:
+        raise _invalid("animated; send one still picture")
     return image
 
 

@@ -20,6 +20,13 @@ def saved(image: Image.Image, kind: str) -> bytes:
     return out.getvalue()
 
 
+def animated() -> bytes:
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
+    return out.getvalue()
+
+
 async def test_a_blob_comes_back_as_it_was_put(tmp_path):
     store = BlobStore.open("", tmp_path)
     ref = await store.put(b"bytes", media_type="text/plain")
@@ -66,8 +73,10 @@ async def test_transparency_is_laid_over_white_or_kept():
         saved(Image.new("RGB", (4, 4)), "GIF"),
         saved(Image.fromarray(PICTURE), "PNG")[:200],
         saved(Image.new("1", (9000, 9000)), "PNG"),
+        saved(Image.new("1", (14000, 14000)), "PNG"),
+        animated(),
     ],
-    ids=["empty", "text", "gif", "cut short", "too many pixels"],
+    ids=["empty", "text", "gif", "cut short", "too many pixels", "far too many pixels", "animated"],
 )
 async def test_bad_media_is_refused_with_its_rule(data):
     with pytest.raises(MeshError) as caught:
