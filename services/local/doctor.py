@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from scrollintel.visual import running
+from scrollintel.visual.client import ADDRESS
 from services.local import machine
 from services.local.findings import Finding, Verdict, advice, fine, missing
-from services.local.settings import LISTEN
 
 MARKS = {Verdict.FINE: "[green]✓[/]", Verdict.ADVICE: "[yellow]![/]", Verdict.MISSING: "[red]✗[/]"}
 
@@ -39,7 +39,7 @@ def examine(home: Path) -> Iterator[Finding]:
         ("models", lambda: models(home)),
         ("memory", machine.memory),
         ("disk", lambda: machine.disk(home)),
-        ("port", lambda: machine.port(LISTEN, mesh.gateway if mesh else "")),
+        ("port", lambda: machine.port(ADDRESS, mesh.gateway if mesh else "")),
         ("mesh", lambda: live(mesh)),
     ]
     for name, look in looks:

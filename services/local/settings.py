@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from scrollintel.visual.client import ADDRESS
 from services.runtime.settings import default_home, env
 
 GATEWAY = "gateway"
-LISTEN = "127.0.0.1:50051"
 ANYWHERE = "127.0.0.1:0"
 
 
@@ -21,7 +21,7 @@ class LocalSettings(BaseSettings):
 
     home: Annotated[Path, Field(default_factory=default_home, validation_alias="VMESH_HOME")]
     """Folder for everything that is kept: models, media, logs."""
-    listen: str = LISTEN
+    listen: str = ADDRESS
     """Where the gateway listens; a port that is taken is replaced by a free one, and port 0 takes a free one."""
     repository: Path | None = None
     """What Triton serves; None is the repository under `home`, brought up to date first."""

@@ -17,7 +17,8 @@ from services.runtime.channels import connect
 from tests.mesh.quick import LONG, QUICK, assert_sound, draw_steps
 from tests.mesh.triton_idle import busy_share, seconds_until_idle
 
-NOTICE_SECONDS = 2.0  # Triton tells a model of a cancel up to half a second late; the machine may be busy
+UNDER_WAY = 2  # the step that was being computed, and one whose event was on its way
+NOTICE_SECONDS = 1.0  # from the end of the stream to an idle Triton, with a margin for a busy machine
 
 
 async def until_step(generation, k=3):
@@ -41,8 +42,7 @@ async def assert_stopped(client: VisualClient, mesh: LocalMesh, generation_id: s
     """Check that no more than the step that was under way came, that the record says so and that Triton is idle."""
     events = await asyncio.wait_for(history(client, generation_id), 10)
     assert isinstance(events[-1], Failed)
-    # The step under way may end, and so may those that were done while the news travelled.
-    assert len(draw_steps(events)) < drawn + 40 < LONG["steps"]
+    assert len(draw_steps(events)) <= drawn + UNDER_WAY
     assert await seconds_until_idle(mesh.triton.pid) < NOTICE_SECONDS
     return events
 
@@ -66,7 +66,6 @@ async def test_cancel_by_its_caller(client: VisualClient, mesh: LocalMesh):
     events += [event async for event in generation]
     assert_sound(events)
     assert isinstance(events[-1].error, GenerationCancelledError)
-    assert len(draw_steps(events)) - drawn <= 3, "what was under way, and no more"
     await assert_stopped(client, mesh, generation.id, drawn)
 
 
@@ -90,9 +89,16 @@ async def test_the_client_goes_away(client: VisualClient, mesh: LocalMesh):
 
 async def test_the_deadline_passes(client: VisualClient, mesh: LocalMesh):
     generation = client.generate_image("a red apple", timeout=1.0, **LONG)
-    with pytest.raises(DeadlineExceededError):
+    seen = []
+
+    async def read() -> None:
+        async for event in generation:
+            seen.append(event)  # noqa: PERF401 - what was seen before the exception counts
         await generation.result()
-    events = await assert_stopped(client, mesh, generation.id, drawn=30)
+
+    with pytest.raises(DeadlineExceededError):
+        await read()
+    events = await assert_stopped(client, mesh, generation.id, len(draw_steps(seen)))
     assert isinstance(events[-1].error, DeadlineExceededError | GenerationCancelledError)
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from scrollintel.visual import VisualClient, VisualMeshError, running
 from scrollintel.visual.cli import failures
-from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub, RouterServiceStub
+from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from services.local import embedded
 from services.local.bench import paths, plot
 from services.local.bench.figures import Figures, figures, stages
@@ -63,10 +63,9 @@ async def _run(
         client = await stack.enter_async_context(VisualClient(mesh.address))
         triton = await stack.enter_async_context(TritonClient(mesh.triton.grpc_address))
         channel = await stack.enter_async_context(connect(mesh.servers["router"]))
-        stub: RouterServiceAsyncStub = RouterServiceStub(channel)
         ways = {
             "triton": paths.triton(triton, work),
-            "router": paths.router(stub, work),
+            "router": paths.router(RouterServiceStub(channel), work),
             "gateway": paths.gateway(client, work),
         }
         with Progress(console=console, transient=True) as progress:

@@ -3,13 +3,17 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scrollintel.visual import Event, Output, Stage, Step, VisualClient
-from scrollintel.visual.v1 import router_pb2, router_pb2_grpc, spec_pb2
+from scrollintel.visual.v1 import router_pb2, spec_pb2
 from services.local.bench.figures import Sample
 from services.runtime.triton import TritonClient
+
+if TYPE_CHECKING:  # a name of the stubs' types alone
+    from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
 
 MODEL = "text_to_image_house"
 PROMPT = "a red apple"
@@ -56,7 +60,7 @@ def triton(client: TritonClient, work: Work) -> Path:
     return draw
 
 
-def router(stub: router_pb2_grpc.RouterServiceAsyncStub, work: Work) -> Path:
+def router(stub: "RouterServiceAsyncStub", work: Work) -> Path:
     """Return RouterService.Execute."""
 
     async def draw(seed: int) -> Sample:
