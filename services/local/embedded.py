@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from scrollintel.visual.exceptions import MeshUnavailableError
-from services.local.mesh import LocalMesh, LocalMeshError, local_mesh
+from services.local import logs
+from services.local.mesh import START_ERRORS, LocalMesh, local_mesh
 from services.local.settings import ANYWHERE, LocalSettings
-from services.local.triton import TritonUnavailableError
 
 
 @asynccontextmanager
@@ -23,9 +23,10 @@ async def mesh(*, home: Path, tell: Callable[[str], None]) -> AsyncIterator[Loca
         async with local_mesh(settings, lambda text: tell(f"starting a mesh: {text}")) as running:
             started = True
             yield running
-    except (LocalMeshError, TritonUnavailableError) as error:
+    except Exception as error:
         if started:
             raise
+        told = str(error) if isinstance(error, START_ERRORS) else f"{type(error).__name__}: {error}"
         raise MeshUnavailableError(
-            f"no mesh runs, and none could be started: {error}", code="UNAVAILABLE"
+            f"no mesh runs, and none could be started: {told} (log: {logs.path(home)})", code="UNAVAILABLE"
         ) from error

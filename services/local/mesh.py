@@ -19,7 +19,12 @@ from typing import Any
 from scrollintel.visual import running
 from services.local import logs
 from services.local.settings import GATEWAY, LocalSettings
-from services.local.triton import Triton, TritonSettings
+from services.local.triton import (
+    Triton,
+    TritonNotInstalledError,
+    TritonSettings,
+    TritonUnavailableError,
+)
 from services.models.build import BuildStatus, build_repository, served_repository
 
 Tell = Callable[[str], None]
@@ -27,6 +32,10 @@ Tell = Callable[[str], None]
 
 class LocalMeshError(Exception):
     """The mesh cannot be started; the text says what to do."""
+
+
+START_ERRORS = (LocalMeshError, TritonNotInstalledError, TritonUnavailableError)
+"""What keeps a mesh from starting and says in its text what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ async def local_mesh(settings: LocalSettings, tell: Tell = lambda _: None) -> As
     """Run the whole mesh while the body runs; every server is SERVING when the body starts.
 
     `tell` is told in a few words what is being done. Raises LocalMeshError when a model that is needed cannot be
-    built, TritonUnavailableError when Triton does not start, and what a server's own start raises.
+    built, TritonNotInstalledError and TritonUnavailableError when there is no Triton or it does not start, and what a
+    server's own start raises.
     """
     async with AsyncExitStack() as stack:
         log = stack.enter_context(logs.open_file(settings.home))

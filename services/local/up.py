@@ -14,9 +14,8 @@ from rich.table import Table
 
 from scrollintel.visual import running
 from services.local import logs
-from services.local.mesh import LocalMesh, LocalMeshError, local_mesh
+from services.local.mesh import START_ERRORS, LocalMesh, local_mesh
 from services.local.settings import LocalSettings
-from services.local.triton import TritonUnavailableError
 from services.runtime.server import stop_signal
 
 DETACH_SECONDS = 180.0  # models may have to be fetched and converted first
@@ -31,7 +30,7 @@ def run_here(home: Path | None, listen: str | None) -> int:
         return 1
     try:
         asyncio.run(_serve(settings, console))
-    except (LocalMeshError, TritonUnavailableError) as error:
+    except START_ERRORS as error:
         console.print(f"[red]the mesh cannot start:[/] {escape(str(error))}")
         return 1
     return 0

@@ -1,5 +1,6 @@
 """The application: which commands there are, and how an error ends one."""
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -37,6 +38,10 @@ def run() -> None:
         application()()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has gone (`vmesh services | head`); there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _join(app: typer.Typer, entry: EntryPoint) -> None:

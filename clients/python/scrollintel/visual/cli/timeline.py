@@ -17,7 +17,7 @@ from scrollintel.visual.events import Completed, Event, Failed, Output, Preview,
 
 LABEL_COLUMNS = 10
 BAR_COLUMNS = 36
-REFRESHES = 12
+REFRESHES = 8
 """A second; a redraw is cheap and a step takes longer."""
 
 
@@ -66,11 +66,13 @@ class Timeline:
                 self._keep(event)
             case Step():
                 self._step = event if event.k < event.n else None
-                self._note, self._noted = wording.DOING.get(event.stage, "working"), time.monotonic()
             case Output():
                 self._pictures.pop(event.index, None)
             case Completed() | Failed():
                 self._pictures.clear()
+        waiting = wording.waiting(event)
+        if waiting and waiting != self._note:
+            self._note, self._noted = waiting, time.monotonic()
         said = wording.line(event)
         if said:
             self.line((event.time - self._started).total_seconds(), *said)

@@ -29,6 +29,19 @@ DOING = {
     Stage.SCORE: "scoring",
     Stage.STORE: "storing",
 }
+AFTER: dict[type[Event] | Stage, str] = {
+    Queued: "checking",
+    Checked: "planning",
+    PromptEnhanced: "checking",
+    Routed: "drawing",
+    Stage.DRAW: "enlarging",
+    Stage.UPSCALE: "checking",
+    Stage.CHECK: "scoring",
+    Stage.SCORE: "storing",
+    Stage.STORE: "storing",
+}
+"""What is waited for after an event, or after the last step of a stage."""
+
 DONE = {
     Stage.DRAW: ("drawn", "step"),
     Stage.UPSCALE: ("enlarged", "picture"),
@@ -42,6 +55,15 @@ def line(event: Event) -> tuple[str, str] | None:
     """Return an event's label and text in rich markup, or None when it has no line of its own."""
     say = SAYINGS.get(type(event))
     return say(event) if say else None
+
+
+def waiting(event: Event) -> str | None:
+    """Return what is waited for after an event, or None when it does not change that."""
+    if isinstance(event, Step):
+        return (AFTER if event.k >= event.n else DOING).get(event.stage)
+    if isinstance(event, Queued) and event.position:
+        return "waiting"
+    return AFTER.get(type(event))
 
 
 def counted(count: int, noun: str) -> str:
