@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient, InferInput
 
-# With this, Triton ends a failed stream with the error's own status code instead of a bare text.
-WITH_STATUS = {"triton_grpc_error": "true"}
 TYPES = {"object": "BYTES", "uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
 
 
@@ -69,7 +67,7 @@ async def draw_steps(client: InferenceServerClient, inputs: list[InferInput]) ->
         yield {"model_name": "text_to_image_house", "inputs": inputs}
         await done.wait()
 
-    call = client.stream_infer(requests(), headers=WITH_STATUS, stream_timeout=60)
+    call = client.stream_infer(requests(), stream_timeout=60)
     try:
         async for result, error in call:
             if error:

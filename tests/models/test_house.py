@@ -5,11 +5,11 @@ import time
 from contextlib import aclosing
 from itertools import pairwise
 
-import grpc
 import numpy as np
 import onnxruntime
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from services.local.triton import Triton
 from services.local.triton.workers import find_workers
@@ -110,10 +110,9 @@ async def test_served_drawing_equals_the_sampler_written_out(client: InferenceSe
     ],
 )
 async def test_bad_tensors_are_refused(client: InferenceServerClient, change: dict, rule: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    with pytest.raises(InferenceServerException) as caught:
         await draw(client, **({"prompt": "a cat", "seeds": [1]} | change))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details() == rule
+    assert caught.value.message() == rule
 
 
 async def test_cancelling_stops_before_the_next_step(client: InferenceServerClient, triton: Triton) -> None:

@@ -13,6 +13,7 @@ WORDS = 12  # tokens the image model reads
 # embedding does not depend on its neighbours to the last bit.
 LENGTHS = (WORDS, 32, 64, 128, 256)
 PADDING = 0
+TOKENS_AT_ONCE = 4096  # bounds the memory of one run; more at once would not be faster
 
 
 class TritonPythonModel:
@@ -83,18 +84,22 @@ class TritonPythonModel:
         return {"embedding": embedding, "token_states": token_states, "pooled": pooled}
 
     def states(self, encoded):
-        """Token ids of each text -> its token states [tokens, 384]; one run for each padded length."""
+        """Token ids of each text -> its token states [tokens, 384]; texts of one padded length run together."""
         found = [None] * len(encoded)
         for length, shorter in zip(LENGTHS, (0, *LENGTHS), strict=False):
             rows = [row for row, ids in enumerate(encoded) if shorter < len(ids) <= length]
-            if not rows:
-                continue
-            ids = np.full((len(rows), length), PADDING, np.int64)
-            mask = np.zeros((len(rows), length), np.int64)
-            for place, row in enumerate(rows):
-                ids[place, : len(encoded[row])] = encoded[row]
-                mask[place, : len(encoded[row])] = 1
-            (states,) = self.session.run(["states"], {"ids": ids, "mask": mask})
-            for place, row in enumerate(rows):
-                found[row] = states[place, : len(encoded[row])]
+            at_once = max(TOKENS_AT_ONCE // length, 1)
+            for start in range(0, len(rows), at_once):
+                self.run(encoded, rows[start : start + at_once], length, found)
         return found
+
+    def run(self, encoded, rows, length, found):
+        """Put the token states of these rows of `encoded` into `found`."""
+        ids = np.full((len(rows), length), PADDING, np.int64)
+        mask = np.zeros((len(rows), length), np.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(encoded[row])] = encoded[row]
+            mask[place, : len(encoded[row])] = 1
+        (states,) = self.session.run(["states"], {"ids": ids, "mask": mask})
+        for place, row in enumerate(rows):
+            found[row] = states[place, : len(encoded[row])]

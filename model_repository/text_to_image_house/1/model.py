@@ -1,9 +1,10 @@
 """The house text-to-image model: decoupled, one response per denoising step, cancellable before each."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 
 import numpy as np
 import onnxruntime
@@ -52,16 +53,22 @@ def stop_if_cancelled(request, done):
 
 def end(sender, message, code):
     """Close a request with an error."""
-    error = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
-    sender.send(error, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    try:
+        error = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+        sender.send(error, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception:
+        # A caller that never hears the end waits for ever. Without this process Triton fails its requests
+        # at once, and the supervisor starts another.
+        os._exit(1)
 
 
 class TritonPythonModel:
     """One response per step: step INT32 [2] = (k, n), preview UINT8 [B or 0, 64, 64, 3], images likewise.
 
     Inputs, limits: `sampler.Drawing`; breaking one ends in INVALID_ARGUMENT. A full queue and running out of
-    memory end in UNAVAILABLE, a cancelled request in CANCELLED. The same seed gives the same picture to the
-    last bit, whatever else is drawn with it.
+    memory end in UNAVAILABLE, a cancelled request in CANCELLED. A stream carries an error's text alone: do
+    not ask for its code with the header `triton_grpc_error`, which has crashed the server (2.51).
+    The same seed gives the same picture to the last bit, whatever else is drawn with it.
     """
 
     def initialize(self, args):
@@ -71,9 +78,17 @@ class TritonPythonModel:
             for key, value in json.loads(args["model_config"])["parameters"].items()
         }
         self.threads = parameters["intra_op_threads"]
-        self.session = self.load()
+        self.loading = Lock()
+        self.loaded = self.load()
         self.pool = ThreadPoolExecutor(parameters["concurrency"], "draw")
         self.room = BoundedSemaphore(parameters["concurrency"] + parameters["queue_size"])
+
+    def session(self):
+        """The session on the network, loaded again after it was given up."""
+        with self.loading:
+            if self.loaded is None:
+                self.loaded = self.load()
+            return self.loaded
 
     def load(self):
         """A session on the network."""
@@ -109,10 +124,12 @@ class TritonPythonModel:
             end(sender, str(cancelled), pb_utils.TritonError.CANCELLED)
         except Exception as error:
             if isinstance(error, MemoryError) or any(text in str(error) for text in ALLOCATION_FAILURES):
-                self.session = self.load()  # a fresh session gives back what the failed one still held
+                # The next request loads it afresh, without what the failed run still holds.
+                self.loaded = None
                 end(sender, "out of memory: ask for fewer images at once", pb_utils.TritonError.UNAVAILABLE)
             else:
                 end(sender, f"drawing failed: {error}", pb_utils.TritonError.INTERNAL)
+            pb_utils.Logger.log_error(f"drawing failed: {error!r}")
         finally:
             self.room.release()
 
@@ -136,7 +153,7 @@ class TritonPythonModel:
 
     def predict(self, z, t, words, pooled):
         """The network: see `sampler.denoise`."""
-        return self.session.run(["x"], {"z": z, "t": t, "words": words, "pooled": pooled})[0]
+        return self.session().run(["x"], {"z": z, "t": t, "words": words, "pooled": pooled})[0]
 
     def embed(self, prompt, negative_prompt):
         """token_states [2, 12, 384] and pooled [2, 384] of both texts, from the text model in this server."""
