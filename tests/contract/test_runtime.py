@@ -269,7 +269,9 @@ def free_port() -> int:
 
 def test_the_documentation_tells_the_table():
     page = (Path(__file__).parents[2] / "docs" / "02-errors.md").read_text()
-    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if line.startswith("| ")]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if line.startswith("| ")
+    ]
     told = {(reason, code, family) for reason, code, family in rows[1:]}
     assert told == {
         (ErrorReason.Name(reason).removeprefix("ERROR_REASON_"), code.name, str(family))
