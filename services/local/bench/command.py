@@ -80,25 +80,24 @@ def _print(
     measured: dict[str, Measured],
 ) -> None:
     direct = found["triton"]
-    table = Table(title="time to the last denoising step", title_justify="left", box=None, padding=(0, 2))
-    for column in ("path", "requests", "P50", "P90", "P99", "over direct, P50", "P99", "a second"):
-        table.add_column(column, justify="left" if column == "path" else "right")
+    title = "milliseconds to the last denoising step"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for column in ("path", "n", "P50", "P90", "P99", "+P50", "+P99", "a second"):
+        table.add_column(column, justify="left" if column == "path" else "right", no_wrap=True)
     for one in found.values():
         over = ["", ""] if one is direct else [_ms(one.p50 - direct.p50, "+"), _ms(one.p99 - direct.p99, "+")]
-        table.add_row(
-            one.path,
-            str(one.requests),
-            _ms(one.p50),
-            _ms(one.p90),
-            _ms(one.p99),
-            *over,
-            f"{one.per_second:.2f}",
-        )
+        row = [one.path, str(one.requests), _ms(one.p50), _ms(one.p90), _ms(one.p99), *over]
+        table.add_row(*row, f"{one.per_second:.2f}")
     console.print(table)
     if direct.requests < 100:
-        console.print(f"[dim]of {direct.requests} requests the P99 is the slowest one[/]")
+        console.print(
+            f"[dim]+ is over direct Triton; of {direct.requests} requests the P99 is the slowest one[/]"
+        )
     table = Table(
-        title="stages of the gateway's path, as they arrive", title_justify="left", box=None, padding=(0, 2)
+        title="milliseconds in each stage of the gateway's path",
+        title_justify="left",
+        box=None,
+        padding=(0, 2),
     )
     for column in ("stage", "P50", "P99"):
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -108,7 +107,7 @@ def _print(
 
 
 def _ms(seconds: float, sign: str = "") -> str:
-    return f"{seconds * 1000:{sign}.1f} ms"
+    return f"{seconds * 1000:{sign}.1f}"
 
 
 def _report(
