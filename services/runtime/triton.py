@@ -4,8 +4,8 @@ The stubs come from `tritonclient`; its client class is left aside, because dead
 `channels.connect`, and errors are those of the mesh.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,14 +52,9 @@ class TritonClient:
 
         Raises MeshError of the family MODEL_ERROR or RESOURCE_ERROR, or DEADLINE_EXCEEDED.
         """
-        with telemetry.span(f"triton/{model}"):
-            try:
-                response = await self._stub.ModelInfer(
-                    request_of(model, inputs), timeout=deadline.budget(timeout)
-                )
-            except grpc.aio.AioRpcError as error:
-                raise failure(model, error.code(), error.details() or "") from error
-            return tensors_of(response)
+        with _asking(model):
+            request = request_of(model, inputs)
+            return tensors_of(await self._stub.ModelInfer(request, timeout=deadline.budget(timeout)))
 
     async def stream(
         self, model: str, inputs: Mapping[str, NDArray[Any]], *, request_id: str, timeout: float
@@ -102,21 +97,26 @@ class TritonClient:
 
     async def index(self) -> dict[str, str]:
         """Return the models that Triton knows with their states, such as `READY`; raises MeshError MODEL_UNAVAILABLE."""
-        try:
-            response = await self._stub.RepositoryIndex(
-                service_pb2.RepositoryIndexRequest(), timeout=deadline.budget(PROBE_SECONDS)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise failure("triton", error.code(), error.details() or "") from error
+        with _asking("repository"):
+            request = service_pb2.RepositoryIndexRequest()
+            response = await self._stub.RepositoryIndex(request, timeout=deadline.budget(PROBE_SECONDS))
         return {model.name: model.state for model in response.models}
 
     async def config(self, model: str) -> Any:
         """Return a model's configuration as Triton serves it (`ModelConfig`)."""
-        try:
+        with _asking(model):
             request = service_pb2.ModelConfigRequest(name=model)
             return (await self._stub.ModelConfig(request, timeout=deadline.budget(PROBE_SECONDS))).config
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Trace one call to Triton and turn its failure into the mesh's error."""
+    with telemetry.span(f"triton/{what}"):
+        try:
+            yield
         except grpc.aio.AioRpcError as error:
-            raise failure(model, error.code(), error.details() or "") from error
+            raise failure(what, error.code(), error.details() or "") from error
 
 
 def request_of(model: str, inputs: Mapping[str, NDArray[Any]], request_id: str = "") -> Any:
