@@ -37,6 +37,7 @@ def examine(home: Path) -> Iterator[Finding]:
         ("packages", machine.packages),
         ("triton", machine.triton),
         ("models", lambda: models(home)),
+        ("tools", machine.tools),
         ("memory", machine.memory),
         ("disk", lambda: machine.disk(home)),
         ("port", lambda: machine.port(ADDRESS, mesh.gateway if mesh else "")),

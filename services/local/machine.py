@@ -107,6 +107,15 @@ def triton() -> Iterator[Finding]:
         yield fine("libraries", "all that Triton loads are here")
 
 
+def tools() -> Iterator[Finding]:
+    """Look for what only those who change the mesh need."""
+    buf = Path(sys.executable).with_name("buf")
+    if buf.exists() or shutil.which("buf"):
+        yield fine("buf", "here, for whoever changes the contracts")
+    else:
+        yield advice("buf", "not here; only `make check` needs it", "pip install --editable '.[dev]'")
+
+
 def memory(meminfo: Path = Path("/proc/meminfo")) -> Iterator[Finding]:
     """Look at the memory that is free for the mesh, and at shared memory."""
     try:

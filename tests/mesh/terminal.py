@@ -9,7 +9,10 @@ SECONDS = 90
 
 
 async def start(*arguments: str, home: Path, cwd: Path | None = None) -> asyncio.subprocess.Process:
-    environment = os.environ | {"VMESH_HOME": str(home), "COLUMNS": "160"}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("VMESH_")} | {
+        "VMESH_HOME": str(home),
+        "COLUMNS": "160",
+    }
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

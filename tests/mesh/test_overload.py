@@ -57,5 +57,5 @@ async def test_a_hundred_are_served_or_refused_with_a_time(client: VisualClient,
         assert error.retry_after > 0
         assert error.estimated_wait is not None
         assert error.queue_position > WAITING
-    assert growth < 400 * MIB, f"{growth / MIB:.0f} MiB more"
+    assert growth < 200 * MIB, f"{growth / MIB:.0f} MiB more"
     assert isinstance(await ask(client, 1), GenerationResult), "and after that everything is as before"

@@ -21,7 +21,7 @@ DIGEST = hashlib.sha256(PNG).hexdigest()
 
 
 async def start(*arguments: str, home: Path) -> asyncio.subprocess.Process:
-    environment = os.environ | {
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("VMESH_")} | {
         "PYTHONPATH": os.pathsep.join(sys.path),
         "VMESH_HOME": str(home),
         "COLUMNS": "120",

@@ -61,6 +61,13 @@ def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch):
     assert "libc.so.6" not in libraries.detail
 
 
+def test_what_only_developers_need_is_advice(tmp_path, monkeypatch):
+    assert one(machine.tools()).verdict is Verdict.FINE
+    monkeypatch.setattr(machine.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
+    assert one(machine.tools()).verdict is Verdict.ADVICE
+
+
 def test_too_little_memory_is_advice(tmp_path):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 4000000 kB\nMemAvailable:   1000000 kB\n")

@@ -193,10 +193,13 @@ class VisualClient:
     async def watch(self, generation_id: str, *, after_sequence: int = 0) -> AsyncIterator[Event]:
         """Yield a generation's events after a sequence number, then those still to come; leaving does not cancel it."""
         request = generation_pb2.WatchGenerationRequest(id=generation_id, after_sequence=after_sequence)
-        with self._errors():
-            call = self._generations.WatchGeneration(request, timeout=self._timeout, metadata=self._metadata)
-            async for response in call:
-                yield events.read(response.event, self.download)
+        call = self._generations.WatchGeneration(request, timeout=self._timeout, metadata=self._metadata)
+        try:
+            with self._errors():
+                async for response in call:
+                    yield events.read(response.event, self.download)
+        finally:
+            call.cancel()
 
     async def cancel(self, generation_id: str) -> None:
         """Stop a generation before its next denoising step; one that has ended is left as it is."""

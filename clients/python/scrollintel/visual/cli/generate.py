@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from rich.markup import escape
 
 from scrollintel.visual import Generation, GenerationCancelledError, GenerationResult, VisualMeshError
 from scrollintel.visual.cli import failures, files, mesh
+from scrollintel.visual.cli.interrupts import Interrupts
 from scrollintel.visual.cli.timeline import Timeline
 from scrollintel.visual.client import VisualClient
 from scrollintel.visual.requests import broken
@@ -120,7 +120,7 @@ def _sized(size: str | None, width: int | None, height: int | None) -> tuple[int
 
 
 async def _run(job: Job, console: Console) -> int:
-    with Timeline(console, previews=job.previews) as timeline, _Interrupts() as interrupts:
+    with Timeline(console, previews=job.previews) as timeline, Interrupts() as interrupts:
         timeline.note("looking for a mesh")
         began = time.monotonic()
         async with mesh.find_or_start(job.address, job.home, timeline.note) as (address, started):
@@ -193,31 +193,3 @@ def _as_json(result: GenerationResult, paths: list[Path]) -> dict[str, Any]:
         ],
         "errors": [failures.as_json(error) for error in result.errors],
     }
-
-
-class _Interrupts:
-    """The first Ctrl-C stops the generation and waits for it to say so; the second one leaves at once."""
-
-    def __init__(self) -> None:
-        self._generation: Generation | None = None
-        self._timeline: Timeline | None = None
-        self._stopping: asyncio.Task[None] | None = None
-        self._task = asyncio.current_task()
-
-    def __enter__(self) -> "_Interrupts":
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-
-    def stop(self, generation: Generation, timeline: Timeline) -> None:
-        """Name the generation that Ctrl-C stops from now on."""
-        self._generation, self._timeline = generation, timeline
-
-    def _interrupt(self) -> None:
-        if self._generation and self._timeline and not self._stopping:
-            self._timeline.note("cancelling")
-            self._stopping = asyncio.create_task(self._generation.cancel())
-        elif self._task:
-            self._task.cancel()

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 
 import typer
 
-from scrollintel.visual import client, running
+from scrollintel.visual import running
 from scrollintel.visual.exceptions import MeshUnavailableError
 
 LOCAL = "visual_mesh.local"
@@ -61,10 +61,7 @@ async def find(address: str | None, home: Path) -> str | None:
             raise MeshUnavailableError(f"no mesh answers at {address}", code="UNAVAILABLE")
         return address
     mesh = running.read(home)
-    for known in (mesh.gateway if mesh else None, client.ADDRESS):
-        if known and await running.health(known):
-            return known
-    return None
+    return mesh.gateway if mesh and await running.health(mesh.gateway) else None
 
 
 async def require(address: str | None, home: Path) -> str:
