@@ -60,7 +60,7 @@ async def local_mesh(settings: LocalSettings, tell: Tell = lambda _: None) -> As
     """
     async with AsyncExitStack() as stack:
         log = stack.enter_context(logs.open_file(settings.home))
-        repository = settings.repository or await _models(settings.home, tell)
+        repository = await _models(settings.home, tell)
         tell("loading models")
         triton = await stack.enter_async_context(
             Triton(TritonSettings(settings.home, repository, grace=settings.triton_grace))

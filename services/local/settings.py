@@ -20,11 +20,9 @@ class LocalSettings(BaseSettings):
     model_config = env("local")
 
     home: Annotated[Path, Field(default_factory=default_home, validation_alias="VMESH_HOME")]
-    """Folder for everything that is kept: models, media, logs."""
+    """Folder for everything that is kept: models, which are brought up to date first, media, logs."""
     listen: str = ADDRESS
     """Where the gateway listens; a port that is taken is replaced by a free one, and port 0 takes a free one."""
-    repository: Path | None = None
-    """What Triton serves; None is the repository under `home`, brought up to date first."""
     advertise: bool = True
     """Whether to say in `mesh.json` where the mesh is, so that the command line finds it."""
     triton_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0

@@ -14,17 +14,24 @@ from services.local.settings import ANYWHERE, LocalSettings
 WAITING = 16
 
 
+def home_with_models(folder: Path, model_repository: Path) -> Path:
+    """Return a new home of a mesh with the models that are built already; building is tests/models' to try."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("model_repository", "builds", "weights"):
+        (folder / name).symlink_to(model_repository.parent / name)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def mesh_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mesh")
+def mesh_home(tmp_path_factory: pytest.TempPathFactory, model_repository: Path) -> Path:
+    return home_with_models(tmp_path_factory.mktemp("mesh"), model_repository)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def mesh(mesh_home: Path, model_repository: Path) -> AsyncIterator[LocalMesh]:
+async def mesh(mesh_home: Path) -> AsyncIterator[LocalMesh]:
     settings = LocalSettings(
         home=mesh_home,
         listen=ANYWHERE,
-        repository=model_repository,
         servers={"orchestrator": {"waiting": WAITING}},
     )
     async with local_mesh(settings) as running:

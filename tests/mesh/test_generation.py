@@ -42,7 +42,15 @@ async def test_scores_are_measured_in_range_and_say_by_what(client: VisualClient
     events = await collected(generation)
     (scored,) = [event for event in events if isinstance(event, Scored)]
     measured = dict(scored.quality.measured())
-    assert {"overall", "technical", "sharpness", "color_balance", "composition", "safety"} <= set(measured)
+    assert {
+        "overall",
+        "technical",
+        "prompt_adherence",
+        "sharpness",
+        "color_balance",
+        "composition",
+        "safety",
+    } <= set(measured)
     assert all(0 <= score.value <= 1 and score.measured_by for score in measured.values())
     assert "aesthetic" not in measured, "what was not measured is absent"
     assert (await generation.result()).quality.overall is not None

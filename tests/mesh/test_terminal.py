@@ -11,6 +11,7 @@ import pytest
 from scrollintel.visual import running
 from scrollintel.visual.cli import png
 from services.local.mesh import LocalMesh
+from tests.mesh.conftest import home_with_models
 from tests.mesh.terminal import start, vmesh
 from tests.mesh.triton_idle import seconds_until_idle
 
@@ -113,11 +114,7 @@ async def test_ctrl_c_stops_the_drawing(mesh: LocalMesh, tmp_path):
 
 
 async def test_generate_starts_a_mesh_of_its_own_and_leaves_nothing_behind(model_repository, tmp_path):
-    home = tmp_path / "home"
-    home.mkdir()
-    # The repository that is built already; building is tests/models' to try.
-    (home / "model_repository").symlink_to(model_repository)
-    (home / "builds").symlink_to(model_repository.parent / "builds")
+    home = home_with_models(tmp_path / "home", model_repository)
     code, out, err = await vmesh("generate", "a red apple", *QUICK, "-o", str(tmp_path), "--json", home=home)
     assert code == 0, err
     assert [file.name for file in tmp_path.glob("a-red-apple-*.png")] == [
@@ -128,10 +125,7 @@ async def test_generate_starts_a_mesh_of_its_own_and_leaves_nothing_behind(model
 
 
 async def test_up_serves_says_where_and_ends_on_sigterm(model_repository, tmp_path):
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "model_repository").symlink_to(model_repository)
-    (home / "builds").symlink_to(model_repository.parent / "builds")
+    home = home_with_models(tmp_path / "home", model_repository)
     code, out, err = await vmesh("up", "--detach", "--listen", "127.0.0.1:0", home=home)
     assert code == 0, out + err
     mesh = running.read(home)
