@@ -215,7 +215,7 @@ async def test_meaning_counts_again_when_triton_is_back(
     async with prompt_server(tmp_path, address) as stub:
         assert (await enhanced(stub, prompt)).style == ""
         async with await asyncio.start_server(forward, *address.rsplit(":", 1)), asyncio.timeout(20):
-            while (await enhanced(stub, prompt)).style != "watercolor":  # noqa: ASYNC110
+            while (await enhanced(stub, prompt)).style != "watercolor":
                 await asyncio.sleep(0.1)
 
 
