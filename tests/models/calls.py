@@ -1,7 +1,7 @@
 """Calls to the served models through Triton's own client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,26 +59,35 @@ def drawing_inputs(
     return inputs
 
 
-async def draw_steps(client: InferenceServerClient, inputs: list[InferInput]) -> AsyncIterator[Step]:
-    """Closing this iterator cancels the request."""
+async def draw_steps(client: InferenceServerClient, inputs: list[InferInput]) -> AsyncGenerator[Step, None]:
+    """Closing this iterator before its end cancels the request.
+
+    A stream that is over is read to its end instead: cancelling one that the server is just closing has
+    crashed it (a race in Triton 2.51).
+    """
     done = asyncio.Event()
 
     async def requests() -> AsyncIterator[dict[str, Any]]:
         yield {"model_name": "text_to_image_house", "inputs": inputs}
         await done.wait()
 
-    call = client.stream_infer(requests(), stream_timeout=60)
+    call, failure, over = client.stream_infer(requests(), stream_timeout=60), None, False
     try:
         async for result, error in call:
             if error:
-                raise error
-            number, of = result.as_numpy("step")
-            yield Step(int(number), int(of), result.as_numpy("preview"), result.as_numpy("images"))
-            if number == of:
-                return
+                failure, over = error, True
+            else:
+                number, of = result.as_numpy("step")
+                over = number == of
+                yield Step(int(number), int(of), result.as_numpy("preview"), result.as_numpy("images"))
+            if over:
+                done.set()
     finally:
         done.set()
-        call.cancel()
+        if not over:
+            call.cancel()
+    if failure:
+        raise failure
 
 
 async def draw(
