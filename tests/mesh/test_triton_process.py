@@ -113,7 +113,7 @@ async def test_serves_on_loopback_alone_and_leaves_nothing_behind(settings: Trit
     async with Triton(settings) as triton:
         assert triton.state is TritonState.STARTING
         await triton.wait_ready(30)
-        assert triton.state is TritonState.READY
+        assert triton.state.value == "ready"
         assert await double(triton, 21) == 42
         assert triton.pid
         family = [triton.pid, *descendants(triton.pid)]
@@ -125,7 +125,7 @@ async def test_serves_on_loopback_alone_and_leaves_nothing_behind(settings: Trit
             assert host == "127.0.0.1"
             with pytest.raises(ConnectionRefusedError):  # another address of this very machine
                 socket.create_connection(("127.0.0.2", int(port)), timeout=1)
-    assert triton.state is TritonState.STOPPED
+    assert triton.state.value == "stopped"
     assert not any(map(alive, family))
     assert not shared_memory(prefix)
 

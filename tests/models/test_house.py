@@ -4,10 +4,12 @@ import asyncio
 import time
 from contextlib import aclosing
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -54,8 +56,8 @@ async def test_a_seed_gives_the_same_picture_whatever_is_drawn_beside_it(
 
 
 async def test_prompt_negative_prompt_and_guidance_all_count(client: InferenceServerClient) -> None:
-    async def picture(prompt: str, **options: object) -> np.ndarray:
-        return (await draw(client, prompt, [3], steps=6, **options))[-1].images[0].astype(int)
+    async def picture(prompt: str, **options: object) -> NDArray[np.int64]:
+        return np.asarray((await draw(client, prompt, [3], steps=6, **options))[-1].images[0], np.int64)
 
     apple, train, unlike, unguided = await asyncio.gather(
         picture("a red apple"),
@@ -109,7 +111,9 @@ async def test_served_drawing_equals_the_sampler_written_out(client: InferenceSe
         ({"preview_every": -1}, "preview_every: must not be negative; -1 given"),
     ],
 )
-async def test_bad_tensors_are_refused(client: InferenceServerClient, change: dict, rule: str) -> None:
+async def test_bad_tensors_are_refused(
+    client: InferenceServerClient, change: dict[str, Any], rule: str
+) -> None:
     with pytest.raises(InferenceServerException) as caught:
         await draw(client, **({"prompt": "a cat", "seeds": [1]} | change))
     assert caught.value.message() == rule

@@ -3,9 +3,11 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -20,12 +22,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def text_vectors(client: InferenceServerClient, *prompts: str) -> np.ndarray:
+async def text_vectors(client: InferenceServerClient, *prompts: str) -> NDArray[Any]:
     embedding = (await infer(client, "text_embedding", text=texts(*prompts)[:, None]))["embedding"]
     return (await infer(client, MODEL, text_embedding=embedding))["text"]
 
 
-def large(image: np.ndarray) -> np.ndarray:
+def large(image: NDArray[Any]) -> NDArray[Any]:
     return image.repeat(2, 0).repeat(2, 1)
 
 
@@ -53,7 +55,8 @@ async def test_calls_at_once_each_get_their_own_answer(client: InferenceServerCl
     image = np.random.default_rng(1).integers(0, 256, (6, 128, 128, 3), np.uint8)
     together = (await infer(client, MODEL, image=image))["embedding"]
     both = [infer(client, MODEL, image=one[None]) for one in image]
-    *alone, words = await asyncio.gather(*both, text_vectors(client, "a cat"))
+    answers: list[Any] = await asyncio.gather(*both, text_vectors(client, "a cat"))
+    *alone, words = answers
     np.testing.assert_allclose(np.concatenate([one["embedding"] for one in alone]), together, atol=1e-4)
     assert words.shape == (1, together.shape[1])
 

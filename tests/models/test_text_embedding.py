@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
@@ -19,7 +21,7 @@ from tests.triton_fixture import BUILD_HOME
 MODEL = "text_embedding"
 
 
-async def embed(client: InferenceServerClient, *given: str) -> dict[str, np.ndarray]:
+async def embed(client: InferenceServerClient, *given: str) -> dict[str, NDArray[Any]]:
     return await infer(client, MODEL, text=texts(*given)[:, None])
 
 
@@ -87,7 +89,8 @@ async def test_text_that_is_not_utf8_is_refused_and_its_neighbours_are_not(
 ) -> None:
     broken = infer(client, MODEL, text=np.array([[b"\xff\xfe"]], np.object_))
     fine = infer(client, MODEL, text=texts("a cat")[:, None])
-    refused, answered = await asyncio.gather(broken, fine, return_exceptions=True)
+    answers: list[Any] = await asyncio.gather(broken, fine, return_exceptions=True)
+    refused, answered = answers
     assert isinstance(refused, InferenceServerException)
     assert refused.status() == str(grpc.StatusCode.INVALID_ARGUMENT)
     assert "text: must be UTF-8" in refused.message()

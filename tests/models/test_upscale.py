@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from skimage import data
-from skimage.metrics import peak_signal_noise_ratio
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -24,6 +23,7 @@ from services.models.build import REPOSITORY
 from tests.models.calls import cpu_seconds, infer, texts
 
 MODEL = "upscale_realesrgan"
+Image = NDArray[np.uint8]
 
 
 def load_tiles() -> ModuleType:
@@ -40,19 +40,25 @@ def load_tiles() -> ModuleType:
 tiles = load_tiles()
 
 
-async def upscale(
-    client: InferenceServerClient, image: NDArray[np.uint8], *variant: str
-) -> NDArray[np.uint8]:
+def photograph() -> Image:
+    return np.asarray(data.astronaut(), np.uint8)  # type: ignore[no-untyped-call]
+
+
+def resize(image: Image, width: int, height: int, how: int = cv2.INTER_AREA) -> Image:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+
+async def upscale(client: InferenceServerClient, image: Image, *variant: str) -> Image:
     inputs = {"image": image} | ({"variant": texts(*variant)} if variant else {})
     return (await infer(client, MODEL, **inputs))["image"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (1, 40), (60, 349)])
 async def test_any_size(client: InferenceServerClient, height: int, width: int) -> None:
-    image = cv2.resize(data.astronaut(), (width, height), interpolation=cv2.INTER_AREA)
+    image = resize(photograph(), width, height)
     enlarged = await upscale(client, image)
     assert enlarged.shape == (4 * height, 4 * width, 3)
-    back = cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_AREA)
+    back = resize(enlarged, width, height)
     assert np.abs(back.astype(int) - image).mean() < 20  # the same picture; another is 60 and more away
 
 
@@ -66,11 +72,11 @@ async def test_figures_on_a_photograph(
     client: InferenceServerClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """PSNR after 4 x down and up. These networks sharpen: on photographs they lose to bicubic on this measure."""
-    whole = data.astronaut()[:256, :256]
-    small = cv2.resize(whole, (64, 64), interpolation=cv2.INTER_AREA)
-    bicubic = peak_signal_noise_ratio(whole, cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC))
+    whole = photograph()[:256, :256]
+    small = resize(whole, 64, 64)
+    bicubic = cv2.PSNR(whole, resize(small, 256, 256, cv2.INTER_CUBIC))
     started = time.perf_counter()
-    compact = peak_signal_noise_ratio(whole, await upscale(client, small))
+    compact = cv2.PSNR(whole, await upscale(client, small))
     seconds = time.perf_counter() - started
     with capsys.disabled():
         print(f"\n64 -> 256: bicubic {bicubic:.1f} dB, compact {compact:.1f} dB in {seconds:.2f} s")
@@ -83,11 +89,9 @@ async def test_sharpens_an_icon_better_than_bicubic(client: InferenceServerClien
     large = np.full((256, 256, 3), 255, np.uint8)
     cv2.circle(large, (128, 128), 90, (220, 40, 40), -1, cv2.LINE_AA)
     cv2.line(large, (60, 200), (200, 60), (30, 60, 200), 9, cv2.LINE_AA)
-    small = cv2.resize(large, (64, 64), interpolation=cv2.INTER_AREA)
-    bicubic = cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC)
-    assert peak_signal_noise_ratio(large, await upscale(client, small)) > peak_signal_noise_ratio(
-        large, bicubic
-    )
+    small = resize(large, 64, 64)
+    bicubic = resize(small, 256, 256, cv2.INTER_CUBIC)
+    assert cv2.PSNR(large, await upscale(client, small)) > cv2.PSNR(large, bicubic)
 
 
 async def test_a_short_upscale_overtakes_a_long_one(client: InferenceServerClient) -> None:
@@ -129,7 +133,7 @@ async def test_cancelling_stops_before_the_next_tile(client: InferenceServerClie
     ],
 )
 async def test_bad_tensors_are_refused(
-    client: InferenceServerClient, image: NDArray[np.uint8], variant: str, rule: str
+    client: InferenceServerClient, image: Image, variant: str, rule: str
 ) -> None:
     with pytest.raises(InferenceServerException) as caught:
         await upscale(client, image, variant)
@@ -169,7 +173,7 @@ def test_refusing_to_proceed_stops_between_tiles() -> None:
         return tile.repeat(4, 2).repeat(4, 3)
 
     tiling = tiles.Tiling(size=40, margin=4, discard=4, blend=6)
-    assert tiles.upscale(data.astronaut(), enlarge, tiling, 4, proceed=lambda: len(seen) < 3) is None
+    assert tiles.upscale(photograph(), enlarge, tiling, 4, proceed=lambda: len(seen) < 3) is None
     assert len(seen) == 3
 
 
@@ -181,7 +185,7 @@ def compact(model_repository: Path) -> onnxruntime.InferenceSession:
 
 def test_no_seam_is_visible(compact: onnxruntime.InferenceSession) -> None:
     """Many small tiles against one whole: at most one level of 255 apart, and no worse at the seams."""
-    image = data.astronaut()[:140, 60:220]
+    image = photograph()[:140, 60:220]
     enlarge = lambda tile: compact.run(None, {"image": tile})[0]  # noqa: E731
     served = {"margin": 8, "discard": 8, "blend": 8}
     whole = tiles.upscale(image, enlarge, tiles.Tiling(size=400, **served), 4).astype(int)
