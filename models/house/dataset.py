@@ -22,7 +22,7 @@ from models.house.colours import BACKGROUNDS, PAINTS, colour_name, dominant_hue,
 from models.house.data import Icon, default_home, fetch, read_icons, read_pictures
 from models.house.text import WORDS, encode, load_encoder
 
-PAINTED_SHARE, BACKGROUND_SHARE = 0.10, 0.04
+PAINTED_SHARE, BACKGROUND_SHARE = 0.16, 0.04
 PAINT_FROM = 0.45  # share of the picture that must have the dominant hue
 WHITE = (255, 255, 255)
 

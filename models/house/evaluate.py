@@ -45,7 +45,7 @@ class Setting:
 
 GRID = (
     *(Setting(24, guidance) for guidance in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)),
-    *(Setting(steps, 2.5) for steps in (8, 16, 32, 48)),
+    *(Setting(steps, 2.5) for steps in (8, 16, 32)),
     *(Setting(steps, 2.5, heun=True) for steps in (8, 12, 16)),
 )
 
@@ -124,6 +124,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="PNG to write (default: HOME/evaluation.png)")
     parser.add_argument("--grid", action="store_true", help="try every sampler setting, not only the default")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="draw in bf16: three times as fast on AMX, for the grid"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, matcher = load_model(args.checkpoint), load_matcher(args.home, args.home / "matcher.pt")
@@ -136,7 +139,8 @@ def main() -> None:
     drawn: list[Images] = []
     for setting in GRID if args.grid else (Setting(),):
         began = time.process_time()
-        images = [prompts.draw(model, setting, seed) for seed in range(args.seeds)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+            images = [prompts.draw(model, setting, seed) for seed in range(args.seeds)]
         seconds = (time.process_time() - began) / (len(HELD_OUT) * args.seeds)
         found = [figures(matcher, texts, calibration, one) for one in images]
         rows[str(setting)] = (

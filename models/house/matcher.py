@@ -147,11 +147,13 @@ class Pairs:
         return torch.from_numpy(np.stack(images)), text, allowed
 
 
-def train(home: Path, steps: int, batch: int, seed: int = 0) -> Matcher:
-    """A matcher after `steps` batches; cosine learning rate, the new layers faster than the tuned ones."""
+def train(home: Path, steps: int, batch: int, seed: int = 0, start: Path | None = None) -> Matcher:
+    """A matcher after `steps` batches, from the weights in `start` if given; cosine learning rate, the new layers faster than the tuned ones."""
     icons = read_icons(home)
     pairs = Pairs(home, icons, batch)
     matcher = Matcher(load_backbone(home)).to(memory_format=torch.channels_last)
+    if start is not None:
+        matcher.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
     backbone = matcher.image.backbone
     for module in (backbone.stem, *backbone.blocks[:FROZEN_BLOCKS]):
         module.requires_grad_(False)
@@ -174,8 +176,8 @@ def train(home: Path, steps: int, batch: int, seed: int = 0) -> Matcher:
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-        if (step + 1) % 50 == 0:
-            print(f"{step + 1} loss {np.mean(losses[-50:]):.3f} {time.monotonic() - began:.0f} s", flush=True)
+        if (step + 1) % 25 == 0:
+            print(f"{step + 1} loss {np.mean(losses[-25:]):.3f} {time.monotonic() - began:.0f} s", flush=True)
     return matcher.eval()
 
 
@@ -192,10 +194,12 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=default_home())
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights to go on from (default: ImageNet's)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     fetch(args.home)
-    matcher = train(args.home, args.steps, args.batch)
+    matcher = train(args.home, args.steps, args.batch, args.seed, args.start)
     torch.save(matcher.state_dict(), args.home / "matcher.pt")
 
 

@@ -48,9 +48,11 @@ def draw(
     both = torch.cat([words, null_words.expand_as(words)]), torch.cat([pooled, null_pooled.expand_as(pooled)])
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        time = torch.full((2 * count,), t)
-        guided, plain = model(torch.cat([x, x]), time, *both).chunk(2)
-        image = plain + guidance * (guided - plain) if t < GUIDED_UNTIL else guided
+        if t < GUIDED_UNTIL and guidance != 1:
+            guided, plain = model(torch.cat([x, x]), torch.full((2 * count,), t), *both).float().chunk(2)
+            image = plain + guidance * (guided - plain)
+        else:
+            image = model(x, torch.full((count,), t), words, pooled).float()
         return (image - x) / max(1 - t, 0.05)
 
     x = start
