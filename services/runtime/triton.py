@@ -21,6 +21,7 @@ from tritonclient.utils import (
 )
 
 from scrollintel.visual.v1 import errors_pb2
+from scrollintel.visual.v1.errors_pb2 import ErrorReason
 from services.runtime import deadline, telemetry
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
@@ -28,8 +29,8 @@ from services.runtime.errors import MeshError
 Tensors = dict[str, NDArray[Any]]
 
 PROBE_SECONDS = 1.0
-# A dead Triton is back, models loaded, about six seconds after its supervisor notices (docs/03-triton.md).
-RESTART_SECONDS = 6.0
+# A dead Triton is back, models loaded, two to three seconds after it died (docs/03-triton.md).
+RESTART_SECONDS = 3.0
 
 
 class TritonClient:
@@ -59,7 +60,11 @@ class TritonClient:
     async def stream(
         self, model: str, inputs: Mapping[str, NDArray[Any]], *, request_id: str, timeout: float
     ) -> AsyncGenerator[Tensors]:
-        """Run a decoupled model and yield each response; closing the iterator cancels the request on the server."""
+        """Run a decoupled model and yield each response; closing the iterator cancels the request on the server.
+
+        Read it to its end unless the request is to stop: cancelling a stream at the moment it ends can crash Triton
+        2.51 (docs/03-triton.md). For the same reason an error is raised only when its stream has ended.
+        """
 
         async def requests() -> AsyncGenerator[Any, None]:
             yield request_of(model, inputs, request_id)
@@ -67,14 +72,17 @@ class TritonClient:
         # Not the current span of the code that iterates: a generator shares its context with its consumer.
         span = telemetry.tracer.start_span(f"triton/{model}")
         async with aclosing(requests()) as source:
-            call = self._stub.ModelStreamInfer(source, timeout=deadline.budget(timeout))
+            call, error = self._stub.ModelStreamInfer(source, timeout=deadline.budget(timeout)), ""
             try:
                 async for response in call:
                     if response.error_message:
-                        raise failure(model, grpc.StatusCode.INTERNAL, response.error_message)
-                    yield tensors_of(response.infer_response)
-            except grpc.aio.AioRpcError as error:
-                raise failure(model, error.code(), error.details() or "") from error
+                        error = response.error_message
+                    elif not error:
+                        yield tensors_of(response.infer_response)
+                if error:
+                    raise failure(model, grpc.StatusCode.INTERNAL, error)
+            except grpc.aio.AioRpcError as broken:
+                raise failure(model, broken.code(), broken.details() or "") from broken
             finally:
                 call.cancel()
                 span.end()
@@ -145,19 +153,41 @@ def tensors_of(response: Any) -> Tensors:
 
 
 def failure(model: str, code: grpc.StatusCode, details: str) -> MeshError:
-    """Return the mesh's error for what Triton said of a model; Triton's own words stay in the log of the caller."""
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, f"{model} did not answer in time")
-    if code is grpc.StatusCode.CANCELLED:
-        return MeshError(errors_pb2.ERROR_REASON_CANCELLED, "the call was cancelled")
-    if "out of memory" in details.lower() or code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        message = f"{model} ran out of memory; try again, or ask for less"
-        return MeshError(errors_pb2.ERROR_REASON_OUT_OF_MEMORY, message, retry_after=RESTART_SECONDS)
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND) or "is not ready" in details:
-        message = f"{model} cannot be reached; it is being restarted"
-        return MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=RESTART_SECONDS)
-    return MeshError(
-        errors_pb2.ERROR_REASON_MODEL_FAILED,
-        f"{model} could not finish the request",
-        retry_after=RESTART_SECONDS,
-    )
+    """Return the mesh's error for what Triton said of a model; Triton's own words are matched and never passed on."""
+    for codes, words, reason, message in FAILURES:
+        if code in codes or any(word in details.lower() for word in words):
+            retry = None if reason in FINAL else RESTART_SECONDS
+            return MeshError(reason, message.format(model=model), retry_after=retry)
+    message = f"{model} could not finish the request"
+    return MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, message, retry_after=RESTART_SECONDS)
+
+
+# What Triton says, by code or by word (a stream's errors carry words alone), and what it means; the first that fits.
+FAILURES: tuple[tuple[tuple[grpc.StatusCode, ...], tuple[str, ...], ErrorReason.ValueType, str], ...] = (
+    (
+        (grpc.StatusCode.DEADLINE_EXCEEDED,),
+        (),
+        errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+        "{model} did not answer in time",
+    ),
+    ((grpc.StatusCode.CANCELLED,), (), errors_pb2.ERROR_REASON_CANCELLED, "the call was cancelled"),
+    (
+        (),
+        ("the queue is full",),
+        errors_pb2.ERROR_REASON_OVERLOADED,
+        "{model} has too much to do; try again shortly",
+    ),
+    (
+        (grpc.StatusCode.RESOURCE_EXHAUSTED,),
+        ("out of memory",),
+        errors_pb2.ERROR_REASON_OUT_OF_MEMORY,
+        "{model} ran out of memory; try again, or ask for less",
+    ),
+    (
+        (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND),
+        ("is not ready", "is not healthy"),
+        errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
+        "{model} cannot be reached; it is being restarted",
+    ),
+)
+FINAL = {errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_CANCELLED}
