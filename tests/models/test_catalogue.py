@@ -4,7 +4,10 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -48,18 +51,37 @@ def test_the_configuration_carries_the_entrys_name_and_batch_limit(name: str) ->
     assert int(declared) == (batch.maximum if batch else 0)
 
 
-def test_the_house_models_limits_are_those_it_enforces() -> None:
+@pytest.fixture(scope="module")
+def sampler() -> ModuleType:
     spec = importlib.util.spec_from_file_location("sampler", REPOSITORY / "text_to_image_house/1/sampler.py")
     assert spec
     assert spec.loader
-    sampler = importlib.util.module_from_spec(spec)
-    sys.modules["sampler"] = sampler
-    spec.loader.exec_module(sampler)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["sampler"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_house_models_limits_are_those_it_enforces(sampler: ModuleType) -> None:
     limits = get_model("text_to_image_house").limits
     assert limits["steps"].maximum == sampler.MAX_STEPS
     assert limits["guidance_scale"].maximum == sampler.MAX_GUIDANCE
     assert limits["num_images"].maximum == sampler.MAX_IMAGES
     assert limits["width"].maximum == limits["height"].maximum == sampler.SIZE
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_no_guidance_scale_lets_the_negative_prompt_be_drawn(sampler: ModuleType, scale: float) -> None:
+    """Safety reads the negative prompt as what to avoid, so it must never be what is drawn."""
+    words, pooled = np.zeros((2, 12, 384), np.float32), np.array([[0.0] * 384, [1.0] * 384], np.float32)
+    seen: list[float] = []
+
+    def predict(z: Any, t: Any, words: Any, pooled: Any) -> Any:
+        seen.extend(pooled[:, 0])
+        return z
+
+    list(sampler.denoise(sampler.Drawing("an apple", "what is unsafe", (1,), 4, scale, 0), words, pooled, predict))
+    assert seen == [0.0] * 4
 
 
 def test_tasks_are_typed() -> None:

@@ -19,7 +19,7 @@ EMPTY = np.zeros((0, SIZE, SIZE, 3), np.uint8)
 
 @dataclass(frozen=True)
 class Drawing:
-    """One request: `seeds` one per image, `guidance_scale` 1 = unguided, `preview_every` 0 = never."""
+    """One request: `seeds` one per image, `guidance_scale` up to 1 = unguided, `preview_every` 0 = never."""
 
     prompt: str
     negative_prompt: str
@@ -69,7 +69,9 @@ def denoise(drawing, words, pooled, predict):
     x = noise(drawing.seeds)
     times = np.linspace(0, 1, drawing.steps + 1, dtype=np.float32)
     for step, (now, after) in enumerate(pairwise(times), start=1):
-        guided = now < GUIDED_UNTIL and scale != 1
+        # Up to 1 the prompt alone is drawn: below it the negative prompt would weigh more than the prompt, and at 0
+        # be the picture, though nobody checked it as something to draw.
+        guided = now < GUIDED_UNTIL and scale > 1
         sides = 2 if guided else 1  # the prompt alone, or the prompt and the negative prompt in one batch
         image = predict(
             np.concatenate([x] * sides),

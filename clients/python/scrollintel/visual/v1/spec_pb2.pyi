@@ -198,7 +198,9 @@ class ImageSpec(_message.Message):
     drawn and reported in the result.
     """
     guidance_scale: _builtins.float
-    """How strongly the picture follows the prompt, 0 to 30. Left out, the model's own default (7.5 where it has none)."""
+    """How strongly the picture follows the prompt, 0 to 30; up to 1 the negative prompt is left aside. Left out, the
+    model's own default (7.5 where it has none).
+    """
     steps: _builtins.int
     """Denoising steps, 1 to 150. Left out, the model's own default (50 where it has none)."""
     model_preference: _builtins.str
