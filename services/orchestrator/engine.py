@@ -167,6 +167,8 @@ class Engine:
                 generation.refusal = error
                 generation.decided.set()
                 return
+            if error.retry_after is not None:  # told to try again: the same request must not replay the failure
+                self._store.release_request(generation)
             outcome = Failed(status=error.status())
         except Exception as error:
             log.error("generation failed unexpectedly", generation=generation_id, exc_info=error)

@@ -39,7 +39,7 @@ class GenerationServiceStub:
     """Starts a generation and streams its events until it ends. Closing the stream, or its deadline, cancels the work
     before the next denoising step. A call repeated with the same request_id and spec joins the running generation or
     replays the finished one; nothing is drawn twice. One that was stopped because its callers went away or ran out of
-    time delivered nothing, and starts anew.
+    time, or that failed with a `retry_after`, delivered nothing and starts anew.
     Ends with INVALID_ARGUMENT (a field breaks its rule), ALREADY_EXISTS (request_id was used for another spec),
     RESOURCE_EXHAUSTED (full; see retry_after). A failure after the first event is the terminal event `failed`, and the
     call then ends with OK.
@@ -70,7 +70,7 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Starts a generation and streams its events until it ends. Closing the stream, or its deadline, cancels the work
     before the next denoising step. A call repeated with the same request_id and spec joins the running generation or
     replays the finished one; nothing is drawn twice. One that was stopped because its callers went away or ran out of
-    time delivered nothing, and starts anew.
+    time, or that failed with a `retry_after`, delivered nothing and starts anew.
     Ends with INVALID_ARGUMENT (a field breaks its rule), ALREADY_EXISTS (request_id was used for another spec),
     RESOURCE_EXHAUSTED (full; see retry_after). A failure after the first event is the terminal event `failed`, and the
     call then ends with OK.
@@ -103,7 +103,7 @@ class GenerationServiceServicer:
         """Starts a generation and streams its events until it ends. Closing the stream, or its deadline, cancels the work
         before the next denoising step. A call repeated with the same request_id and spec joins the running generation or
         replays the finished one; nothing is drawn twice. One that was stopped because its callers went away or ran out of
-        time delivered nothing, and starts anew.
+        time, or that failed with a `retry_after`, delivered nothing and starts anew.
         Ends with INVALID_ARGUMENT (a field breaks its rule), ALREADY_EXISTS (request_id was used for another spec),
         RESOURCE_EXHAUSTED (full; see retry_after). A failure after the first event is the terminal event `failed`, and the
         call then ends with OK.
