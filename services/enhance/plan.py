@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 MODEL_FACTOR = 4
 CHAINED_PIXELS = 256 * 256
-MAXIMUM_MODEL_PIXELS = 2048 * 2048
+MAXIMUM_MODEL_PIXELS = 1_300_000  # what the model makes of them, 48 bytes each, still fits into one message
 MAXIMUM_SIDE = 8192
 MAXIMUM_PIXELS = 8192 * 8192
 

@@ -72,7 +72,8 @@ class EnhanceService(enhance_pb2_grpc.EnhanceServiceServicer):
         colour, alpha = await asyncio.to_thread(split_alpha, picture)
         larger = Size(alpha.shape[1] * MODEL_FACTOR, alpha.shape[0] * MODEL_FACTOR)
         enlarged = await self._infer(colour, variant)
-        return np.dstack([enlarged, await asyncio.to_thread(resize, alpha[..., None], larger)])
+        resized = await asyncio.to_thread(resize, alpha[..., None], larger)
+        return await asyncio.to_thread(lambda: np.dstack([enlarged, resized]))
 
     async def _infer(self, picture: Pixels, variant: str) -> Pixels:
         megapixels = picture.shape[0] * picture.shape[1] / 1e6

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from services.enhance.plan import (
     CHAINED_PIXELS,
+    MAXIMUM_MODEL_PIXELS,
     MAXIMUM_PIXELS,
+    MODEL_FACTOR,
     Enlarge,
     Extend,
     Pass,
@@ -18,6 +20,7 @@ from services.enhance.plan import (
     plan_size,
     result_size,
 )
+from services.runtime.channels import MAX_MESSAGE_BYTES
 
 MODEL = Enlarge("compact")
 
@@ -69,7 +72,13 @@ def test_what_cannot_be_reached_is_refused_naming_the_field(
     assert caught.value.field == "factor"
 
 
-sides = st.integers(1, 2048)
+def test_what_the_model_may_make_fits_into_a_message() -> None:
+    """Else it is made, for minutes, and then refused on its way back as RESOURCE_EXHAUSTED."""
+    around = 1024  # the message's other fields
+    assert MAXIMUM_MODEL_PIXELS * MODEL_FACTOR**2 * 3 + around <= MAX_MESSAGE_BYTES
+
+
+sides = st.integers(1, 1140)  # a square of the longest is just small enough for the model
 
 
 @given(sides, sides, sides, sides)
