@@ -28,7 +28,8 @@ class Hosted:
             first: list[asyncio.Future[Any]] = [self._started, self._task]
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await self._end()
+            self._task.cancel()  # it may wait for something that never comes
+            await asyncio.gather(self._task, return_exceptions=True)
             raise
         if self._task.done():
             self._started.cancel()

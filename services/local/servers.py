@@ -44,11 +44,9 @@ def _described(entry: Entry, settings: LocalSettings, addresses: Mapping[str, st
 
 async def _enter_all(stack: AsyncExitStack, hosts: list[Hosted]) -> None:
     """Start servers side by side; when one fails the others end, and its error is raised."""
-    results = await asyncio.gather(*(host.__aenter__() for host in hosts), return_exceptions=True)
-    for host, result in zip(hosts, results, strict=True):
-        if not isinstance(result, BaseException):
-            stack.push_async_exit(host)
-    for result in results:
+    # Each is the stack's as soon as it runs: a start that is cut short leaves none behind.
+    entering = (stack.enter_async_context(host) for host in hosts)
+    for result in await asyncio.gather(*entering, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
 

@@ -18,16 +18,18 @@ class Settings(ServerSettings):
     model_config = env("hosted")
 
 
-def spec(name: str, said: list[str], tmp_path, *, fails: bool = False) -> ServerSpec:
+def spec(name: str, said: list[str], tmp_path, *, fails: bool = False, hangs: bool = False) -> ServerSpec:
     @asynccontextmanager
     async def build(_):
         async with asyncio.timeout(5):  # must be entered and left in one task
             said.append(f"{name} starts")
-            await asyncio.sleep(0.05)
-            if fails:
-                raise RuntimeError(f"{name} cannot start")
-            yield usage_pb2_grpc.UsageServiceServicer()
-            said.append(f"{name} ends")
+            try:
+                await asyncio.sleep(3 if hangs else 0.05)
+                if fails:
+                    raise RuntimeError(f"{name} cannot start")
+                yield usage_pb2_grpc.UsageServiceServicer()
+            finally:
+                said.append(f"{name} ends")
 
     return ServerSpec(
         name,
@@ -67,6 +69,18 @@ async def test_starting_can_be_cancelled(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert said[-1] == "one ends"
+
+
+async def test_one_that_never_starts_is_given_up_and_the_others_end(tmp_path):
+    said: list[str] = []
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        async with AsyncExitStack() as stack:
+            hosts = [Hosted(spec("one", said, tmp_path)), Hosted(spec("two", said, tmp_path, hangs=True))]
+            async with asyncio.timeout(0.5):
+                await _enter_all(stack, hosts)
+    assert asyncio.get_running_loop().time() - began < 2
+    assert sorted(said) == ["one ends", "one starts", "two ends", "two starts"]
 
 
 def test_a_port_that_is_taken_is_replaced():
