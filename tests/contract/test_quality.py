@@ -132,8 +132,6 @@ async def test_a_picture_that_shows_the_prompt_scores_above_others(
     triton: Triton, model_repository: Path, tmp_path: Path
 ) -> None:
     calibration = model_repository / "image_text_matcher" / "1" / "calibration.json"
-    if not calibration.is_file():
-        pytest.skip("the matcher's weights are not committed yet")
     apple = icon().copy()
     apple[(apple[..., 0] > 100) & (apple[..., 2] < 150)] = (205, 35, 40)
     async with quality_over(triton.grpc_address, tmp_path, calibration=calibration) as quality:
