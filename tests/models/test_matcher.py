@@ -1,4 +1,4 @@
-"""The image-text matcher on the real Triton; skipped while its weights are not committed."""
+"""The image-text matcher on the real Triton."""
 
 import asyncio
 import json
@@ -11,15 +11,9 @@ from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from services.models.build import missing_weights
-from services.models.catalogue import get_model
 from tests.models.calls import draw, infer, texts
-from tests.triton_fixture import BUILD_HOME
 
 MODEL = "image_text_matcher"
-pytestmark = pytest.mark.skipif(
-    bool(missing_weights(get_model(MODEL), BUILD_HOME)), reason="the matcher's weights are not committed yet"
-)
 
 
 async def text_vectors(client: InferenceServerClient, *prompts: str) -> NDArray[Any]:
