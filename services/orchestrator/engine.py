@@ -25,8 +25,8 @@ from services.runtime.errors import MeshError, seconds
 LEAVE_MARGIN_SECONDS = 0.1
 
 log = structlog.get_logger()
-_duration = telemetry.meter.create_histogram(
-    "vmesh.generation.duration", unit="s", description="From acceptance to the terminal event, by outcome"
+_duration = telemetry.seconds_histogram(
+    "vmesh.generation.duration", "From acceptance to the terminal event, by outcome"
 )
 
 

@@ -27,9 +27,7 @@ PACKAGE = "/scrollintel.visual."
 ROOM_RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
-_seconds = telemetry.meter.create_histogram(
-    "vmesh.rpc.duration", unit="s", description="Duration of rpcs by code"
-)
+_seconds = telemetry.seconds_histogram("vmesh.rpc.duration", "Duration of rpcs by code")
 _active = telemetry.meter.create_up_down_counter("vmesh.rpc.active", description="Rpcs in progress")
 
 

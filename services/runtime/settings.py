@@ -33,7 +33,7 @@ class ServerSettings(BaseSettings):
     max_concurrent_rpcs: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Calls worked on at one time; more are refused with RESOURCE_EXHAUSTED."""
     otlp_endpoint: Annotated[str, Field(validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")] = ""
-    """Where traces and metrics go (gRPC); empty sends none."""
+    """Where traces go (gRPC); empty sends none. Metrics are fetched: see `metrics_port`."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Port of Prometheus' `/metrics`; 0 serves none."""
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
