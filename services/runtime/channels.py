@@ -26,7 +26,7 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     # Connections stick to the pods they found: ended now and then, they find the new ones. Calls have time to finish.
     ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 180_000),
+    ("grpc.max_connection_age_grace_ms", round(STREAM_SECONDS * 1000)),
     ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not a feature
 ]
 CLIENT_OPTIONS: list[tuple[str, Any]] = [

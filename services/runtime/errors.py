@@ -155,12 +155,12 @@ class MeshError(Exception):
     @classmethod
     def from_status(cls, status: status_pb2.Status) -> "MeshError":
         """Read a status back; one that is not of our contract becomes INTERNAL or what its code means."""
+        if not any(map(_is_ours, status.details)):
+            code = next((code for code in grpc.StatusCode if code.value[0] == status.code), Code.INTERNAL)
+            return foreign(code, "a server of the mesh")
         error = cls(errors_pb2.ERROR_REASON_INTERNAL, status.message)
         for packed in status.details:
             _read_detail(error, packed)
-        if not any(packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for packed in status.details):
-            code = next((code for code in grpc.StatusCode if code.value[0] == status.code), Code.INTERNAL)
-            return foreign(code, "a server of the mesh")
         return error
 
     @classmethod
@@ -205,6 +205,11 @@ def calling(dependency: str) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise MeshError.from_rpc(error, dependency) from error
+
+
+def _is_ours(packed: AnyMessage) -> bool:
+    info = error_details_pb2.ErrorInfo()
+    return packed.Unpack(info) and info.domain == DOMAIN
 
 
 def _read_detail(error: MeshError, packed: AnyMessage) -> None:

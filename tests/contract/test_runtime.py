@@ -8,17 +8,18 @@ from pathlib import Path
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 
 from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc
 from scrollintel.visual.v1.errors_pb2 import ErrorReason
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
 from services.runtime import deadline, identity, telemetry
-from services.runtime.channels import connect
+from services.runtime.channels import SERVER_OPTIONS, STREAM_SECONDS, connect
 from services.runtime.errors import TABLE, MeshError, calling
 from services.runtime.server import RunningServer, ServerSpec, serve
 from services.runtime.settings import ServerSettings, env
@@ -119,6 +120,29 @@ def test_a_status_is_read_back_as_it_was_written(reason, message, retry, words):
     assert (back.reason, back.message) == (reason, message)
     assert back.retry_after == (None if retry is None else pytest.approx(retry, abs=1e-6))
     assert back.status() == error.status()
+
+
+def test_the_words_of_a_foreign_server_are_dropped_even_when_it_speaks_in_details_like_ours():
+    status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message=SECRET)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="MODEL_FAILED", domain="elsewhere.example"))
+    error = MeshError.from_status(status)
+    assert (error.name, SECRET in error.message) == ("DEPENDENCY_UNAVAILABLE", False)
+
+
+async def test_durations_are_counted_in_bounds_that_tell_a_fast_call_from_a_slow_one():
+    async with running() as (_, channel, _servicer):
+        await analyze(channel, "a")
+    buckets = [
+        line
+        for line in generate_latest().decode().splitlines()
+        if "vmesh_rpc_duration_seconds_bucket" in line
+    ]
+    assert any('le="0.001"' in line for line in buckets)
+    assert any('le="600"' in line for line in buckets)
+
+
+def test_a_connection_that_ends_by_its_age_leaves_every_call_its_time():
+    assert dict(SERVER_OPTIONS)["grpc.max_connection_age_grace_ms"] >= STREAM_SECONDS * 1000
 
 
 async def test_a_bug_reaches_the_caller_as_internal_without_its_words():

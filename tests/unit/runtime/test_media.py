@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from scrollintel.visual.v1 import errors_pb2
+from scrollintel.visual.v1.media_pb2 import MediaRef
 from services.runtime import images
 from services.runtime.blobs import BlobStore
 from services.runtime.errors import MeshError
@@ -47,6 +48,25 @@ async def test_damaged_bytes_are_never_returned(tmp_path):
     with pytest.raises(MeshError) as caught:
         await store.get(ref)
     assert caught.value.reason == errors_pb2.ERROR_REASON_MEDIA_INVALID
+
+
+async def test_a_store_that_cannot_be_reached_is_told_as_such_without_its_own_words(tmp_path):
+    store = BlobStore.open("", tmp_path)
+    (tmp_path / "blobs").rmdir()
+    (tmp_path / "blobs").write_text("not a folder")
+    ref = MediaRef(uri=f"blob:{'ab' * 32}", sha256="ab" * 32)
+    for call in (
+        store.put(b"bytes", media_type="text/plain"),
+        store.get(ref),
+        store.get_range(ref.sha256, 0, 1),
+        store.exists(ref.sha256),
+        store.delete(ref.sha256),
+    ):
+        with pytest.raises(MeshError) as caught:
+            await call
+        assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
+        assert caught.value.retry_after
+        assert str(tmp_path) not in caught.value.message
 
 
 async def test_png_round_trip_is_exact_and_repeatable():
