@@ -80,7 +80,11 @@ def test_no_guidance_scale_lets_the_negative_prompt_be_drawn(sampler: ModuleType
         seen.extend(pooled[:, 0])
         return z
 
-    list(sampler.denoise(sampler.Drawing("an apple", "what is unsafe", (1,), 4, scale, 0), words, pooled, predict))
+    list(
+        sampler.denoise(
+            sampler.Drawing("an apple", "what is unsafe", (1,), 4, scale, 0), words, pooled, predict
+        )
+    )
     assert seen == [0.0] * 4
 
 
