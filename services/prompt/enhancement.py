@@ -13,6 +13,9 @@ from services.prompt.wording import Wording, unwanted
 
 # CLIP, the text encoder of most image models, reads 77 tokens, which is about this many English words.
 MOST_WORDS = 56
+MOST_CHARACTERS = (
+    4000  # of a prompt and of a negative prompt, as ImageSpec declares: what is longer, no backend takes
+)
 _ENDS_OF_CLAUSE = tuple(",.;:!?|\n")
 
 
@@ -89,12 +92,18 @@ def _exclusions(asked: Asked, enhanced: str) -> Iterator[str]:
 
 
 def _append(text: str, additions: list[str]) -> str:
-    """Put additions behind a text that stays as it is."""
-    if not additions:
-        return text
-    joined = ", ".join(additions)
+    """Put as many additions as there is room for behind a text that stays as it is."""
+    while additions:
+        longer = _joined(text, ", ".join(additions))
+        if len(longer) <= MOST_CHARACTERS:
+            return longer
+        additions = additions[:-1]
+    return text
+
+
+def _joined(text: str, addition: str) -> str:
     if not text.strip():
-        return joined
+        return addition
     if text.rstrip().endswith(_ENDS_OF_CLAUSE):
-        return f"{text}{joined}" if text[-1].isspace() else f"{text} {joined}"
-    return f"{text}, {joined}"
+        return f"{text}{addition}" if text[-1].isspace() else f"{text} {addition}"
+    return f"{text}, {addition}"

@@ -184,3 +184,13 @@ def test_what_the_prompt_asks_for_is_not_excluded() -> None:
 )
 def test_the_seam(prompt: str, start: str) -> None:
     assert enhanced(prompt).prompt.startswith(start)
+
+
+@pytest.mark.parametrize("length", [3_960, 3_990, 4_000])
+def test_a_legal_text_never_grows_beyond_what_a_spec_may_hold(length: int) -> None:
+    """Else the mesh refuses the caller's own legal request, for words that the mesh has added."""
+    text = "x" * length
+    found = enhance(Asked(text, text, STYLES.get("watercolor"), chosen=True, level=Level.RICH), LEXICON)
+    for longer in (found.prompt, found.negative_prompt):
+        assert longer.startswith(text)
+        assert len(longer) <= 4_000
