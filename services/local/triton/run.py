@@ -90,7 +90,9 @@ class Run:
     async def stop(self) -> None:
         """Stop the server within the grace; idempotent."""
         await self._process.stop()
-        await self._exited
+        await asyncio.wait(
+            [self._exited]
+        )  # not awaited by itself: whoever stops waiting would cancel it for all
 
     async def _until_ready(self) -> None:
         settings = self._settings

@@ -78,7 +78,7 @@ class Triton:
     @property
     def pid(self) -> int | None:
         """The server's process id while it is ready."""
-        return self._run.pid if self._run else None
+        return self._run.pid if self._run and self._state is TritonState.READY else None
 
     @property
     def grpc_address(self) -> str:
@@ -175,9 +175,9 @@ class Triton:
         self.revivals += 1
 
     async def _stop_run(self) -> None:
-        run, self._run = self._run, None
-        if run:
-            await run.stop()
+        if self._run:
+            await self._run.stop()
+            self._run = None  # only now: a stop that is cut short is taken up again on leaving
 
     def _set(self, state: TritonState, reason: str) -> None:
         self._reason = reason
