@@ -1,5 +1,6 @@
 """The image-text matcher on Triton, and what it is worth when it is not there: no score, never a guess."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ class Matcher:
             height, width = await self._input_size()
             text = np.array([[prompt.encode()]], dtype=object)
             embedding = (await self._triton.infer(TEXT, {"text": text}, SECONDS))["embedding"]
-            image = matcher_input(picture, height, width)[None]
-            tensors: Tensors = {"image": image, "text_embedding": embedding.reshape(1, -1)}
+            image = await asyncio.to_thread(matcher_input, picture, height, width)
+            tensors: Tensors = {"image": image[None], "text_embedding": embedding.reshape(1, -1)}
             outputs = await self._triton.infer(MATCHER, tensors, SECONDS)
         except MeshError as error:
             if error.reason not in ABSENT:

@@ -1,0 +1,46 @@
+"""The matcher's own part of a score, over a Triton that a test plays."""
+
+import json
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.quality import matcher
+from services.quality.adherence import matcher_input
+
+
+class PlayedTriton:
+    """Answers as the two models do: the picture and the prompt are the same vector."""
+
+    async def config(self, model: str) -> Any:
+        return SimpleNamespace(input=[SimpleNamespace(name="image", dims=[8, 8, 3])])
+
+    async def infer(self, model: str, inputs: Any, timeout: float) -> Any:
+        if model == matcher.TEXT:
+            return {"embedding": np.ones((1, 4), np.float32)}
+        assert inputs["image"].shape == (1, 8, 8, 3)
+        return {"embedding": np.ones((1, 4), np.float32), "text": np.ones((1, 4), np.float32)}
+
+
+async def test_pictures_are_resized_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text(json.dumps({"slope": 1.0, "offset": -1.0}))
+    threads: list[threading.Thread] = []
+
+    def watched(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return matcher_input(*arguments)
+
+    monkeypatch.setattr(matcher, "matcher_input", watched)
+    triton: Any = PlayedTriton()
+    score = await matcher.Matcher(triton, calibration).score(np.zeros((64, 32, 3), np.uint8), "an apple")
+    assert score is not None
+    assert score.value == pytest.approx(0.5)
+    assert threads
+    assert threading.main_thread() not in threads
