@@ -78,6 +78,14 @@ async def test_png_round_trip_is_exact_and_repeatable():
     assert not images.has_alpha(data)
 
 
+async def test_a_phones_picture_with_others_behind_it_is_a_jpeg():
+    out = io.BytesIO()
+    picture, gain_map = Image.new("RGB", (30, 20), "red"), Image.new("RGB", (15, 10), "gray")
+    picture.save(out, "MPO", save_all=True, append_images=[gain_map])
+    assert images.media_type_of(out.getvalue()) == ("image/jpeg", 30, 20)
+    assert (await images.decode(out.getvalue())).shape == (20, 30, 3)
+
+
 async def test_transparency_is_laid_over_white_or_kept():
     clear = saved(Image.new("RGBA", (2, 2), (255, 0, 0, 0)), "PNG")
     assert images.has_alpha(clear)
