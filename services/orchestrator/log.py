@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from scrollintel.visual.v1.events_pb2 import Preview, Step
+from scrollintel.visual.v1.events_pb2 import Preview, Queued, Step
 from scrollintel.visual.v1.generation_pb2 import GenerationEvent
 
 MAX_EVENTS = (
-    2_000  # beyond this, steps and previews are no longer recorded; all else is a few events per picture
+    2_000  # beyond this the frequent ones are no longer recorded; all else is a few events per picture
 )
+FREQUENT = (Queued, Step, Preview)
 KEPT_PREVIEWS = 16  # one for each picture of the largest request
 
 TERMINAL = frozenset({"completed", "failed"})
@@ -44,7 +45,7 @@ class EventLog:
 
     def append(self, payload: Message) -> None:
         """Record one moment. After a terminal event nothing is recorded any more."""
-        if self.ended or (len(self._events) >= MAX_EVENTS and isinstance(payload, Step | Preview)):
+        if self.ended or (len(self._events) >= MAX_EVENTS and isinstance(payload, FREQUENT)):
             return
         field = FIELD_OF[payload.DESCRIPTOR.full_name]
         event = GenerationEvent(generation_id=self.generation_id, sequence=len(self._events) + 1, time=_now())

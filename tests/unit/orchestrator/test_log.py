@@ -61,9 +61,11 @@ def test_an_event_that_a_watcher_holds_does_not_change():
     assert held.preview.image == b"png"
 
 
-def test_steps_and_previews_are_bounded_and_all_else_is_recorded():
+def test_frequent_events_are_bounded_and_all_else_is_recorded():
     log = EventLog("g")
     for _ in range(MAX_EVENTS + 500):
+        log.append(Queued(position=1))
+    for _ in range(500):
         log.append(Step(k=1, n=1))
         log.append(Preview(image=b"x"))
     assert len(log) == MAX_EVENTS
