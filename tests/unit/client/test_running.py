@@ -39,7 +39,22 @@ def test_one_whose_process_is_gone_is_no_mesh(tmp_path):
     assert running.read(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "gateway": "", "other": 2}'])
+REST = '"gateway": "", "servers": {}, "triton": "", "started_at": ""'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"pid": 1}',
+        '{"pid": 1, "gateway": "", "other": 2}',
+        f'{{"pid": "1", {REST}}}',
+        f'{{"pid": 0, {REST}}}',
+        f'{{"pid": {10**20}, {REST}}}',
+    ],
+)
 def test_a_damaged_file_is_no_mesh(tmp_path, text):
     (tmp_path / "mesh.json").write_text(text)
     assert running.read(tmp_path) is None

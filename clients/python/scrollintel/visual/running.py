@@ -47,9 +47,9 @@ def read(home: Path) -> RunningMesh | None:
     try:
         told = json.loads((home / FILE).read_text())
         mesh = RunningMesh(**told)
-    except (OSError, ValueError, TypeError):
+        return mesh if _alive(mesh.pid) else None
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
-    return mesh if _alive(mesh.pid) else None
 
 
 def write(home: Path, mesh: RunningMesh) -> None:
@@ -92,6 +92,8 @@ async def health_over(
 
 
 def _alive(pid: int) -> bool:
+    if pid <= 0:  # to kill(2) a group, or every process there is
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
