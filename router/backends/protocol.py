@@ -66,7 +66,7 @@ BackendEvent = Step | Preview | Output
 
 
 class Backend(Protocol):
-    """Something that makes pictures. Every adapter passes tests/contract/test_backends.py."""
+    """Something that makes pictures. Every adapter passes tests/contract/test_router_backends.py."""
 
     @property
     def capabilities(self) -> Capabilities:

@@ -55,8 +55,8 @@ async def deliver(
 ) -> Asset:
     """Bring `media` to its size where `enlargement` asks for it, check it, score it and store it.
 
-    Nothing of the picture is told before it passed the safety check, which is run beside the scoring: both are slow,
-    and few pictures are refused. A picture that cannot be scored is delivered without the scores; every other failure
+    Nothing of the finished picture is told before it passed the safety check (previews, which are asked for, are not
+    checked), which is run beside the scoring: both are slow, and few pictures are refused. A picture that cannot be scored is delivered without the scores; every other failure
     raises MeshError.
     """
     if enlargement is not None:

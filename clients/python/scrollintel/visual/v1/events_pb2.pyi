@@ -291,7 +291,9 @@ Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
 class Preview(_message.Message):
-    """A small look at what is being drawn."""
+    """A small look at what is being drawn. It was not checked for safety, as the finished picture will be; late ones show much
+    of it. Only those who ask for previews get them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

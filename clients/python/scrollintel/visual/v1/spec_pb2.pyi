@@ -348,7 +348,7 @@ Global___VideoSpec: _TypeAlias = VideoSpec  # noqa: Y015
 
 @_typing.final
 class Upscale(_message.Message):
-    """Enlarges, to a factor or to a size."""
+    """Enlarges, to a factor or to a size. Pictures of more than 1,300,000 pixels are not enlarged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
