@@ -167,7 +167,9 @@ class Engine:
                 generation.refusal = error
                 generation.decided.set()
                 return
-            if error.retry_after is not None:  # told to try again: the same request must not replay the failure
+            if (
+                error.retry_after is not None
+            ):  # told to try again: the same request must not replay the failure
                 self._store.release_request(generation)
             outcome = Failed(status=error.status())
         except Exception as error:

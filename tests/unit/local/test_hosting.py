@@ -74,11 +74,14 @@ async def test_starting_can_be_cancelled(tmp_path):
 async def test_one_that_never_starts_is_given_up_and_the_others_end(tmp_path):
     said: list[str] = []
     began = asyncio.get_running_loop().time()
-    with pytest.raises(TimeoutError):
-        async with AsyncExitStack() as stack:
+
+    async def start():
+        async with AsyncExitStack() as stack, asyncio.timeout(0.5):
             hosts = [Hosted(spec("one", said, tmp_path)), Hosted(spec("two", said, tmp_path, hangs=True))]
-            async with asyncio.timeout(0.5):
-                await _enter_all(stack, hosts)
+            await _enter_all(stack, hosts)
+
+    with pytest.raises(TimeoutError):
+        await start()
     assert asyncio.get_running_loop().time() - began < 2
     assert sorted(said) == ["one ends", "one starts", "two ends", "two starts"]
 

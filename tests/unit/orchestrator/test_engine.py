@@ -166,7 +166,10 @@ async def test_waiting_generations_hear_their_position_and_the_next_is_refused_a
 async def test_a_failure_that_may_pass_is_not_replayed_to_the_same_request_and_another_one_is():
     """Whoever is told to try again, and does so under its request_id, must have a chance."""
     away = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away", retry_after=1.0)
-    for failure, starts_anew in ((away, True), (MeshError(errors_pb2.ERROR_REASON_MODEL_UNKNOWN, "no"), False)):
+    for failure, starts_anew in (
+        (away, True),
+        (MeshError(errors_pb2.ERROR_REASON_MODEL_UNKNOWN, "no"), False),
+    ):
         engine, _ = build(ScriptedSteps(failing={"routed": failure}))
         one = generation(request_id="r")
         engine.start(one)
