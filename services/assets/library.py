@@ -72,7 +72,8 @@ class Library:
                 )
                 return await self.records.insert(record)
             except BaseException:
-                if not known:
+                # A record that was given up may have been written all the same: what it names must stay.
+                if not known and await self.records.references(record.sha256) == 0:
                     await self.blobs.delete(record.sha256)
                 raise
 

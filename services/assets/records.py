@@ -13,7 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -74,7 +80,7 @@ class Record:
 
 
 class Records:
-    """Reads and writes records. Every call ends within `STATEMENT_SECONDS` or raises TimeoutError."""
+    """Reads and writes records. Raises MeshError DEPENDENCY_UNAVAILABLE when the database does not answer in time."""
 
     def __init__(self, engine: sa.Engine, writer: ThreadPoolExecutor, readers: ThreadPoolExecutor) -> None:
         self._engine = engine
@@ -170,8 +176,16 @@ def _set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 async def _within(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    async with asyncio.timeout(STATEMENT_SECONDS):
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
+    try:
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+    except (TimeoutError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+        log.error("records failed", error=repr(error))
+        raise MeshError(
+            errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
+            "the records of assets cannot be reached; try again shortly",
+            retry_after=DEFAULT_RETRY_SECONDS,
+        ) from error
 
 
 def _where(statement: sa.Select[Any], tenant: str, asset_id: str) -> sa.Select[Any]:

@@ -56,6 +56,23 @@ async def test_bytes_that_others_have_stay_when_a_record_cannot_be_stored(librar
     assert await library.blobs.exists(DIGEST)
 
 
+class LateRecords(Records):
+    """Records that are written after they were given up."""
+
+    async def insert(self, record: Record) -> Record:
+        await super().insert(record)
+        raise TimeoutError
+
+
+async def test_bytes_stay_when_their_record_was_written_though_nobody_waited_for_it(library: Library) -> None:
+    records = library.records
+    late = Library(LateRecords(records._engine, records._writer, records._readers), library.blobs)
+    with pytest.raises(TimeoutError):
+        await late.store(record("one"), DATA)
+    assert await library.records.get("local", "one") is not None
+    assert await library.blobs.exists(DIGEST)
+
+
 async def test_a_caller_that_leaves_does_not_leave_half_an_asset(library: Library) -> None:
     storing = asyncio.create_task(library.store(record("one"), DATA))
     await asyncio.sleep(0)

@@ -1,11 +1,15 @@
 """The table of assets, on a real SQLite file."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from services.assets import records as table
 from services.assets.records import Record, Records, open_records
+from services.runtime.errors import MeshError
 
 
 def record(asset_id: str, tenant: str = "local", sha256: str = "a" * 64) -> Record:
@@ -78,3 +82,18 @@ async def test_many_writers_at_once_all_succeed(url: str) -> None:
         stored = await asyncio.gather(*(records.insert(record(f"r{n % 20}")) for n in range(100)))
         assert len({r.sequence for r in stored}) == 20
         assert await records.references("a" * 64) == 20
+
+
+async def test_a_database_that_does_not_answer_is_told_as_such_without_its_own_words(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BUSY_MILLISECONDS", 50)
+    async with open_records(url) as records:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(MeshError) as caught:
+                await records.insert(record("one"))
+            other.execute("ROLLBACK")
+        assert (await records.insert(record("one"))).sequence
+    assert (caught.value.name, caught.value.retry_after) == ("DEPENDENCY_UNAVAILABLE", 1.0)
+    assert "locked" not in caught.value.message
