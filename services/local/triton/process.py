@@ -1,6 +1,7 @@
 """A child process on a leash: the guard beside this file starts it, keeps its log and leaves nothing of it."""
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -54,7 +55,10 @@ class GuardedProcess:
                     f"{command[0]} could not be started: {(line + rest).strip().splitlines()[-1:]}"
                 )
         except BaseException as error:
-            guard.kill()
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # it may have ended by itself, and that is known already
+                guard.kill()
             await guard.wait()
             if isinstance(error, TimeoutError):
                 raise SpawnError(f"{command[0]} was not started within {SPAWN_TIMEOUT_S:g} s") from error

@@ -8,6 +8,7 @@ import pytest
 
 from services.local.triton import Triton, TritonSettings
 from services.local.triton import server as triton_server
+from services.local.triton.process import GuardedProcess, SpawnError
 
 
 class PlayedRun:
@@ -47,3 +48,28 @@ async def test_a_stop_that_leaving_cuts_short_is_taken_up_again(
         await asyncio.wait_for(run.stopping.wait(), 5)
         assert triton.pid is None
     assert run.stopped
+
+
+async def test_a_command_that_ends_before_it_is_killed_says_why_it_could_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended:
+        """A guard that has told of its fault and is gone."""
+
+        def __init__(self) -> None:
+            self.stdout = asyncio.StreamReader()
+            self.stdout.feed_data(b"Traceback\nno such file\n")
+            self.stdout.feed_eof()
+
+        def kill(self) -> None:
+            raise ProcessLookupError
+
+        async def wait(self) -> int:
+            return 1
+
+    async def started(*_: Any, **__: Any) -> Ended:
+        return Ended()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    with pytest.raises(SpawnError, match="no such file"):
+        await GuardedProcess.start(["absent"], {}, tmp_path / "log", 1, 1.0, "vmesh-test")
