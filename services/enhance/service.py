@@ -43,9 +43,10 @@ class EnhanceService(enhance_pb2_grpc.EnhanceServiceServicer):
         """Plan everything, then do it; leaving the stream cancels the pass that runs on Triton."""
         async with self._room.enter():
             data = await self._blobs.get(request.spec.source)
-            _, width, height = images.media_type_of(data)
+            _, width, height = await asyncio.to_thread(images.media_type_of, data)
             passes = plan_operations(Size(width, height), request.spec.operations)
-            picture = await (images.decode_rgba if images.has_alpha(data) else images.decode)(data)
+            has_alpha = await asyncio.to_thread(images.has_alpha, data)
+            picture = await (images.decode_rgba if has_alpha else images.decode)(data)
             for index, step in enumerate(passes, start=1):
                 with telemetry.span(f"enhance {type(step).__name__.lower()}", width=width, height=height):
                     picture = await self._run(step, picture)

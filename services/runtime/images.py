@@ -26,6 +26,7 @@ Pixels = NDArray[np.uint8]
 def media_type_of(data: bytes) -> tuple[str, int, int]:
     """Return (media type, width, height) of a picture's bytes without decoding its pixels.
 
+    A head may be made long on purpose, and reading it then takes seconds: call it off the event loop, as `has_alpha`.
     Raises MeshError MEDIA_INVALID when it is too large, of a kind not accepted, or no picture.
     """
     with _opened(data) as image:
