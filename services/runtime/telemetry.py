@@ -80,6 +80,12 @@ def _add_trace(_logger: Any, _method: str, event: structlog.typing.EventDict) ->
     return event
 
 
+# Without the local variables, which structlog adds by default: they hold prompts, and no log may.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def configure_logs(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
     """Write logs as one JSON object a line, each with the id of its trace."""
     structlog.configure(
@@ -88,7 +94,7 @@ def configure_logs(stream: TextIO = sys.stderr, level: int = logging.INFO) -> No
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _add_trace,
-            structlog.processors.dict_tracebacks,
+            _TRACEBACKS,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
