@@ -174,6 +174,7 @@ class Engine:
             outcome = Failed(status=error.status())
         except Exception as error:
             log.error("generation failed unexpectedly", generation=generation_id, exc_info=error)
+            self._store.release_request(generation)  # a fault of ours is no answer to keep
             outcome = Failed(status=faults.internal().status())
         generation.end(outcome)
         generation.decided.set()

@@ -169,12 +169,13 @@ async def test_a_failure_that_may_pass_is_not_replayed_to_the_same_request_and_a
     for failure, starts_anew in (
         (away, True),
         (MeshError(errors_pb2.ERROR_REASON_MODEL_UNKNOWN, "no"), False),
+        (RuntimeError("a bug"), True),
     ):
         engine, _ = build(ScriptedSteps(failing={"routed": failure}))
         one = generation(request_id="r")
         engine.start(one)
         await until_ended(one)
-        assert reason(one) == failure.name
+        assert reason(one) == getattr(failure, "name", "INTERNAL")
         assert (engine._store.requested("local", "r", one.fingerprint) is None) == starts_anew
         assert engine._store.get("local", one.id) is one
 
