@@ -8,6 +8,7 @@ of them to do the deleting.
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from scrollintel.visual.v1 import errors_pb2
@@ -54,6 +55,22 @@ class Library:
         if record is None:
             raise _no_asset(asset_id)
         return record
+
+    async def sweep(self, age: timedelta) -> int:
+        """Delete bytes that nobody recorded and that were last written longer than `age` ago; return how many.
+
+        They are what a generation left on its way: drawings before they were enlarged, pictures that were refused.
+        Where there is no record at all nothing is deleted: a store without its records is more likely a mistake.
+        """
+        if await self.records.empty():
+            return 0
+        before, swept = datetime.now(UTC) - age, 0
+        for sha256 in await self.blobs.older(before):
+            async with self._turn(sha256):
+                if await self.records.references(sha256) == 0 and await self.blobs.is_older(sha256, before):
+                    await self.blobs.delete(sha256)
+                    swept += 1
+        return swept
 
     async def close(self) -> None:
         """Wait for the changes that have begun."""

@@ -135,6 +135,15 @@ class Records:
 
         return await _within(self._writer, work)
 
+    async def empty(self) -> bool:
+        """Return whether there is no record at all."""
+
+        def work() -> bool:
+            with self._engine.connect() as connection:
+                return connection.execute(sa.select(_assets.c.sha256).limit(1)).first() is None
+
+        return await _within(self._readers, work)
+
     async def references(self, sha256: str) -> int:
         """Count the assets, of all tenants, that have these bytes."""
         query = sa.select(sa.func.count()).select_from(_assets).where(_assets.c.sha256 == sha256)

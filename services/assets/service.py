@@ -5,9 +5,11 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import grpc
+import structlog
 
 from scrollintel.visual.v1 import assets_pb2, assets_pb2_grpc, errors_pb2
 from scrollintel.visual.v1.media_pb2 import MediaRef
@@ -27,7 +29,10 @@ from services.runtime.server import ServerSpec
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE = 50
+SWEEP_SECONDS = 3600.0
 UPLOAD_SECONDS = 1.0  # first estimate of an upload's length, for those that wait
+
+log = structlog.get_logger()
 
 
 class AssetService(assets_pb2_grpc.AssetServiceServicer):
@@ -188,7 +193,23 @@ async def build(settings: Settings) -> AsyncIterator[AssetService]:
     settings.home.mkdir(parents=True, exist_ok=True)
     blobs = BlobStore.open(settings.blob_url, settings.home)
     async with open_records(settings.records_url) as records, open_library(records, blobs) as library:
-        yield AssetService(library, settings)
+        sweeper = asyncio.create_task(sweep_regularly(library, timedelta(hours=settings.unrecorded_hours)))
+        try:
+            yield AssetService(library, settings)
+        finally:
+            sweeper.cancel()
+            await asyncio.gather(sweeper, return_exceptions=True)
+
+
+async def sweep_regularly(library: Library, age: timedelta) -> None:
+    """Clear away what nobody recorded, now and every hour, until cancelled; a store that is away is asked again."""
+    while True:
+        try:
+            swept = await library.sweep(age)
+            log.info("swept", blobs=swept)
+        except MeshError as error:
+            log.warning("sweep failed", reason=error.name)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -21,6 +21,9 @@ class Settings(ServerSettings):
     idle_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     """How long an upload may stay silent between two messages."""
 
+    unrecorded_hours: Annotated[float, Field(gt=0, le=8760)] = 24.0
+    """How long bytes that no asset names are kept; a generation takes minutes at most."""
+
     @property
     def records_url(self) -> str:
         """Where the records are."""

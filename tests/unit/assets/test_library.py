@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,38 @@ async def test_of_two_deletions_one_finds_nothing(library: Library) -> None:
     assert len(errors) == 1
     assert isinstance(errors[0], MeshError)
     assert errors[0].name == "NOT_FOUND"
+
+
+async def test_a_sweep_takes_old_bytes_that_nobody_recorded_and_nothing_else(
+    library: Library, tmp_path: Path
+) -> None:
+    await library.store(record("one"), DATA)
+    old, fresh = [
+        (await library.blobs.put(data, media_type="image/png")).sha256 for data in (b"old", b"fresh")
+    ]
+    foreign = tmp_path / "blobs" / "notes.txt"
+    foreign.write_text("not ours")
+    for digest in (DIGEST, old):
+        os.utime(tmp_path / "blobs" / digest[:2] / digest, (0, 0))
+    os.utime(foreign, (0, 0))
+    assert await library.sweep(timedelta(hours=24)) == 1
+    assert not await library.blobs.exists(old)
+    assert await library.blobs.exists(DIGEST)
+    assert await library.blobs.exists(fresh)
+    assert foreign.exists()
+
+
+async def test_bytes_that_are_put_again_are_fresh_again(library: Library, tmp_path: Path) -> None:
+    await library.store(record("one"), DATA)
+    ref = await library.blobs.put(b"old", media_type="image/png")
+    os.utime(tmp_path / "blobs" / ref.sha256[:2] / ref.sha256, (0, 0))
+    await library.blobs.put(b"old", media_type="image/png")
+    assert await library.sweep(timedelta(hours=24)) == 0
+    assert await library.blobs.get(ref) == b"old"
+
+
+async def test_a_store_without_any_record_is_left_alone(library: Library, tmp_path: Path) -> None:
+    ref = await library.blobs.put(b"old", media_type="image/png")
+    os.utime(tmp_path / "blobs" / ref.sha256[:2] / ref.sha256, (0, 0))
+    assert await library.sweep(timedelta(hours=24)) == 0
+    assert await library.blobs.exists(ref.sha256)
