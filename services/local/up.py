@@ -31,7 +31,7 @@ def run_here(home: Path | None, listen: str | None) -> int:
     try:
         asyncio.run(_serve(settings, console))
     except START_ERRORS as error:
-        console.print(f"[red]the mesh cannot start:[/] {escape(str(error))}")
+        console.print(f"[red]the mesh cannot run:[/] {escape(str(error))}")
         return 1
     return 0
 
@@ -85,7 +85,7 @@ async def _live(settings: LocalSettings, console: Console) -> None:
             console.print(
                 f"\nserving after {took:.1f} s; try [bold]vmesh generate 'a red apple'[/]; logs in {logs.path(settings.home)}"
             )
-            await asyncio.Event().wait()
+            await mesh.triton.until_failed()  # a mesh that can draw nothing any more ends, and says why
 
 
 def _table(mesh: LocalMesh) -> Table:

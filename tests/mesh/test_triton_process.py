@@ -221,7 +221,9 @@ async def test_it_gives_up_after_growing_pauses(settings: TritonSettings, reposi
         assert triton.pid
         os.kill(triton.pid, signal.SIGKILL)
         started = time.monotonic()
-        await eventually(lambda: triton.state is TritonState.FAILED, within=30)
+        with pytest.raises(TritonUnavailableError, match="gave up"):
+            await asyncio.wait_for(triton.until_failed(), 30)
+        assert triton.state is TritonState.FAILED
         assert time.monotonic() - started > 0.1 + 0.2 + 0.4
         assert "gave up after 3 restarts in a row" in triton.reason
         assert "spoilt" in triton.reason

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import structlog
 
@@ -114,6 +114,12 @@ class Triton:
         except TimeoutError as error:
             message = f"Triton is still {self._state} after {timeout:g} s; its log is {self.settings.log}"
             raise TritonUnavailableError(message) from error
+
+    async def until_failed(self) -> NoReturn:
+        """Wait for as long as the server is kept running. Raises TritonUnavailableError when that is given up."""
+        while self._state is not TritonState.FAILED:
+            await self._changed.wait()
+        raise TritonUnavailableError(f"Triton is {self._state}: {self._reason}")
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._supervise(), name="triton-supervisor")
