@@ -17,7 +17,7 @@ async def collected(generation):
 
 
 async def test_every_moment_is_told_in_order_and_the_picture_is_there(client: VisualClient):
-    generation = client.generate_image("a red apple", seed=7, **QUICK)
+    generation = client.generate_image("a red apple", style="icon", seed=7, **QUICK)
     events = await collected(generation)
     firsts = {kind: next(i for i, event in enumerate(events) if isinstance(event, kind)) for kind in HEAD}
     assert list(firsts.values()) == sorted(firsts.values()), [type(event).__name__ for event in events]

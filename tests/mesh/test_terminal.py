@@ -53,7 +53,7 @@ async def test_four_pictures_twice_are_identical_files(mesh: LocalMesh, tmp_path
 
 async def test_the_timeline_tells_every_moment(mesh: LocalMesh, tmp_path):
     code, _, err = await vmesh(
-        "generate", "a red apple", "--seed", "7", *QUICK, "-o", str(tmp_path), home=mesh.home
+        "generate", "an icon of a red apple", "--seed", "7", *QUICK, "-o", str(tmp_path), home=mesh.home
     )
     assert code == 0
     labels = [
