@@ -44,6 +44,7 @@ class Prior(Strict):
 class BackendEntry(Strict):
     """One backend. `requires` names the models that its model calls; `price_usd` is per image.
 
+    `negative_prompts` is false for a model that negative prompts draw away from the prompt; it is given none.
     `remedy` tells what to do where weights are missing.
     """
 
@@ -59,6 +60,7 @@ class BackendEntry(Strict):
     size: Size
     concurrency: Annotated[int, Field(ge=1, le=1024)]
     queue: Annotated[int, Field(ge=0, le=10_000)]
+    negative_prompts: bool = True
     price_usd: Annotated[Finite, Field(ge=0)] = 0.0
     prior: Prior
 

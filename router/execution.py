@@ -55,7 +55,7 @@ class Order:
         return Job(
             request_id=self.request_id,
             prompt=self.prompt,
-            negative_prompt=self.negative_prompt,
+            negative_prompt=self.negative_prompt if backend.negative_prompts else "",
             seeds=tuple(self.seed + index for index in range(self.demand.images)),
             steps=steps,
             guidance_scale=backend.guidance(self.demand),

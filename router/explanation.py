@@ -16,5 +16,8 @@ def reasons(decision: Decision, chosen: Candidate, policy: Policy) -> list[str]:
         for name, weight in sorted(weighed, key=lambda item: item[1] * chosen.scores[item[0]], reverse=True)
         if weight
     ]
-    words.append(f"draws in {backend.steps(demand)} steps at guidance scale {backend.guidance(demand):g}")
+    aside = "" if backend.negative_prompts else ", without negative prompts"
+    words.append(
+        f"draws in {backend.steps(demand)} steps at guidance scale {backend.guidance(demand):g}{aside}"
+    )
     return words

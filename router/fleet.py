@@ -60,6 +60,7 @@ class Member:
             pace=self.pace.seconds,
             quality=entry.prior.quality,
             price=entry.price_usd,
+            negative_prompts=entry.negative_prompts,
             in_flight=self.admission.active,
             waiting=self.admission.queued,
             call_seconds=self.admission.seconds,

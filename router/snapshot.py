@@ -38,6 +38,7 @@ class BackendView:
     pace: float
     quality: float
     price: float
+    negative_prompts: bool = True
     in_flight: int = 0
     waiting: int = 0
     call_seconds: float = 0.0

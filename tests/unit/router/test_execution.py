@@ -49,6 +49,13 @@ def kinds(events):
     return [type(event).__name__ for event in events]
 
 
+async def test_a_model_that_negative_prompts_mislead_is_given_none_and_the_caller_is_told():
+    execution, backends = await started(entry(negative_prompts=False))
+    events = await collect(execution, order())
+    assert backends["alpha"].jobs[0].negative_prompt == ""
+    assert events[0].reasons[-1].endswith(", without negative prompts")
+
+
 async def test_a_run_is_routed_stepped_and_drawn():
     execution, backends = await started()
     events = await collect(execution, order(images=2))
