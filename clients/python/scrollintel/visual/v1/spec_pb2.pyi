@@ -180,7 +180,9 @@ class ImageSpec(_message.Message):
     prompt: _builtins.str
     """What to draw, 1 to 4,000 characters, not blank, no control characters but tab and line breaks."""
     negative_prompt: _builtins.str
-    """What to keep out of the picture, up to 4,000 characters."""
+    """What to keep out of the picture, up to 4,000 characters.
+    A model that was not trained with any draws without it, and the reasons of its `Routed` say so.
+    """
     style: _builtins.str
     """Name of a style from the documented set (docs/04-prompt.md), such as `watercolor`; empty detects one."""
     width: _builtins.int
