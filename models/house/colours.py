@@ -61,7 +61,7 @@ def to_rgb(hue: Floats, saturation: Floats, value: Floats) -> Floats:
 
 def hue_distance(hue: Floats, centre: float) -> Floats:
     """Signed degrees from `centre`, in [-180, 180)."""
-    return ((hue - centre + 180) % 360 - 180).astype(np.float32)
+    return np.asarray((hue - centre + 180) % 360 - 180, np.float32)
 
 
 def dominant_hue(rgba: Pixels) -> tuple[float, float]:

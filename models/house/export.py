@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from models.house.network import HouseModel, load_model
+from models.house.onnx_weights import HALF, name_weights
 
 OPSET = 20
 STORED_FROM = 256  # elements: smaller tensors stay fp32
@@ -31,9 +32,9 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         name = weight.name
         half = numpy_helper.to_array(weight).astype(np.float16)
-        graph.initializer[index].CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
+        graph.initializer[index].CopyFrom(numpy_helper.from_array(half, name + HALF))
         casts.append(
-            helper.make_node("Cast", [f"{name}.fp16"], [name], name=f"cast/{name}", to=onnx.TensorProto.FLOAT)
+            helper.make_node("Cast", [name + HALF], [name], name=f"cast/{name}", to=onnx.TensorProto.FLOAT)
         )
     nodes = list(graph.node)
     del graph.node[:]
@@ -79,6 +80,7 @@ def export(
             value.type.tensor_type.shape.dim[axis].dim_param = name
     del model.graph.metadata_props[:], model.metadata_props[:], model.graph.value_info[:]
     model.doc_string = model.graph.doc_string = ""
+    name_weights(model, dict(module.named_parameters()))
     return halve_weights(model)
 
 

@@ -5,11 +5,14 @@ x-prediction flow matching: z = t * x + (1 - t) * noise, the network predicts x.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from models.house.onnx_weights import read_weights
 
 
 class Block(nn.Module):
@@ -128,7 +131,7 @@ PILOT_BLOCK_NAMES = {"o": "project", "f1": "up", "f2": "down", "mod": "modulatio
 
 
 def from_pilot(state: dict[str, Tensor], model: HouseModel) -> dict[str, Tensor]:
-    """A state for `model` with the pilot's tensors under our names and the refining head as `model` has it."""
+    """A state for `model` with the pilot's tensors under our names (ours stay), what it lacks as `model` has it."""
     renamed = {
         name: value.clone() for name, value in model.state_dict().items() if name.startswith("refine.")
     }
@@ -141,10 +144,22 @@ def from_pilot(state: dict[str, Tensor], model: HouseModel) -> dict[str, Tensor]
     return renamed
 
 
-def load_model(path: str, ema: bool = True) -> HouseModel:
-    """The model of a checkpoint (ours or the pilot's), EMA weights by default, fp32, in eval mode, on the CPU."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A training checkpoint, or an exported graph as {"config", "ema"}; `config` is HouseModel's arguments."""
+    if path.suffix != ".onnx":
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return found
+    state = read_weights(path)
+    config = HouseModel().config
+    return {
+        "config": config,
+        "ema": {name: state[name] for name, _ in HouseModel(**config).named_parameters()},
+    }
+
+
+def load_model(path: str | Path, ema: bool = True) -> HouseModel:
+    """The model of a checkpoint (ours, the pilot's or an exported graph), fp32, in eval mode, on the CPU."""
+    checkpoint = read_checkpoint(Path(path))
     model = HouseModel(**checkpoint["config"])
-    state = checkpoint["ema" if ema else "weights"]
-    model.load_state_dict(state if "patch_position" in state else from_pilot(state, model))
+    model.load_state_dict(from_pilot(checkpoint["ema" if ema else "weights"], model))
     return model.eval().requires_grad_(False)

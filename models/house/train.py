@@ -25,7 +25,7 @@ from torch import Tensor
 
 from models.house.data import default_home
 from models.house.dataset import Batch, Dataset
-from models.house.network import HouseModel, from_pilot
+from models.house.network import HouseModel, from_pilot, read_checkpoint
 
 WARMUP_STEPS = 50
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.01, 1.0
@@ -191,8 +191,8 @@ class Trainer:
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint of ours, or start from the weights of a bare one (the pilot's)."""
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        """Go on from a checkpoint of ours, or start from bare weights (the pilot's, an exported graph)."""
+        found = read_checkpoint(path)
         if "optimizer" not in found:
             self.flat.master.copy_(self.flat.flatten(from_pilot(found["ema"], self.model)))
             self.ema.copy_(self.flat.master)
@@ -264,7 +264,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--home", type=Path, default=default_home())
     parser.add_argument("--out", type=Path, help="checkpoint (default: HOME/checkpoint.pt)")
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights a fresh run starts from")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint or exported graph whose weights a fresh run starts from"
+    )
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="total wall-clock minutes, over all resumptions")
     length.add_argument("--steps", type=int)

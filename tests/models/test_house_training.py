@@ -1,6 +1,7 @@
 """The house model's own code: captions, colours, network, training, resumption. No downloads, a few seconds."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from models.house.synonyms import SYNONYMS
 needs_torch = pytest.mark.skipif(
     find_spec("torch") is None, reason="torch is an extra: pip install 'visual-mesh[train]'"
 )
+GRAPH = Path(__file__).parents[2] / "model_repository" / "text_to_image_house" / "1" / "model.onnx"
 ICONS = [
     Icon(f"1f{index:03x}", label, ("thing", f"tag {index}", "kitty"), 3, 34)
     for index, label in enumerate([*SYNONYMS, "smiling young woman", "Juicy red apple!", "green car"])
@@ -192,3 +194,19 @@ def test_an_image_depends_on_its_own_seed_only(tiny) -> None:
     together, alone = drawn([0, 1, 2]), drawn([2])
     torch.testing.assert_close(together[2], alone[0], atol=1e-5, rtol=0)
     assert torch.equal(drawn([1]), drawn([1]))
+
+
+@needs_torch
+def test_the_committed_graph_is_the_network_and_training_can_go_on_from_it() -> None:
+    import onnxruntime
+    import torch
+
+    from models.house.export import TOLERANCE, example
+    from models.house.network import load_model
+
+    torch.set_num_threads(1)
+    model = load_model(GRAPH)
+    inputs = example(model, 3, seed=5)
+    session = onnxruntime.InferenceSession(str(GRAPH), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["x"], {name: value.numpy() for name, value in inputs.items()})
+    np.testing.assert_allclose(found, model(*inputs.values()).numpy(), atol=TOLERANCE, rtol=0)
