@@ -1,20 +1,34 @@
-"""Install what tests need beyond the `dev` extra, unless it is there: torch, for the model numerics and the training.
+"""Install what tests need beyond the `dev` extra, unless it is there: the `train` extra, which is torch and its company.
 
-Torch is left out of `dev` because nothing that serves needs it and its default build is gigabytes.
+It is left out of `dev` because nothing that serves needs it and torch's default build is gigabytes.
 """
 
 import subprocess
 import sys
-from importlib.util import find_spec
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-EXTRAS = {"torch": "torch==2.13.0", "safetensors": "safetensors>=0.4", "tqdm": "tqdm>=4.66"}
+from packaging.requirements import Requirement
+
+PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+
+
+def missing(requirement: str) -> bool:
+    """Return whether a requirement's package is not installed, in whatever version."""
+    try:
+        version(Requirement(requirement).name)
+    except PackageNotFoundError:
+        return True
+    return False
 
 
 def main() -> None:
     """Install the missing ones."""
-    if missing := [requirement for module, requirement in EXTRAS.items() if find_spec(module) is None]:
-        print("installing for the tests:", ", ".join(missing), flush=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]["train"]
+    if wanted := [requirement for requirement in extras if missing(requirement)]:
+        print("installing for the tests:", ", ".join(wanted), flush=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)
 
 
 if __name__ == "__main__":
