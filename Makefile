@@ -25,7 +25,7 @@ $(WEIGHTS): $(STAMP) $(shell find services/models model_repository -type f -not 
 setup: $(WEIGHTS) ## Install everything: environment, dependencies, weights, Triton
 
 demo: setup ## Make a picture from words, through the whole mesh, from nothing running
-	@$(BIN)/vmesh generate "a red apple" --seed 7 --output demo.png
+	@$(BIN)/vmesh generate "a smiling cat" --seed 7 --output demo.png
 
 up: setup ## Run the whole mesh on this machine until Ctrl-C
 	@$(BIN)/vmesh up

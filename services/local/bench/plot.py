@@ -43,7 +43,9 @@ def draw(path: Path, title: str, times: Mapping[str, Sequence[float]]) -> None:
         for rank, value in enumerate(ranked):
             points += [(x(value), y(rank / len(ranked))), (x(value), y((rank + 1) / len(ranked)))]
         pen.line([*points, (right, y(1.0))], fill=colour, width=3)
-        pen.text((LEFT + 15, TOP + 12 + 22 * number), f"— {name}", fill=colour, font=font)
+        top = TOP + 12 + 22 * number
+        pen.rectangle([(LEFT + 15, top + 6), (LEFT + 30, top + 9)], fill=colour)
+        pen.text((LEFT + 38, top), name, fill=colour, font=font)
     pen.text(
         ((LEFT + right) / 2, HEIGHT - 12), "time to the last denoising step", fill=INK, font=font, anchor="mb"
     )
