@@ -12,7 +12,8 @@ help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-7s\033[0m %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "no virtual environment: on Debian, apt-get install python3-venv libpython3.11"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "installing the mesh and its tools into $(VENV) (about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
