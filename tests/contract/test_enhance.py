@@ -198,10 +198,15 @@ async def test_without_triton_the_model_is_unavailable_with_a_time_to_wait(tmp_p
 async def test_a_full_room_refuses_at_once(triton: Triton, tmp_path: Path) -> None:
     async with enhance_over(triton.grpc_address, tmp_path, running=1, waiting=1) as enhance:
         source = await enhance.put(icon(1024))
-        long = [enhance.start(source, by(4)) for _ in range(2)]  # one runs for 20 s, one waits for it
-        error = await refusal(enhance.start(source, by(4)))
-        for call in long:
+        calls = [enhance.start(source, by(4)) for _ in range(3)]  # one runs for 20 s, one waits for it
+        told = [
+            asyncio.create_task(refusal(call)) for call in calls
+        ]  # which one is refused is nobody's promise
+        refused, _ = await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        (error,) = [task.result() for task in refused]
+        for call in calls:
             call.cancel()
+        await asyncio.gather(*told, return_exceptions=True)
     assert error.name == "OVERLOADED"
     assert error.retry_after
     assert error.queue_position == 2
