@@ -48,7 +48,7 @@ def draw(
     both = torch.cat([words, null_words.expand_as(words)]), torch.cat([pooled, null_pooled.expand_as(pooled)])
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        if t < GUIDED_UNTIL and guidance != 1:
+        if t < GUIDED_UNTIL and guidance > 1:  # up to 1 is unguided, as in the served sampler
             guided, plain = model(torch.cat([x, x]), torch.full((2 * count,), t), *both).float().chunk(2)
             image = plain + guidance * (guided - plain)
         else:

@@ -95,14 +95,6 @@ class TritonClient:
         except grpc.aio.AioRpcError:
             return False
 
-    async def live(self) -> bool:
-        """Return whether the server answers."""
-        try:
-            request = service_pb2.ServerLiveRequest()
-            return bool((await self._stub.ServerLive(request, timeout=deadline.budget(PROBE_SECONDS))).live)
-        except grpc.aio.AioRpcError:
-            return False
-
     async def index(self) -> dict[str, str]:
         """Return the models that Triton knows with their states, such as `READY`; raises MeshError MODEL_UNAVAILABLE."""
         with _asking("repository"):
