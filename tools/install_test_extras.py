@@ -1,4 +1,4 @@
-"""Install what tests need beyond the `dev` extra, unless it is there: the `train` extra, which is torch and its company.
+"""Install what tests need beyond the `dev` extra, unless it is there: what trains, exports and builds engines.
 
 It is left out of `dev` because nothing that serves needs it and torch's default build is gigabytes.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+EXTRAS = ("train", "export", "tensorrt-rtx")
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
@@ -25,8 +26,9 @@ def missing(requirement: str) -> bool:
 
 def main() -> None:
     """Install the missing ones."""
-    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]["train"]
-    if wanted := [requirement for requirement in extras if missing(requirement)]:
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    requirements = sorted({requirement for extra in EXTRAS for requirement in extras[extra]})
+    if wanted := [requirement for requirement in requirements if missing(requirement)]:
         print("installing for the tests:", ", ".join(wanted), flush=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)
 
