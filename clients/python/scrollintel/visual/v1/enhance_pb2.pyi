@@ -55,7 +55,7 @@ class EnhanceImageResponse(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def step(self) -> _events_pb2.Step:
-        """An operation was done."""
+        """A piece of an operation was done."""
 
     @_builtins.property
     def image(self) -> _media_pb2.MediaRef:

@@ -52,7 +52,9 @@ class EnhanceServiceServicer:
     """
 
     def EnhanceImage(self, request, context):
-        """Applies operations to one stored picture, streams progress and ends with the result.
+        """Applies operations to one stored picture, streams progress and ends with the result, a PNG of 8 bits a channel in
+        sRGB. The picture is turned as its EXIF orientation says; its alpha is kept and resampled with it.
+        Each operation ends with exactly one step whose `k` is its `n`.
         Ends with INVALID_ARGUMENT (an operation does not fit the picture), NOT_FOUND (the reference does not resolve),
         UNAVAILABLE (a model is not there; MODEL_NEEDS_WEIGHTS when it has no weights here), RESOURCE_EXHAUSTED (full).
         """

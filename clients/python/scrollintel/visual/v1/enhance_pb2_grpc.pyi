@@ -34,7 +34,9 @@ class EnhanceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EnhanceServiceAsyncStub: ...
     EnhanceImage: _grpc.UnaryStreamMultiCallable[_enhance_pb2.EnhanceImageRequest, _enhance_pb2.EnhanceImageResponse]
-    """Applies operations to one stored picture, streams progress and ends with the result.
+    """Applies operations to one stored picture, streams progress and ends with the result, a PNG of 8 bits a channel in
+    sRGB. The picture is turned as its EXIF orientation says; its alpha is kept and resampled with it.
+    Each operation ends with exactly one step whose `k` is its `n`.
     Ends with INVALID_ARGUMENT (an operation does not fit the picture), NOT_FOUND (the reference does not resolve),
     UNAVAILABLE (a model is not there; MODEL_NEEDS_WEIGHTS when it has no weights here), RESOURCE_EXHAUSTED (full).
     """
@@ -47,7 +49,9 @@ class EnhanceServiceAsyncStub(EnhanceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EnhanceImage: _aio.UnaryStreamMultiCallable[_enhance_pb2.EnhanceImageRequest, _enhance_pb2.EnhanceImageResponse]  # type: ignore[assignment]
-    """Applies operations to one stored picture, streams progress and ends with the result.
+    """Applies operations to one stored picture, streams progress and ends with the result, a PNG of 8 bits a channel in
+    sRGB. The picture is turned as its EXIF orientation says; its alpha is kept and resampled with it.
+    Each operation ends with exactly one step whose `k` is its `n`.
     Ends with INVALID_ARGUMENT (an operation does not fit the picture), NOT_FOUND (the reference does not resolve),
     UNAVAILABLE (a model is not there; MODEL_NEEDS_WEIGHTS when it has no weights here), RESOURCE_EXHAUSTED (full).
     """
@@ -62,7 +66,9 @@ class EnhanceServiceServicer:
         request: _enhance_pb2.EnhanceImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_enhance_pb2.EnhanceImageResponse], _abc.AsyncIterator[_enhance_pb2.EnhanceImageResponse]]:
-        """Applies operations to one stored picture, streams progress and ends with the result.
+        """Applies operations to one stored picture, streams progress and ends with the result, a PNG of 8 bits a channel in
+        sRGB. The picture is turned as its EXIF orientation says; its alpha is kept and resampled with it.
+        Each operation ends with exactly one step whose `k` is its `n`.
         Ends with INVALID_ARGUMENT (an operation does not fit the picture), NOT_FOUND (the reference does not resolve),
         UNAVAILABLE (a model is not there; MODEL_NEEDS_WEIGHTS when it has no weights here), RESOURCE_EXHAUSTED (full).
         """

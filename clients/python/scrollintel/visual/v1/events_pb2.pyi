@@ -41,6 +41,8 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """The output is scored."""
     STAGE_STORE: _Stage.ValueType  # 5
     """The output is stored."""
+    STAGE_LOAD: _Stage.ValueType  # 6
+    """The model is brought into memory."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """Parts of a generation that take time."""
@@ -57,6 +59,8 @@ STAGE_SCORE: Stage.ValueType  # 4
 """The output is scored."""
 STAGE_STORE: Stage.ValueType  # 5
 """The output is stored."""
+STAGE_LOAD: Stage.ValueType  # 6
+"""The model is brought into memory."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final
@@ -268,22 +272,26 @@ class Step(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     stage: Global___Stage.ValueType
     """In which stage."""
     k: _builtins.int
     """How many pieces are done, from 1 to `n`."""
     n: _builtins.int
     """How many pieces there are."""
+    note: _builtins.str
+    """What came of it where that is worth saying, such as `no face found`; empty otherwise."""
     def __init__(
         self,
         *,
         stage: Global___Stage.ValueType = ...,
         k: _builtins.int = ...,
         n: _builtins.int = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["k", b"k", "n", b"n", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["k", b"k", "n", b"n", "note", b"note", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -360,7 +360,9 @@ class Upscale(_message.Message):
     factor: _builtins.int
     """Factor on both sides: 2 or 4."""
     variant: _builtins.str
-    """Which weights: `compact` (default, fast) or `x4plus-anime` (slower, cleaner lines)."""
+    """Which weights: `compact` (default, fast), `x4plus-anime` (slower, cleaner lines) or `x4plus` (slowest, invents the
+    texture of photographs).
+    """
     @_builtins.property
     def size(self) -> Global___PixelSize:
         """Exact size in pixels. The picture keeps its shape; the rest of the canvas continues its border."""
@@ -410,7 +412,7 @@ Global___PixelSize: _TypeAlias = PixelSize  # noqa: Y015
 
 @_typing.final
 class RestoreFaces(_message.Message):
-    """Repairs faces."""
+    """Repairs faces; a picture without any passes unchanged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
