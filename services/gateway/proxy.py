@@ -42,10 +42,13 @@ class Proxy:
     def _handler(
         self, server: str, method: MethodDescriptor, is_open: bool
     ) -> "grpc.RpcMethodHandler[Any, Any]":
-        opener, maker, relay = SHAPES[method.client_streaming, method.server_streaming]
         request = GetMessageClass(method.input_type)
+        maker: Any = (
+            grpc.stream_unary_rpc_method_handler
+        )  # whatever its shape, a closed rpc is refused unread
         behavior: Handler = _closed
         if is_open:
+            opener, maker, relay = SHAPES[method.client_streaming, method.server_streaming]
             path = f"/{method.containing_service.full_name}/{method.name}"
             upstream = getattr(self._channels[server], opener)(
                 path, request_serializer=request.SerializeToString

@@ -14,6 +14,9 @@ class ModelState(StrEnum):
     READY = "ready"
     LOADABLE = "loadable"
     NEEDS_WEIGHTS = "needs_weights"
+    LOADING = "loading"
+    UNLOADING = "unloading"
+    QUARANTINED = "quarantined"
     UNKNOWN = "unknown"
 
 

@@ -23,9 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from scrollintel.visual.v1 import errors_pb2 as scrollintel_dot_visual_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/models.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\"\xb4\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.scrollintel.visual.v1.ModelState\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x16\n\x0e\x63ommercial_use\x18\x06 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x03\x12\x0e\n\x06remedy\x18\x08 \x01(\t\"O\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"[\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.scrollintel.visual.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x0fGetModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"?\n\x10GetModelResponse\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Model\"+\n\x10LoadModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"@\n\x11LoadModelResponse\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Model\"-\n\x12UnloadModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x13UnloadModelResponse\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Model\"T\n\x12\x45xportModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12%\n\x06target\x18\x02 \x01(\tB\x15\xbaH\x12r\x10R\x04onnxR\x08tensorrt\"8\n\x13\x45xportModelResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01*y\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_READY\x10\x01\x12\x18\n\x14MODEL_STATE_LOADABLE\x10\x02\x12\x1d\n\x19MODEL_STATE_NEEDS_WEIGHTS\x10\x03\x32\x90\x04\n\x0cModelService\x12\x66\n\nListModels\x12(.scrollintel.visual.v1.ListModelsRequest\x1a).scrollintel.visual.v1.ListModelsResponse\"\x03\x90\x02\x01\x12`\n\x08GetModel\x12&.scrollintel.visual.v1.GetModelRequest\x1a\'.scrollintel.visual.v1.GetModelResponse\"\x03\x90\x02\x01\x12\x63\n\tLoadModel\x12\'.scrollintel.visual.v1.LoadModelRequest\x1a(.scrollintel.visual.v1.LoadModelResponse\"\x03\x90\x02\x02\x12i\n\x0bUnloadModel\x12).scrollintel.visual.v1.UnloadModelRequest\x1a*.scrollintel.visual.v1.UnloadModelResponse\"\x03\x90\x02\x02\x12\x66\n\x0b\x45xportModel\x12).scrollintel.visual.v1.ExportModelRequest\x1a*.scrollintel.visual.v1.ExportModelResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/models.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"scrollintel/visual/v1/errors.proto\"\xd6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.scrollintel.visual.v1.ModelState\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x16\n\x0e\x63ommercial_use\x18\x06 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x03\x12\x0e\n\x06remedy\x18\x08 \x01(\t\x12\x38\n\tresidency\x18\t \x01(\x0e\x32%.scrollintel.visual.v1.ModelResidency\x12\x16\n\x0eresident_bytes\x18\n \x01(\x03\x12\x0e\n\x06leases\x18\x0b \x01(\x05\x12\x0f\n\x07waiting\x18\x0c \x01(\x05\x12-\n\tloaded_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"[\n\x12ListModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.scrollintel.visual.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x0fGetModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"?\n\x10GetModelResponse\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Model\"+\n\x10LoadModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"@\n\x11LoadModelResponse\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Model\"-\n\x12UnloadModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x13UnloadModelResponse\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Model\"\x81\x01\n\x0fUseModelRequest\x12\x19\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@H\x00\x12\x41\n\x07\x66\x61ilure\x18\x02 \x01(\x0e\x32\".scrollintel.visual.v1.ErrorReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"D\n\x10UseModelResponse\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.scrollintel.visual.v1.ModelState\"T\n\x12\x45xportModelRequest\x12\x17\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12%\n\x06target\x18\x02 \x01(\tB\x15\xbaH\x12r\x10R\x04onnxR\x08tensorrt\"8\n\x13\x45xportModelResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01*\xca\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_STATE_READY\x10\x01\x12\x18\n\x14MODEL_STATE_LOADABLE\x10\x02\x12\x1d\n\x19MODEL_STATE_NEEDS_WEIGHTS\x10\x03\x12\x17\n\x13MODEL_STATE_LOADING\x10\x04\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x05\x12\x1b\n\x17MODEL_STATE_QUARANTINED\x10\x06*l\n\x0eModelResidency\x12\x1f\n\x1bMODEL_RESIDENCY_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_RESIDENCY_PINNED\x10\x01\x12\x1d\n\x19MODEL_RESIDENCY_ON_DEMAND\x10\x02\x32\xf1\x04\n\x0cModelService\x12\x66\n\nListModels\x12(.scrollintel.visual.v1.ListModelsRequest\x1a).scrollintel.visual.v1.ListModelsResponse\"\x03\x90\x02\x01\x12`\n\x08GetModel\x12&.scrollintel.visual.v1.GetModelRequest\x1a\'.scrollintel.visual.v1.GetModelResponse\"\x03\x90\x02\x01\x12\x63\n\tLoadModel\x12\'.scrollintel.visual.v1.LoadModelRequest\x1a(.scrollintel.visual.v1.LoadModelResponse\"\x03\x90\x02\x02\x12i\n\x0bUnloadModel\x12).scrollintel.visual.v1.UnloadModelRequest\x1a*.scrollintel.visual.v1.UnloadModelResponse\"\x03\x90\x02\x02\x12_\n\x08UseModel\x12&.scrollintel.visual.v1.UseModelRequest\x1a\'.scrollintel.visual.v1.UseModelResponse(\x01\x30\x01\x12\x66\n\x0b\x45xportModel\x12).scrollintel.visual.v1.ExportModelRequest\x1a*.scrollintel.visual.v1.ExportModelResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADMODELREQUEST'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_UNLOADMODELREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_UNLOADMODELREQUEST'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_USEMODELREQUEST'].oneofs_by_name['message']._loaded_options = None
+  _globals['_USEMODELREQUEST'].oneofs_by_name['message']._serialized_options = b'\272H\002\010\001'
+  _globals['_USEMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_USEMODELREQUEST'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_USEMODELREQUEST'].fields_by_name['failure']._loaded_options = None
+  _globals['_USEMODELREQUEST'].fields_by_name['failure']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_EXPORTMODELREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_EXPORTMODELREQUEST'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_EXPORTMODELREQUEST'].fields_by_name['target']._loaded_options = None
@@ -54,30 +62,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['LoadModel']._serialized_options = b'\220\002\002'
   _globals['_MODELSERVICE'].methods_by_name['UnloadModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['UnloadModel']._serialized_options = b'\220\002\002'
-  _globals['_MODELSTATE']._serialized_start=926
-  _globals['_MODELSTATE']._serialized_end=1047
-  _globals['_MODEL']._serialized_start=91
-  _globals['_MODEL']._serialized_end=271
-  _globals['_LISTMODELSREQUEST']._serialized_start=273
-  _globals['_LISTMODELSREQUEST']._serialized_end=352
-  _globals['_LISTMODELSRESPONSE']._serialized_start=354
-  _globals['_LISTMODELSRESPONSE']._serialized_end=445
-  _globals['_GETMODELREQUEST']._serialized_start=447
-  _globals['_GETMODELREQUEST']._serialized_end=489
-  _globals['_GETMODELRESPONSE']._serialized_start=491
-  _globals['_GETMODELRESPONSE']._serialized_end=554
-  _globals['_LOADMODELREQUEST']._serialized_start=556
-  _globals['_LOADMODELREQUEST']._serialized_end=599
-  _globals['_LOADMODELRESPONSE']._serialized_start=601
-  _globals['_LOADMODELRESPONSE']._serialized_end=665
-  _globals['_UNLOADMODELREQUEST']._serialized_start=667
-  _globals['_UNLOADMODELREQUEST']._serialized_end=712
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=714
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=780
-  _globals['_EXPORTMODELREQUEST']._serialized_start=782
-  _globals['_EXPORTMODELREQUEST']._serialized_end=866
-  _globals['_EXPORTMODELRESPONSE']._serialized_start=868
-  _globals['_EXPORTMODELRESPONSE']._serialized_end=924
-  _globals['_MODELSERVICE']._serialized_start=1050
-  _globals['_MODELSERVICE']._serialized_end=1578
+  _globals['_MODELSTATE']._serialized_start=1360
+  _globals['_MODELSTATE']._serialized_end=1562
+  _globals['_MODELRESIDENCY']._serialized_start=1564
+  _globals['_MODELRESIDENCY']._serialized_end=1672
+  _globals['_MODEL']._serialized_start=160
+  _globals['_MODEL']._serialized_end=502
+  _globals['_LISTMODELSREQUEST']._serialized_start=504
+  _globals['_LISTMODELSREQUEST']._serialized_end=583
+  _globals['_LISTMODELSRESPONSE']._serialized_start=585
+  _globals['_LISTMODELSRESPONSE']._serialized_end=676
+  _globals['_GETMODELREQUEST']._serialized_start=678
+  _globals['_GETMODELREQUEST']._serialized_end=720
+  _globals['_GETMODELRESPONSE']._serialized_start=722
+  _globals['_GETMODELRESPONSE']._serialized_end=785
+  _globals['_LOADMODELREQUEST']._serialized_start=787
+  _globals['_LOADMODELREQUEST']._serialized_end=830
+  _globals['_LOADMODELRESPONSE']._serialized_start=832
+  _globals['_LOADMODELRESPONSE']._serialized_end=896
+  _globals['_UNLOADMODELREQUEST']._serialized_start=898
+  _globals['_UNLOADMODELREQUEST']._serialized_end=943
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=945
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1011
+  _globals['_USEMODELREQUEST']._serialized_start=1014
+  _globals['_USEMODELREQUEST']._serialized_end=1143
+  _globals['_USEMODELRESPONSE']._serialized_start=1145
+  _globals['_USEMODELRESPONSE']._serialized_end=1213
+  _globals['_EXPORTMODELREQUEST']._serialized_start=1215
+  _globals['_EXPORTMODELREQUEST']._serialized_end=1299
+  _globals['_EXPORTMODELRESPONSE']._serialized_start=1301
+  _globals['_EXPORTMODELRESPONSE']._serialized_end=1357
+  _globals['_MODELSERVICE']._serialized_start=1675
+  _globals['_MODELSERVICE']._serialized_end=2300
 # @@protoc_insertion_point(module_scope)

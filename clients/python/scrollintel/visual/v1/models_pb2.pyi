@@ -6,8 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from scrollintel.visual.v1 import errors_pb2 as _errors_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -33,6 +35,12 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """Its weights are here and it is not loaded."""
     MODEL_STATE_NEEDS_WEIGHTS: _ModelState.ValueType  # 3
     """Its weights are not here."""
+    MODEL_STATE_LOADING: _ModelState.ValueType  # 4
+    """Being loaded, and tried once where its build says how."""
+    MODEL_STATE_UNLOADING: _ModelState.ValueType  # 5
+    """Being taken out of memory: it waits for who uses it and takes nobody new."""
+    MODEL_STATE_QUARANTINED: _ModelState.ValueType  # 6
+    """Ran out of memory. It is unloaded and loaded afresh, and takes nobody until then."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """Whether a model can be used."""
@@ -45,7 +53,37 @@ MODEL_STATE_LOADABLE: ModelState.ValueType  # 2
 """Its weights are here and it is not loaded."""
 MODEL_STATE_NEEDS_WEIGHTS: ModelState.ValueType  # 3
 """Its weights are not here."""
+MODEL_STATE_LOADING: ModelState.ValueType  # 4
+"""Being loaded, and tried once where its build says how."""
+MODEL_STATE_UNLOADING: ModelState.ValueType  # 5
+"""Being taken out of memory: it waits for who uses it and takes nobody new."""
+MODEL_STATE_QUARANTINED: ModelState.ValueType  # 6
+"""Ran out of memory. It is unloaded and loaded afresh, and takes nobody until then."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
+
+class _ModelResidency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelResidencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelResidency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_RESIDENCY_UNSPECIFIED: _ModelResidency.ValueType  # 0
+    """Refused on input."""
+    MODEL_RESIDENCY_PINNED: _ModelResidency.ValueType  # 1
+    """From the start of Triton on; never unloaded to make room."""
+    MODEL_RESIDENCY_ON_DEMAND: _ModelResidency.ValueType  # 2
+    """While it is used and as long after as the memory budget allows."""
+
+class ModelResidency(_ModelResidency, metaclass=_ModelResidencyEnumTypeWrapper):
+    """When a model is in memory."""
+
+MODEL_RESIDENCY_UNSPECIFIED: ModelResidency.ValueType  # 0
+"""Refused on input."""
+MODEL_RESIDENCY_PINNED: ModelResidency.ValueType  # 1
+"""From the start of Triton on; never unloaded to make room."""
+MODEL_RESIDENCY_ON_DEMAND: ModelResidency.ValueType  # 2
+"""While it is used and as long after as the memory budget allows."""
+Global___ModelResidency: _TypeAlias = ModelResidency  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -61,6 +99,11 @@ class Model(_message.Message):
     COMMERCIAL_USE_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    RESIDENCY_FIELD_NUMBER: _builtins.int
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    LOADED_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, as Triton serves it."""
     family: _builtins.str
@@ -77,6 +120,18 @@ class Model(_message.Message):
     """Memory it takes when loaded, in bytes."""
     remedy: _builtins.str
     """What to do when weights are missing; empty otherwise."""
+    residency: Global___ModelResidency.ValueType
+    """When it is in memory."""
+    resident_bytes: _builtins.int
+    """Memory its processes hold now, in bytes; 0 when it is not loaded or nothing can be measured from here."""
+    leases: _builtins.int
+    """Callers that use it now."""
+    waiting: _builtins.int
+    """Callers that wait for it."""
+    @_builtins.property
+    def loaded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last loaded; absent when it is not loaded, and for what this server found loaded already."""
+
     def __init__(
         self,
         *,
@@ -88,10 +143,15 @@ class Model(_message.Message):
         commercial_use: _builtins.bool = ...,
         memory_bytes: _builtins.int = ...,
         remedy: _builtins.str = ...,
+        residency: Global___ModelResidency.ValueType = ...,
+        resident_bytes: _builtins.int = ...,
+        leases: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        loaded_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loaded_at", b"loaded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commercial_use", b"commercial_use", "family", b"family", "licence", b"licence", "memory_bytes", b"memory_bytes", "name", b"name", "remedy", b"remedy", "state", b"state", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commercial_use", b"commercial_use", "family", b"family", "leases", b"leases", "licence", b"licence", "loaded_at", b"loaded_at", "memory_bytes", b"memory_bytes", "name", b"name", "remedy", b"remedy", "residency", b"residency", "resident_bytes", b"resident_bytes", "state", b"state", "task", b"task", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -288,6 +348,56 @@ class UnloadModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
+
+@_typing.final
+class UseModelRequest(_message.Message):
+    """Opens a lease, or says what became of the work under it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model's name; first, and once."""
+    failure: _errors_pb2.ErrorReason.ValueType
+    """What the work failed with; at most once, and it ends the lease."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        failure: _errors_pb2.ErrorReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "message", b"message", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "message", b"message", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["name", "failure"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___UseModelRequest: _TypeAlias = UseModelRequest  # noqa: Y015
+
+@_typing.final
+class UseModelResponse(_message.Message):
+    """Tells how far the model is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    state: Global___ModelState.ValueType
+    """Its state. After READY the model can be called until the lease ends."""
+    def __init__(
+        self,
+        *,
+        state: Global___ModelState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseModelResponse: _TypeAlias = UseModelResponse  # noqa: Y015
 
 @_typing.final
 class ExportModelRequest(_message.Message):

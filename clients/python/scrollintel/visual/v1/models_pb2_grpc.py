@@ -55,6 +55,11 @@ class ModelServiceStub:
                 request_serializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UnloadModelResponse.FromString,
                 _registered_method=True)
+        self.UseModel = channel.stream_stream(
+                '/scrollintel.visual.v1.ModelService/UseModel',
+                request_serializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UseModelRequest.SerializeToString,
+                response_deserializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UseModelResponse.FromString,
+                _registered_method=True)
         self.ExportModel = channel.unary_stream(
                 '/scrollintel.visual.v1.ModelService/ExportModel',
                 request_serializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.ExportModelRequest.SerializeToString,
@@ -81,14 +86,31 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads a model. Answers UNIMPLEMENTED in this version.
+        """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
+        its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
+        could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
+        UNIMPLEMENTED where Triton alone decides what is loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads a model. Answers UNIMPLEMENTED in this version.
+        """Unloads a model when nobody uses it any more and answers when its memory is free; one that is not loaded is left as
+        it is. Ends with NOT_FOUND, INVALID_ARGUMENT (it is pinned), RESOURCE_EXHAUSTED (still in use after the time that
+        the server gives it; the model stays) and UNIMPLEMENTED where Triton alone decides what is loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UseModel(self, request_iterator, context):
+        """Uses a model: the open call is a lease on it and on the models it calls, and none of them is unloaded meanwhile. The
+        first request names the model. Answers come as its state changes until READY; many callers share one loading. The
+        lease ends when the call ends, however that comes about. Before that, the caller may say what its work failed with:
+        on ERROR_REASON_OUT_OF_MEMORY the model is quarantined, loaded afresh, and taken back; on any other reason Triton
+        is asked at once what it still has loaded. Ends as LoadModel does, and with INVALID_ARGUMENT when the requests do
+        not come in this order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +145,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UnloadModelRequest.FromString,
                     response_serializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'UseModel': grpc.stream_stream_rpc_method_handler(
+                    servicer.UseModel,
+                    request_deserializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UseModelRequest.FromString,
+                    response_serializer=scrollintel_dot_visual_dot_v1_dot_models__pb2.UseModelResponse.SerializeToString,
             ),
             'ExportModel': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportModel,
@@ -239,6 +266,33 @@ class ModelService:
             '/scrollintel.visual.v1.ModelService/UnloadModel',
             scrollintel_dot_visual_dot_v1_dot_models__pb2.UnloadModelRequest.SerializeToString,
             scrollintel_dot_visual_dot_v1_dot_models__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UseModel(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/scrollintel.visual.v1.ModelService/UseModel',
+            scrollintel_dot_visual_dot_v1_dot_models__pb2.UseModelRequest.SerializeToString,
+            scrollintel_dot_visual_dot_v1_dot_models__pb2.UseModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

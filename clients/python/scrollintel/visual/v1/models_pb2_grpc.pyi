@@ -38,9 +38,24 @@ class ModelServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _models_pb2.GetModelResponse]
     """Reads one entry. Ends with NOT_FOUND when it is not in the catalogue."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]
-    """Loads a model. Answers UNIMPLEMENTED in this version."""
+    """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
+    its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
+    could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
+    UNIMPLEMENTED where Triton alone decides what is loaded.
+    """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
-    """Unloads a model. Answers UNIMPLEMENTED in this version."""
+    """Unloads a model when nobody uses it any more and answers when its memory is free; one that is not loaded is left as
+    it is. Ends with NOT_FOUND, INVALID_ARGUMENT (it is pinned), RESOURCE_EXHAUSTED (still in use after the time that
+    the server gives it; the model stays) and UNIMPLEMENTED where Triton alone decides what is loaded.
+    """
+    UseModel: _grpc.StreamStreamMultiCallable[_models_pb2.UseModelRequest, _models_pb2.UseModelResponse]
+    """Uses a model: the open call is a lease on it and on the models it calls, and none of them is unloaded meanwhile. The
+    first request names the model. Answers come as its state changes until READY; many callers share one loading. The
+    lease ends when the call ends, however that comes about. Before that, the caller may say what its work failed with:
+    on ERROR_REASON_OUT_OF_MEMORY the model is quarantined, loaded afresh, and taken back; on any other reason Triton
+    is asked at once what it still has loaded. Ends as LoadModel does, and with INVALID_ARGUMENT when the requests do
+    not come in this order.
+    """
     ExportModel: _grpc.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]
     """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version."""
 
@@ -54,9 +69,24 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_models_pb2.GetModelRequest, _models_pb2.GetModelResponse]  # type: ignore[assignment]
     """Reads one entry. Ends with NOT_FOUND when it is not in the catalogue."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Loads a model. Answers UNIMPLEMENTED in this version."""
+    """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
+    its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
+    could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
+    UNIMPLEMENTED where Triton alone decides what is loaded.
+    """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads a model. Answers UNIMPLEMENTED in this version."""
+    """Unloads a model when nobody uses it any more and answers when its memory is free; one that is not loaded is left as
+    it is. Ends with NOT_FOUND, INVALID_ARGUMENT (it is pinned), RESOURCE_EXHAUSTED (still in use after the time that
+    the server gives it; the model stays) and UNIMPLEMENTED where Triton alone decides what is loaded.
+    """
+    UseModel: _aio.StreamStreamMultiCallable[_models_pb2.UseModelRequest, _models_pb2.UseModelResponse]  # type: ignore[assignment]
+    """Uses a model: the open call is a lease on it and on the models it calls, and none of them is unloaded meanwhile. The
+    first request names the model. Answers come as its state changes until READY; many callers share one loading. The
+    lease ends when the call ends, however that comes about. Before that, the caller may say what its work failed with:
+    on ERROR_REASON_OUT_OF_MEMORY the model is quarantined, loaded afresh, and taken back; on any other reason Triton
+    is asked at once what it still has loaded. Ends as LoadModel does, and with INVALID_ARGUMENT when the requests do
+    not come in this order.
+    """
     ExportModel: _aio.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]  # type: ignore[assignment]
     """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version."""
 
@@ -82,14 +112,34 @@ class ModelServiceServicer:
         request: _models_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.LoadModelResponse, _abc.Awaitable[_models_pb2.LoadModelResponse]]:
-        """Loads a model. Answers UNIMPLEMENTED in this version."""
+        """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
+        its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
+        could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
+        UNIMPLEMENTED where Triton alone decides what is loaded.
+        """
 
     def UnloadModel(
         self,
         request: _models_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.UnloadModelResponse, _abc.Awaitable[_models_pb2.UnloadModelResponse]]:
-        """Unloads a model. Answers UNIMPLEMENTED in this version."""
+        """Unloads a model when nobody uses it any more and answers when its memory is free; one that is not loaded is left as
+        it is. Ends with NOT_FOUND, INVALID_ARGUMENT (it is pinned), RESOURCE_EXHAUSTED (still in use after the time that
+        the server gives it; the model stays) and UNIMPLEMENTED where Triton alone decides what is loaded.
+        """
+
+    def UseModel(
+        self,
+        request_iterator: _MaybeAsyncIterator[_models_pb2.UseModelRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_models_pb2.UseModelResponse], _abc.AsyncIterator[_models_pb2.UseModelResponse]]:
+        """Uses a model: the open call is a lease on it and on the models it calls, and none of them is unloaded meanwhile. The
+        first request names the model. Answers come as its state changes until READY; many callers share one loading. The
+        lease ends when the call ends, however that comes about. Before that, the caller may say what its work failed with:
+        on ERROR_REASON_OUT_OF_MEMORY the model is quarantined, loaded afresh, and taken back; on any other reason Triton
+        is asked at once what it still has loaded. Ends as LoadModel does, and with INVALID_ARGUMENT when the requests do
+        not come in this order.
+        """
 
     def ExportModel(
         self,

@@ -1,0 +1,107 @@
+"""Leases on models: a model that is used under one is loaded before and not unloaded meanwhile.
+
+    models = Models(channel)                                  # a channel to the models server; its owner closes it
+    async with models.use("sdxl", timeout=120):               # waits until the model is ready
+        async for response in triton.stream("sdxl", ...):     # whatever the model is asked
+
+The lease is an open `UseModel` call, so it ends with its holder, however that comes about.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+
+from scrollintel.visual.v1 import errors_pb2, models_pb2, models_pb2_grpc
+from services.runtime.channels import STREAM_SECONDS
+from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError, calling
+
+if TYPE_CHECKING:
+    from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
+
+SERVER = "the models server"
+REPORT_SECONDS = (
+    2.0  # for the models server to take a failure in, so that whoever asks again meets the quarantine
+)
+
+# What the models server can mend: the model is loaded afresh, or found to be gone and loaded again.
+REPORTED = frozenset(
+    {
+        errors_pb2.ERROR_REASON_OUT_OF_MEMORY,
+        errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
+    }
+)
+
+log = structlog.get_logger()
+
+
+class Models:
+    """Opens leases over a channel to the models server."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: ModelServiceAsyncStub = models_pb2_grpc.ModelServiceStub(channel)
+
+    @asynccontextmanager
+    async def use(self, model: str, *, timeout: float) -> AsyncIterator[None]:
+        """Load a model if need be, wait at most `timeout` seconds for it, and keep it loaded while the body runs.
+
+        A MeshError that leaves the body and that the models server can mend (REPORTED) is told to it on the way out.
+
+        Raises MeshError: NOT_FOUND, MODEL_NEEDS_WEIGHTS, MODEL_UNAVAILABLE and MODEL_FAILED (it could not be loaded),
+        OUT_OF_MEMORY (it fits beside the pinned models in no case) and OVERLOADED (it does not fit beside what is in
+        use, or was not ready in time; both say when to ask again), DEPENDENCY_UNAVAILABLE (no models server).
+        """
+        messages: asyncio.Queue[models_pb2.UseModelRequest] = asyncio.Queue()
+        messages.put_nowait(models_pb2.UseModelRequest(name=model))
+        # Longer than any work under a lease; the caller's own deadline, if it has one, is what ends it.
+        call: Any = self._stub.UseModel(_sent(messages), timeout=STREAM_SECONDS)
+        try:
+            await _until_ready(call, model, timeout)
+            try:
+                yield
+            except MeshError as error:
+                if error.reason in REPORTED:
+                    await _report(call, messages, error)
+                raise
+        finally:
+            call.cancel()
+
+
+async def _sent(
+    messages: "asyncio.Queue[models_pb2.UseModelRequest]",
+) -> AsyncGenerator[models_pb2.UseModelRequest]:
+    while True:
+        yield await messages.get()
+
+
+async def _until_ready(call: Any, model: str, timeout: float) -> None:
+    try:
+        with calling(SERVER):
+            async with asyncio.timeout(timeout):
+                async for answer in call:
+                    if answer.state == models_pb2.MODEL_STATE_READY:
+                        return
+    except TimeoutError:
+        raise MeshError(
+            errors_pb2.ERROR_REASON_OVERLOADED,
+            f"{model} was not ready within {timeout:g} s; ask again, it may be by then",
+            retry_after=DEFAULT_RETRY_SECONDS,
+        ) from None
+    message = f"{SERVER} ended the lease on {model} before it was ready; try again shortly"
+    raise MeshError(
+        errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE, message, retry_after=DEFAULT_RETRY_SECONDS
+    )
+
+
+async def _report(call: Any, messages: "asyncio.Queue[models_pb2.UseModelRequest]", error: MeshError) -> None:
+    """Tell what the work failed with and wait until that was taken in; the failure itself is what the caller gets."""
+    messages.put_nowait(models_pb2.UseModelRequest(failure=error.reason))
+    with suppress(TimeoutError, grpc.aio.AioRpcError):
+        async with asyncio.timeout(REPORT_SECONDS):
+            async for _ in call:
+                pass
+            return
+    log.warning("failure not taken in by the models server", reason=error.name)
