@@ -102,6 +102,18 @@ class TritonClient:
             response = await self._stub.RepositoryIndex(request, timeout=deadline.budget(PROBE_SECONDS))
         return {model.name: model.state for model in response.models}
 
+    async def load(self, model: str, timeout: float) -> None:
+        """Load a model, anew if it is loaded already, and return when it is ready; raises MeshError as `infer` does."""
+        with _asking(model):
+            request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+            await self._stub.RepositoryModelLoad(request, timeout=deadline.budget(timeout))
+
+    async def unload(self, model: str, timeout: float) -> None:
+        """Ask for a model to be unloaded; it is gone when the index says so, after the requests in it have ended."""
+        with _asking(model):
+            request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+            await self._stub.RepositoryModelUnload(request, timeout=deadline.budget(timeout))
+
     async def config(self, model: str) -> Any:
         """Return a model's configuration as Triton serves it (`ModelConfig`)."""
         with _asking(model):

@@ -29,7 +29,7 @@ from services.local.triton import server as triton_server
 from services.local.triton.guard import descendants
 from services.local.triton.launch import Ports, free_ports
 from services.local.triton.process import GUARD
-from services.local.triton.workers import find_workers
+from services.runtime.workers import find_workers
 
 CONFIG = """
 name: "double"

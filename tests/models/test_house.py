@@ -14,8 +14,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from services.local.triton import Triton
-from services.local.triton.workers import find_workers
 from services.models.build import REPOSITORY
+from services.runtime.workers import find_workers
 from tests.models.calls import cpu_seconds, draw, draw_steps, drawing_inputs, infer, texts
 
 MODEL = "text_to_image_house"

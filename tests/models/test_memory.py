@@ -12,7 +12,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from services.local.triton import Triton, TritonSettings
-from services.local.triton.workers import find_workers
+from services.runtime.workers import find_workers
 from tests.models.calls import draw, infer
 
 SPARE = 8 << 20

@@ -18,8 +18,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from services.local.triton import Triton
-from services.local.triton.workers import find_workers
 from services.models.build import REPOSITORY
+from services.runtime.workers import find_workers
 from tests.models.calls import cpu_seconds, infer, texts
 
 MODEL = "upscale_realesrgan"

@@ -14,7 +14,8 @@ from services.local.triton.install import environment, stage_backends
 from services.local.triton.launch import Ports, build_command
 from services.local.triton.process import GuardedProcess
 from services.local.triton.settings import TritonSettings
-from services.local.triton.workers import Workers, find_workers, models_short_of_workers
+from services.local.triton.workers import models_short_of_workers
+from services.runtime.workers import Workers, find_workers
 
 READY_POLL_S = 0.05
 TAIL_LINES = 25
