@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.sizes import Size
+
+DEFAULT_SIZE = Size(1024, 1024)
+
 
 class Modality(StrEnum):
     """What is to be made; a request never goes to a backend that makes something else."""
@@ -34,7 +38,8 @@ class Demand:
     """A request as the filters and scorers see it.
 
     `images` counts from 1; `steps` and `guidance_scale` are None where the backend's defaults apply; `model` is empty
-    where any model will do; `tried` names the backends that failed this request already.
+    where any model will do; `tried` names the backends that failed this request already. `size` is what the picture
+    shall have in the end.
     """
 
     modality: Modality = Modality.TEXT_TO_IMAGE
@@ -45,3 +50,4 @@ class Demand:
     guidance_scale: float | None = None
     model: str = ""
     tried: frozenset[str] = frozenset()
+    size: Size = DEFAULT_SIZE

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from router.configuration import Strict, load
 from router.demand import Modality, Tier
+from router.sizes import Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+/[a-z0-9][a-z0-9._-]{0,63}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -27,13 +28,6 @@ class Limits(Strict):
     images: Annotated[int, Field(ge=1, le=16)]
 
 
-class Size(Strict):
-    """The model's own size in pixels: what its pictures have."""
-
-    width: Annotated[int, Field(ge=1, le=8192)]
-    height: Annotated[int, Field(ge=1, le=8192)]
-
-
 class Prior(Strict):
     """What is expected before anything was observed: quality in [0, 1], seconds per step and image as measured."""
 
@@ -44,6 +38,8 @@ class Prior(Strict):
 class BackendEntry(Strict):
     """One backend. `requires` names the models that its model calls; `price_usd` is per image.
 
+    `sizes` are what its pictures may have; a model with one size is not told it. An `on_demand` model need not be
+    loaded: it is leased from the model server, which loads it.
     `negative_prompts` is false for a model that negative prompts draw away from the prompt; it is given none.
     `remedy` tells what to do where weights are missing.
     """
@@ -57,7 +53,8 @@ class BackendEntry(Strict):
     defaults: Defaults
     tiers: dict[Tier, Annotated[Finite, Field(gt=0, le=10)]]
     limits: Limits
-    size: Size
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
+    on_demand: bool = False
     concurrency: Annotated[int, Field(ge=1, le=1024)]
     queue: Annotated[int, Field(ge=0, le=10_000)]
     negative_prompts: bool = True
@@ -97,3 +94,8 @@ class _Document(Strict):
 def load_entries(path: Path) -> tuple[BackendEntry, ...]:
     """Return the backends of a file, by name. Raises ConfigurationError."""
     return tuple(sorted(load(path, _Document).backends, key=lambda entry: entry.name))
+
+
+def load_entry(path: Path) -> BackendEntry:
+    """Return the backend of a file that holds one. Raises ConfigurationError."""
+    return load(path, BackendEntry)

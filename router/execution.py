@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from router.backends.protocol import Job, Output, Preview, Step
+from router.backends.protocol import Job, Loaded, Output, Preview, Step
 from router.decision import Candidate, Decision, Policy, decide, pick
 from router.demand import Demand
 from router.explanation import reasons
@@ -59,6 +59,7 @@ class Order:
             seeds=tuple(self.seed + index for index in range(self.demand.images)),
             steps=steps,
             guidance_scale=backend.guidance(self.demand),
+            size=backend.size(self.demand),
             preview_every=math.ceil(steps / (self.previews + 1)) if self.previews else 0,
         )
 
@@ -90,7 +91,7 @@ class Drawn:
     job: Job
 
 
-Event = Routed | Step | Preview | Fallback | Drawn
+Event = Routed | Loaded | Step | Preview | Fallback | Drawn
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,9 @@ class Execution:
         demand = decision.demand
         return self.decide(replace(demand, tried=demand.tried | {name}))
 
-    async def _draw(self, order: Order, backend: BackendView) -> AsyncGenerator[Step | Preview | Drawn]:
+    async def _draw(
+        self, order: Order, backend: BackendView
+    ) -> AsyncGenerator[Loaded | Step | Preview | Drawn]:
         job = order.job(backend)
         async with AsyncExitStack() as stack:
             member = await self._turn(stack, backend.name)
@@ -154,6 +157,8 @@ class Execution:
             started = clock()
             running = member.backend.execute(job, budget(self.seconds))
             async for event in await stack.enter_async_context(aclosing(running)):
+                if isinstance(event, Loaded):
+                    member.load_seconds, started = event.seconds, clock()
                 if not isinstance(event, Output):
                     yield event
                     continue

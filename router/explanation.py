@@ -1,6 +1,7 @@
 """A decision in words, for the event that tells the caller who draws and why. Pure."""
 
 from router.decision import Candidate, Decision, Policy
+from router.snapshot import State
 
 
 def reasons(decision: Decision, chosen: Candidate, policy: Policy) -> list[str]:
@@ -16,8 +17,12 @@ def reasons(decision: Decision, chosen: Candidate, policy: Policy) -> list[str]:
         for name, weight in sorted(weighed, key=lambda item: item[1] * chosen.scores[item[0]], reverse=True)
         if weight
     ]
+    if backend.state is State.LOADABLE:
+        words.append("loads its model first")
     aside = "" if backend.negative_prompts else ", without negative prompts"
+    size = backend.size(demand)
     words.append(
-        f"draws in {backend.steps(demand)} steps at guidance scale {backend.guidance(demand):g}{aside}"
+        f"draws {size.width} × {size.height} in {backend.steps(demand)} steps "
+        f"at guidance scale {backend.guidance(demand):g}{aside}"
     )
     return words

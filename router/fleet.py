@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from router.backends.protocol import Backend
 from router.entries import BackendEntry
 from router.pace import Pace
-from router.snapshot import BackendView, Snapshot, State
+from router.snapshot import TAKES_WORK, BackendView, Snapshot, State
+from scrollintel.visual.v1 import errors_pb2
 from services.runtime.admission import Admission
+from services.runtime.errors import MeshError
 
 
 @dataclass(eq=False)
@@ -18,7 +20,7 @@ class Member:
     """One backend of the fleet.
 
     `probed` is what its probes say and `misses` how many in a row went unanswered; `failures` counts how often it went
-    away in the middle of a run; `drained` is the operator's wish.
+    away in the middle of a run; `drained` is the operator's wish; `load_seconds` is what its model's last load took.
     """
 
     entry: BackendEntry
@@ -30,6 +32,7 @@ class Member:
     checked_at: float = 0.0
     misses: int = 0
     failures: int = 0
+    load_seconds: float = 0.0
 
     @classmethod
     def of(cls, entry: BackendEntry, backend: Backend) -> "Member":
@@ -40,8 +43,8 @@ class Member:
 
     @property
     def state(self) -> State:
-        """READY or DRAINING while it answers, else what its probes say."""
-        return State.DRAINING if self.drained and self.probed is State.READY else self.probed
+        """DRAINING while it would take work and shall not, else what its probes say."""
+        return State.DRAINING if self.drained and self.probed in TAKES_WORK else self.probed
 
     def view(self) -> BackendView:
         """Return what is known of it now."""
@@ -60,6 +63,8 @@ class Member:
             pace=self.pace.seconds,
             quality=entry.prior.quality,
             price=entry.price_usd,
+            sizes=can.sizes,
+            load_seconds=self.load_seconds,
             negative_prompts=entry.negative_prompts,
             in_flight=self.admission.active,
             waiting=self.admission.queued,
@@ -71,12 +76,12 @@ class Member:
 
 @dataclass(eq=False)
 class Fleet:
-    """All backends. Whatever changes a member refreshes its view, which wakes the watchers.
+    """All backends, by name. Whatever changes a member refreshes its view, which wakes the watchers.
 
     A backend is taken out after `misses` unanswered probes in a row: a busy machine answers late now and then.
     """
 
-    members: Mapping[str, Member]
+    members: dict[str, Member]
     misses: int = 1
     _views: dict[str, BackendView] = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,6 +95,16 @@ class Fleet:
     ) -> "Fleet":
         """Return a fleet of one member per entry; `adapt` makes the backend of an entry."""
         return cls({entry.name: Member.of(entry, adapt(entry)) for entry in entries}, misses)
+
+    def put(self, entry: BackendEntry, backend: Backend) -> None:
+        """Add a backend, or let it take the place of the one of its name; work that runs there runs on."""
+        self.members[entry.name] = member = Member.of(entry, backend)
+        self._refresh(member)
+        self._views = dict(sorted(self._views.items()))  # a snapshot is by name
+
+    def drop(self, name: str) -> None:
+        """Forget a backend; work that runs there runs on. Raises KeyError."""
+        del self.members[name], self._views[name]
 
     def snapshot(self) -> Snapshot:
         """Return what is known now of every backend."""
@@ -108,8 +123,14 @@ class Fleet:
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[Member]:
-        """Wait for one of the backend's slots and hold it. Raises MeshError OVERLOADED at once when its queue is full."""
-        member = self.members[name]
+        """Wait for one of the backend's slots and hold it.
+
+        Raises MeshError OVERLOADED at once when its queue is full, MODEL_UNAVAILABLE when it was dropped.
+        """
+        member = self.members.get(name)
+        if member is None:
+            message = f"{name} was taken out of service; ask again"
+            raise MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=0)
 
         def moved(_position: int, _eta: float) -> None:
             self._refresh(member)
@@ -133,9 +154,9 @@ class Fleet:
 
     def fail(self, name: str) -> None:
         """Take a backend out at once, because it just went away; its probes bring it back."""
-        member = self.members[name]
-        member.failures += 1
-        self._set(member, State.UNAVAILABLE)
+        if member := self.members.get(name):
+            member.failures += 1
+            self._set(member, State.UNAVAILABLE)
 
     def drain(self, name: str, drained: bool) -> BackendView:
         """Give a backend nothing new, or take it back into service. Raises KeyError."""
@@ -148,7 +169,11 @@ class Fleet:
         self._refresh(member)
 
     def _refresh(self, member: Member) -> BackendView:
-        view = self._views[member.entry.name] = member.view()
+        view = member.view()
+        if (
+            self.members.get(member.entry.name) is member
+        ):  # not one that work still runs on after it was dropped
+            self._views[member.entry.name] = view
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         return view

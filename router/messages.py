@@ -5,9 +5,10 @@ import secrets
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from router.decision import Candidate, Decision, Refusal
-from router.demand import Demand, Modality, Objective, Tier
+from router.demand import DEFAULT_SIZE, Demand, Modality, Objective, Tier
 from router.execution import Order
 from router.previews import MOMENTS
+from router.sizes import Size
 from router.snapshot import BackendView, State
 from scrollintel.visual.v1 import events_pb2, router_pb2, spec_pb2
 from services.runtime.errors import seconds
@@ -34,6 +35,7 @@ MODALITIES = {
 }
 STATES = {
     State.READY: router_pb2.BACKEND_STATE_READY,
+    State.LOADABLE: router_pb2.BACKEND_STATE_LOADABLE,
     State.UNAVAILABLE: router_pb2.BACKEND_STATE_UNAVAILABLE,
     State.DRAINING: router_pb2.BACKEND_STATE_DRAINING,
     State.NEEDS_WEIGHTS: router_pb2.BACKEND_STATE_NEEDS_WEIGHTS,
@@ -50,6 +52,7 @@ def demand_of(image: spec_pb2.ImageSpec, objective: spec_pb2.Objective.ValueType
         steps=image.steps if image.HasField("steps") else None,
         guidance_scale=image.guidance_scale if image.HasField("guidance_scale") else None,
         model=image.model_preference,
+        size=Size(image.width or DEFAULT_SIZE.width, image.height or DEFAULT_SIZE.height),
     )
 
 

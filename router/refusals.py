@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from router.decision import Decision, Refusal
 from router.filters import Rule
-from router.snapshot import BackendView, Snapshot, State
+from router.snapshot import TAKES_WORK, BackendView, Snapshot
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
 
@@ -60,7 +60,7 @@ def alternatives(decision: Decision, snapshot: Snapshot) -> list[str]:
         {
             backend.model
             for backend in snapshot.backends
-            if backend.modality is demand.modality and backend.state is State.READY
+            if backend.modality is demand.modality and backend.state in TAKES_WORK
         }
         - failed
         - {demand.model}

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from router.backends.protocol import Backend, Preview, Step
+from router.backends.protocol import Backend, Loaded, Preview, Step
 from router.backends.triton import TritonBackend
+from router.discovery import Discovery, discovering
 from router.entries import BackendEntry, load_entries
 from router.execution import Drawn, Event, Execution, Fallback, Routed
 from router.fleet import Fleet
@@ -78,6 +79,9 @@ class Router(router_pb2_grpc.RouterServiceServicer):
                 first = candidate_of(chosen, decision.demand)
                 routed = events_pb2.Routed(chosen=first, reasons=reasons, runners_up=others)
                 return router_pb2.ExecuteResponse(routed=routed)
+            case Loaded(taken):
+                loaded = events_pb2.Step(stage=events_pb2.STAGE_LOAD, k=1, n=1, note=f"in {taken:.1f} s")
+                return router_pb2.ExecuteResponse(step=loaded)
             case Step(k, n):
                 return router_pb2.ExecuteResponse(step=events_pb2.Step(stage=events_pb2.STAGE_DRAW, k=k, n=n))
             case Preview(index, pixels):
@@ -108,14 +112,20 @@ class Router(router_pb2_grpc.RouterServiceServicer):
 
 @asynccontextmanager
 async def assemble(settings: Settings, adapt: Callable[[BackendEntry], Backend]) -> AsyncIterator[Router]:
-    """Put the router together over the backends that `adapt` makes, and keep probing them.
+    """Put the router together over the backends that `adapt` makes, keep probing them and looking for new ones.
 
     Raises ConfigurationError.
     """
     policy = load_policy(settings.weights_file)
-    fleet = Fleet.of(load_entries(settings.backends_file), adapt, settings.probe_misses)
+    entries = load_entries(settings.backends_file)
+    fleet = Fleet.of(entries, adapt, settings.probe_misses)
     blobs = BlobStore.open(settings.blob_url, settings.home)
-    async with probing(fleet, settings.probe_seconds, settings.probe_timeout_seconds):
+    repository = settings.repository or settings.home / "model_repository"
+    names = [entry.name for entry in entries]
+    async with (
+        probing(fleet, settings.probe_seconds, settings.probe_timeout_seconds) as probes,
+        discovering(Discovery(repository, names, fleet, adapt, probes), settings.discovery_seconds),
+    ):
         yield Router(fleet, Execution(fleet, policy, settings.run_seconds), blobs)
 
 

@@ -19,6 +19,10 @@ class Settings(TritonSettings):
     """Which backends there are."""
     weights_file: Path = HERE / "weights.yaml"
     """How the scorers weigh."""
+    repository: Path | None = None
+    """Where built models bring their backends from (`<model>/backend.yaml`); `model_repository` of the home if unset."""
+    discovery_seconds: Annotated[float, Field(gt=0, le=3600)] = 2.0
+    """Pause between two looks for built models."""
     probe_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     """Pause between two probes of a backend."""
     probe_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from router.demand import Demand, Modality, Tier
+from router.sizes import Size, nearest
 
 
 class State(StrEnum):
-    """Whether a backend takes work."""
+    """Whether a backend takes work; a LOADABLE one does, after its model was loaded."""
 
     READY = "ready"
+    LOADABLE = "loadable"
     UNAVAILABLE = "unavailable"
     DRAINING = "draining"
     NEEDS_WEIGHTS = "needs-weights"
+
+
+TAKES_WORK = frozenset({State.READY, State.LOADABLE})
+LOADABLE = State.LOADABLE  # looking a member of an enum up costs more than the rest of `seconds`
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class BackendView:
 
     `in_flight` of `concurrency` requests run and `waiting` of `queue` wait; `call_seconds` is what one request took
     lately. `pace` is in seconds per step and image, `quality` in [0, 1], `price` in US dollars per image. `remedy` says
-    how missing weights are filled. `checked_at` is in seconds since the epoch, 0 before the first probe.
+    how missing weights are filled. `load_seconds` is what loading the model took the last time. `checked_at` is in seconds since the epoch, 0 before the first probe.
     """
 
     name: str
@@ -38,6 +44,8 @@ class BackendView:
     pace: float
     quality: float
     price: float
+    sizes: tuple[Size, ...]
+    load_seconds: float = 0.0
     negative_prompts: bool = True
     in_flight: int = 0
     waiting: int = 0
@@ -53,6 +61,10 @@ class BackendView:
         """Return the guidance scale the demand takes here: its own, or this backend's default."""
         return self.guidance_scale if demand.guidance_scale is None else demand.guidance_scale
 
+    def size(self, demand: Demand) -> Size:
+        """Return the size of the pictures that are drawn here for the demand."""
+        return nearest(self.sizes, demand.size)
+
     def wait(self) -> float:
         """Return the expected seconds until a request that comes now would start."""
         if self.in_flight < self.concurrency:
@@ -60,8 +72,9 @@ class BackendView:
         return self.call_seconds * (self.waiting + 1) / self.concurrency
 
     def seconds(self, demand: Demand) -> float:
-        """Return the expected seconds until the demand is served here, its wait included."""
-        return self.wait() + self.pace * self.steps(demand) * demand.images
+        """Return the expected seconds until the demand is served here, its wait and a load included."""
+        cold = self.load_seconds if self.state is LOADABLE else 0.0
+        return self.wait() + cold + self.pace * self.steps(demand) * demand.images
 
     def usd(self, demand: Demand) -> float:
         """Return what the demand is expected to cost here, in US dollars."""

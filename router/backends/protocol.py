@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.demand import Modality
+from router.sizes import Size
 from router.snapshot import State
 
 Pixels = NDArray[np.uint8]
@@ -15,18 +16,20 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do: `max_steps` and `max_images` per request, the pictures' own size in pixels."""
+    """What a backend can do: `max_steps` and `max_images` per request, the sizes its pictures may have."""
 
     modality: Modality
     max_steps: int
     max_images: int
-    width: int
-    height: int
+    sizes: tuple[Size, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work for one backend, everything decided: one picture per seed, a preview every so many steps (0 is never)."""
+    """Work for one backend, everything decided: one picture per seed, a preview every so many steps (0 is never).
+
+    `size` is one of the backend's sizes.
+    """
 
     request_id: str
     prompt: str
@@ -34,7 +37,15 @@ class Job:
     seeds: tuple[int, ...]
     steps: int
     guidance_scale: float
+    size: Size
     preview_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model had to be brought into memory first, which took `seconds`."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Output:
     pixels: Pixels
 
 
-BackendEvent = Step | Preview | Output
+BackendEvent = Loaded | Step | Preview | Output
 
 
 class Backend(Protocol):
@@ -73,10 +84,12 @@ class Backend(Protocol):
         """What it can do; never changes."""
 
     async def probe(self) -> State:
-        """Return READY, UNAVAILABLE or NEEDS_WEIGHTS; never raises for a backend that is away."""
+        """Return READY, LOADABLE, UNAVAILABLE or NEEDS_WEIGHTS; never raises for a backend that is away."""
 
     def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
         """Run a job within `timeout` seconds: each step in order, then one output per seed, then the end.
+
+        A model that had to be loaded is told first.
 
         Closing the generator stops the work before its next step. Raises MeshError: MODEL_UNAVAILABLE when the backend
         does not answer or went away, MODEL_FAILED when it answered with an error or with rubbish, OUT_OF_MEMORY,

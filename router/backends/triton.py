@@ -1,13 +1,23 @@
 """Text-to-image models on Triton: one decoupled stream a job, one response a step."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from router.backends.protocol import BackendEvent, Capabilities, Job, Output, Pixels, Preview, Step
+from router.backends.protocol import (
+    BackendEvent,
+    Capabilities,
+    Job,
+    Loaded,
+    Output,
+    Pixels,
+    Preview,
+    Step,
+)
 from router.entries import BackendEntry
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
@@ -17,19 +27,30 @@ from services.runtime.triton import TritonClient
 Tensors = Mapping[str, NDArray[Any]]
 
 
-class TritonBackend:
-    """One text-to-image model of one Triton. The client stays the caller's to close."""
+class Leases(Protocol):
+    """What brings a model into memory and keeps it there: `services.runtime.models.Models`."""
 
-    def __init__(self, entry: BackendEntry, client: TritonClient) -> None:
+    def use(self, model: str, *, timeout: float) -> AbstractAsyncContextManager[object]:
+        """Load the model if need be and hold it while the body runs. Raises MeshError."""
+
+
+class TritonBackend:
+    """One text-to-image model of one Triton. The client and the leases stay the caller's to close."""
+
+    def __init__(self, entry: BackendEntry, client: TritonClient, leases: Leases | None = None) -> None:
         self._client = client
+        self._leases = leases
+        self._on_demand = entry.on_demand
+        self._told_size = len(entry.sizes) > 1
         self._model = entry.model
         self._needed = (entry.model, *entry.requires)
-        self.capabilities = Capabilities(
-            entry.modality, entry.limits.steps, entry.limits.images, entry.size.width, entry.size.height
-        )
+        self.capabilities = Capabilities(entry.modality, entry.limits.steps, entry.limits.images, entry.sizes)
 
     async def probe(self) -> State:
-        """Ask Triton for the model and those it calls; what is not even in the repository has no weights here."""
+        """Ask Triton for the model and those it calls; what is not even in the repository has no weights here.
+
+        A model on demand that is not loaded is LOADABLE where the ones it calls are ready.
+        """
         missing = [model for model in self._needed if not await self._client.ready(model)]
         if not missing:
             return State.READY
@@ -37,11 +58,27 @@ class TritonBackend:
             known = await self._client.index()
         except MeshError:
             return State.UNAVAILABLE
-        return State.UNAVAILABLE if all(model in known for model in missing) else State.NEEDS_WEIGHTS
+        if not all(model in known for model in missing):
+            return State.NEEDS_WEIGHTS
+        return State.LOADABLE if self._on_demand and missing == [self._model] else State.UNAVAILABLE
 
     async def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
         """Run a job; see `Backend.execute`."""
-        responses = self._client.stream(self._model, _inputs(job), request_id=job.request_id, timeout=timeout)
+        clock = asyncio.get_running_loop().time
+        async with AsyncExitStack() as stack:
+            if self._on_demand and self._leases:
+                cold, began = not await self._client.ready(self._model), clock()
+                await stack.enter_async_context(self._leases.use(self._model, timeout=timeout))
+                if cold:
+                    yield Loaded(clock() - began)
+                timeout -= clock() - began
+            async with aclosing(self._draw(job, timeout)) as events:
+                async for event in events:
+                    yield event
+
+    async def _draw(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
+        inputs = _inputs(job) | (_size(job) if self._told_size else {})
+        responses = self._client.stream(self._model, inputs, request_id=job.request_id, timeout=timeout)
         done = False
         async with aclosing(responses):
             async for response in responses:
@@ -93,3 +130,7 @@ def _inputs(job: Job) -> dict[str, NDArray[Any]]:
         "guidance_scale": np.array([job.guidance_scale], dtype=np.float32),
         "preview_every": np.array([job.preview_every], dtype=np.int32),
     }
+
+
+def _size(job: Job) -> dict[str, NDArray[Any]]:
+    return {"size": np.array(job.size, dtype=np.int32)}

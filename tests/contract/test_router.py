@@ -167,7 +167,7 @@ async def test_outputs_are_stored_pictures_that_say_how_they_were_drawn(router):
 
 
 async def test_previews_are_small_pngs(tmp_path):
-    async with router_over(tmp_path, entry(size={"width": 512, "height": 256})) as router:
+    async with router_over(tmp_path, entry(sizes=[{"width": 512, "height": 256}])) as router:
         events = await execute(router, asked(previews=True, steps=4))
     previews = [event.preview for event in events if event.HasField("preview")]
     assert len(previews) == 3
@@ -270,7 +270,7 @@ async def test_a_client_that_cancels_stops_the_backend(router):
 
 
 async def test_a_client_that_never_reads_is_waited_for_and_then_let_go(tmp_path):
-    async with router_over(tmp_path, entry(size={"width": 128, "height": 128})) as router:
+    async with router_over(tmp_path, entry(sizes=[{"width": 128, "height": 128}])) as router:
         alpha = router.backends["alpha"]
         call = router.stub.Execute(asked(steps=100, num_images=16, previews=True), timeout=30)
         await router.until("triton/alpha", in_flight=1)

@@ -13,6 +13,7 @@ from router.backends.protocol import Backend, Job, Output, Preview, Step
 from router.backends.triton import TritonBackend
 from router.entries import BackendEntry, load_entries
 from router.settings import Settings
+from router.sizes import Size
 from router.snapshot import State
 from services.local.triton import Triton
 from services.runtime.errors import MeshError
@@ -40,7 +41,7 @@ class Adapter:
 
 @pytest.fixture
 def scripted_adapter() -> Adapter:
-    one = entry()
+    one = entry(sizes=[(64, 64)])
     backend = ScriptedBackend(one)
     away, bare = ScriptedBackend(one, State.UNAVAILABLE), ScriptedBackend(one, State.NEEDS_WEIGHTS)
     return Adapter(one, backend, away, bare, lambda: backend.steps, idle=1)
@@ -74,6 +75,7 @@ def job(**changes: object) -> Job:
         "seeds": (7,),
         "steps": STEPS,
         "guidance_scale": 2.5,
+        "size": Size(64, 64),
     }
     return Job(**(values | changes))
 
@@ -99,7 +101,7 @@ async def test_each_step_is_told_in_order_and_each_seed_gives_a_picture(adapter)
     outputs = events[STEPS:]
     assert all(isinstance(output, Output) for output in outputs)
     assert [(output.index, output.seed) for output in outputs] == [(0, 7), (1, 8), (2, 9)]
-    size = (adapter.backend.capabilities.height, adapter.backend.capabilities.width, 3)
+    size = (64, 64, 3)
     assert {(output.pixels.shape, output.pixels.dtype.name) for output in outputs} == {(size, "uint8")}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from router.backends.protocol import BackendEvent, Capabilities, Job, Output, Preview, Step
 from router.demand import Modality, Tier
 from router.entries import BackendEntry
+from router.sizes import Size
 from router.snapshot import BackendView, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
@@ -36,8 +37,8 @@ class ScriptedBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        limits, size = self.entry.limits, self.entry.size
-        return Capabilities(self.entry.modality, limits.steps, limits.images, size.width, size.height)
+        limits = self.entry.limits
+        return Capabilities(self.entry.modality, limits.steps, limits.images, self.entry.sizes)
 
     async def probe(self) -> State:
         return self.health
@@ -53,9 +54,9 @@ class ScriptedBackend:
                 yield Step(k, job.steps)
                 if job.preview_every and k % job.preview_every == 0 and k < job.steps:
                     for index, seed in enumerate(job.seeds):
-                        yield Preview(index, self._pixels(seed))
+                        yield Preview(index, self._pixels(seed, job.size))
             for index, seed in enumerate(job.seeds):
-                yield Output(index, seed, self._pixels(seed))
+                yield Output(index, seed, self._pixels(seed, job.size))
 
     async def _moment(self, k: int, until: float) -> None:
         try:
@@ -71,8 +72,7 @@ class ScriptedBackend:
         if error := self.failures.get(k):
             raise error
 
-    def _pixels(self, seed: int) -> np.ndarray:
-        size = self.entry.size
+    def _pixels(self, seed: int, size: Size) -> np.ndarray:
         return np.random.default_rng(seed).integers(0, 256, (size.height, size.width, 3), np.uint8)
 
     @contextmanager
@@ -96,7 +96,7 @@ def entry(model: str = "alpha", **changes: object) -> BackendEntry:
         "defaults": {"steps": 8, "guidance_scale": 2.5},
         "tiers": {Tier.DRAFT: 0.5, Tier.STANDARD: 1, Tier.HIGH: 2},
         "limits": {"steps": 100, "images": 16},
-        "size": {"width": 16, "height": 16},
+        "sizes": [{"width": 16, "height": 16}],
         "concurrency": 1,
         "queue": 1,
         "prior": {"quality": 0.5, "seconds_per_step": 0.01},
@@ -120,6 +120,7 @@ def view(name: str = "triton/alpha", **changes: object) -> BackendView:
         "pace": 0.1,
         "quality": 0.5,
         "price": 0.0,
+        "sizes": (Size(16, 16),),
         "call_seconds": 1.0,
         "remedy": "run `vmesh models build`",
     }

@@ -123,7 +123,7 @@ def test_the_backends_that_ship_agree_with_the_catalogue():
         )
         assert one.limits.steps == limits["steps"]["maximum"]
         assert one.limits.images == limits["num_images"]["maximum"]
-        assert (one.size.width, one.size.height) == (defaults["width"], defaults["height"])
+        assert one.sizes == ((defaults["width"], defaults["height"]),)
         assert list(one.requires) == model["requires"]
 
 

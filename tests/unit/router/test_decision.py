@@ -14,7 +14,7 @@ from router.filters import Rule
 from router.policy import load_policy
 from router.scorers import SCORERS
 from router.settings import Settings
-from router.snapshot import Snapshot, State
+from router.snapshot import TAKES_WORK, Snapshot, State
 from tests.unit.router.scripted import view
 
 POLICY: Policy = load_policy(Settings().weights_file)
@@ -79,7 +79,7 @@ def test_every_backend_is_a_candidate_or_refused_and_never_both(views, objective
     decision = decide(Demand(objective=objective), Snapshot(tuple(views)), POLICY)
     names = [one.backend.name for one in (*decision.candidates, *decision.refusals)]
     assert sorted(names) == sorted(one.name for one in views)
-    assert all(candidate.backend.state is State.READY for candidate in decision.candidates)
+    assert all(candidate.backend.state in TAKES_WORK for candidate in decision.candidates)
     assert all(better.score >= worse.score for better, worse in pairwise(decision.candidates))
     assert all(0 <= candidate.score <= 1 + 1e-9 for candidate in decision.candidates)
 
@@ -90,8 +90,19 @@ def test_the_reasons_say_what_weighed_and_how_it_draws():
     assert words[0].startswith("scores 0.")
     assert words[0].endswith("for balanced, best of 2 considered")
     assert "serves the preferred model fast" in words
-    assert words[-1] == "draws in 12 steps at guidance scale 2.5"
+    assert words[-1] == "draws 16 × 16 in 12 steps at guidance scale 2.5"
     assert len([word for word in words if " at weight " in word]) == 4
+    assert "loads its model first" not in words
+
+
+def test_a_model_that_is_not_loaded_counts_its_load_and_says_so():
+    cold = view("triton/cold", state=State.LOADABLE, load_seconds=5.0)
+    warm = view("triton/warm")
+    demand = Demand(objective=Objective.LATENCY)
+    decision = decide(demand, Snapshot((cold, warm)), POLICY)
+    assert [one.backend.model for one in decision.candidates] == ["warm", "cold"]
+    assert cold.seconds(demand) == pytest.approx(warm.seconds(demand) + 5)
+    assert "loads its model first" in reasons(decision, decision.candidates[1], POLICY)
 
 
 def test_a_hundred_backends_are_decided_on_in_no_time():

@@ -1,15 +1,18 @@
 """What Triton answers is read, and rubbish is told from pictures; the client is scripted here, real in the contract."""
 
+from contextlib import aclosing, asynccontextmanager
+
 import numpy as np
 import pytest
 
-from router.backends.protocol import Job, Output, Preview, Step
+from router.backends.protocol import Job, Loaded, Output, Preview, Step
 from router.backends.triton import TritonBackend
+from router.sizes import Size
 from router.snapshot import State
 from services.runtime.errors import MeshError
 from tests.unit.router.scripted import entry, gone
 
-JOB = Job("request-1", "ein roter Apfel", "", (7, 8), 2, 2.5, 1)
+JOB = Job("request-1", "ein roter Apfel", "", (7, 8), 2, 2.5, Size(16, 16), 1)
 NONE = np.zeros((0, 4, 4, 3), np.uint8)
 PICTURES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
@@ -98,3 +101,47 @@ async def test_rubbish_is_a_failure_of_the_model(responses, told):
 async def test_a_probe_tells_away_from_without_weights(ready, index, state):
     backend = TritonBackend(entry(requires=["text"]), ScriptedClient(ready=ready, index=index))
     assert await backend.probe() is state
+
+
+class ScriptedLeases:
+    """Notes who is leased; refuses when it is told to."""
+
+    def __init__(self, client, error=None):
+        self.client, self.error, self.held = client, error, []
+
+    @asynccontextmanager
+    async def use(self, model, *, timeout):
+        if self.error:
+            raise self.error
+        self.client.up = (*self.client.up, model)
+        self.held.append(model)
+        try:
+            yield
+        finally:
+            self.held.remove(model)
+
+
+ON_DEMAND = {"on_demand": True, "sizes": [(16, 16), (32, 16)]}
+
+
+async def test_a_model_on_demand_is_loadable_and_leased_for_as_long_as_it_draws():
+    client = ScriptedClient(response(1), response(2, images=PICTURES), index=["alpha"])
+    leases = ScriptedLeases(client)
+    backend = TritonBackend(entry(**ON_DEMAND), client, leases)
+    assert await backend.probe() is State.LOADABLE
+    async with aclosing(backend.execute(JOB, 5.0)) as events:
+        kinds = [(type(event), tuple(leases.held)) async for event in events]
+    assert [kind for kind, _ in kinds] == [Loaded, Step, Step, Output, Output]
+    assert {held for _, held in kinds} == {("alpha",)}
+    assert leases.held == []
+    assert client.asked[1]["size"].tolist() == [16, 16]
+    assert await backend.probe() is State.READY
+    assert not any(isinstance(event, Loaded) for event in [e async for e in backend.execute(JOB, 5.0)])
+
+
+async def test_a_model_that_cannot_be_loaded_fails_the_run_and_leaves_nothing_open():
+    client = ScriptedClient(index=["alpha"])
+    backend = TritonBackend(entry(**ON_DEMAND), client, ScriptedLeases(client, gone()))
+    with pytest.raises(MeshError):
+        await anext(backend.execute(JOB, 5.0))
+    assert client.asked is None

@@ -68,6 +68,8 @@ class _BackendStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackendS
     """Finishes what it has and takes nothing new."""
     BACKEND_STATE_NEEDS_WEIGHTS: _BackendState.ValueType  # 4
     """Is in the catalogue and has no weights here."""
+    BACKEND_STATE_LOADABLE: _BackendState.ValueType  # 5
+    """Takes work; its model is loaded first."""
 
 class BackendState(_BackendState, metaclass=_BackendStateEnumTypeWrapper):
     """Whether a backend takes work."""
@@ -82,6 +84,8 @@ BACKEND_STATE_DRAINING: BackendState.ValueType  # 3
 """Finishes what it has and takes nothing new."""
 BACKEND_STATE_NEEDS_WEIGHTS: BackendState.ValueType  # 4
 """Is in the catalogue and has no weights here."""
+BACKEND_STATE_LOADABLE: BackendState.ValueType  # 5
+"""Takes work; its model is loaded first."""
 Global___BackendState: _TypeAlias = BackendState  # noqa: Y015
 
 @_typing.final
