@@ -54,11 +54,14 @@ def examine(home: Path) -> Iterator[Finding]:
 def models(home: Path) -> Iterator[Finding]:
     """Look at every model of the catalogue: are its weights here, and is it built."""
     from services.models.build import missing_weights, served_repository
-    from services.models.catalogue import PackageSource, read_catalogue
+    from services.models.catalogue import read_catalogue
+    from services.models.entry import RepositorySource
 
-    for model in read_catalogue().values():
+    for model in read_catalogue(home).values():
+        if model.optional:
+            continue  # built when somebody asks for it by name
         name = f"model {model.name}"
-        committed = not isinstance(model.source, PackageSource)
+        committed = isinstance(model.source, RepositorySource)
         absent = missing_weights(model, home)
         if (served_repository(home) / model.name).exists():
             yield fine(name, "built")

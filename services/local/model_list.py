@@ -7,7 +7,8 @@ from rich.table import Table
 
 from scrollintel.visual.running import default_home
 from services.models.build import missing_weights, served_repository
-from services.models.catalogue import PackageSource, read_catalogue
+from services.models.catalogue import read_catalogue
+from services.models.entry import RepositorySource
 
 
 def run(home: Path | None) -> None:
@@ -18,7 +19,7 @@ def run(home: Path | None) -> None:
         table.add_column(column)
     for model in read_catalogue().values():
         built = (served_repository(home) / model.name).exists()
-        committed = not isinstance(model.source, PackageSource)
+        committed = isinstance(model.source, RepositorySource)
         if built:
             state, remedy = "[green]built[/]", ""
         elif committed and missing_weights(model, home):

@@ -5,25 +5,31 @@ everything that goes in. A build is made aside and the link is moved in one step
 half a model, and a model whose digest has not changed is left alone.
 """
 
-import hashlib
 import os
-import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import metadata
 from pathlib import Path
+from threading import Event
 
-from services.models.catalogue import Model, PackageSource, read_catalogue
-from services.models.sources import SourceError, exclusive, fetch, is_fetched
+from services.models import operator_weights
+from services.models.assemble import VERSION, assemble
+from services.models.catalogue import CatalogueError, read_catalogue
+from services.models.converters import ConverterError
+from services.models.entry import Model, NpmSource, OperatorSource, PackageSource, RepositorySource
+from services.models.extraction import SourceError
+from services.models.fingerprint import fingerprint
+from services.models.operator_weights import WeightsError
+from services.models.parity import ParityError
+from services.models.sources import exclusive, fetch, is_fetched
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
-CODE = Path(__file__).parent
-VERSION = "1"
 PARALLEL_BUILDS = 4
+EXPLAINED = (SourceError, WeightsError, ConverterError, ParityError, CatalogueError)
+"""Errors whose text is meant for whoever reads it; of any other the type is told as well."""
 
 
 class BuildStatus(StrEnum):
@@ -53,6 +59,20 @@ class Outcome:
 Progress = Callable[[str, str], None]
 
 
+class Stopped(Exception):  # noqa: N818 - not an error
+    """Whoever asked for the build has gone."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where builds are made, what is allowed there, and who is told."""
+
+    home: Path
+    progress: Progress = lambda model, stage: None
+    allow_noncommercial: bool = False
+    repository: Path = REPOSITORY
+
+
 def served_repository(home: Path) -> Path:
     """What Triton is pointed at."""
     return home / "model_repository"
@@ -68,91 +88,127 @@ def build_repository(
 ) -> list[Outcome]:
     """Bring `<home>/model_repository` up to date; blocking, and safe to run from several processes at once.
 
-    Builds the models in `only`, or all. Calls `progress(model, stage)` before each slow stage, from worker
-    threads. A model that cannot be built is reported in its outcome, and taken out of the served repository
+    Builds the models in `only`, or all but the optional ones. Calls `progress(model, stage)` before each slow stage,
+    from worker threads. A model that cannot be built is reported in its outcome, and taken out of the served repository
     if its weights are missing; the others are built all the same. Raises CatalogueError, and ValueError for
     a name in `only` that the catalogue does not hold.
     """
-    catalogue = read_catalogue()
+    catalogue = read_catalogue(home)
     unknown = set(only or ()) - set(catalogue)
     if unknown:
         raise ValueError(f"no model named {', '.join(sorted(unknown))}; there are: {', '.join(catalogue)}")
-    report = progress or (lambda model, stage: None)
-    served_repository(home).mkdir(parents=True, exist_ok=True)
-    wanted = [model for model in catalogue.values() if only is None or model.name in only]
-    with exclusive(home / "builds" / ".lock"), ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
-        # Fetching waits for the network and converting runs in native code, so threads overlap well.
-        return list(
-            pool.map(lambda model: _build_model(model, home, repository, report, allow_noncommercial), wanted)
-        )
+    stopped = Event()
+
+    def report(model: str, stage: str) -> None:
+        if stopped.is_set():
+            raise Stopped
+        if progress:
+            progress(model, stage)
+
+    site = Site(home, report, allow_noncommercial, repository)
+    wanted = [
+        model for model in catalogue.values() if (not model.optional if only is None else model.name in only)
+    ]
+    # Fetching waits for the network and converting runs in native code, so threads overlap well.
+    with ThreadPoolExecutor(PARALLEL_BUILDS) as pool:
+        try:
+            return list(pool.map(lambda model: build_model(model, site), wanted))
+        except BaseException:
+            stopped.set()  # each ends at its next stage, and its scratch folder with it
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def missing_weights(model: Model, home: Path, repository: Path = REPOSITORY) -> list[str]:
-    """Files of the model's weights that are not there yet; a package's can be fetched, committed ones cannot."""
-    if isinstance(model.source, PackageSource):
-        return [] if is_fetched(model.source, home) else [file.path for file in model.source.files]
-    return [file.path for file in model.source.files if not (repository / model.name / file.path).is_file()]
+def missing_weights(
+    model: Model, home: Path, repository: Path = REPOSITORY, weights: Path | None = None
+) -> list[str]:
+    """Files of the model's weights that are not there yet; a package's can be fetched, others cannot.
+
+    For an operator's model these are the files that it names, or what its layout is called, unless `weights` or the
+    place where they were the last time is there.
+    """
+    source = model.source
+    if isinstance(source, PackageSource | NpmSource):
+        return [] if is_fetched(source, home) else [file.path for file in source.files]
+    if isinstance(source, RepositorySource):
+        own = repository / model.template
+        return [file.path for file in source.files if not (own / file.path).is_file()]
+    if isinstance(source, OperatorSource) and not (weights or operator_weights.remembered(model, home)):
+        return [file.path for file in source.files] or [f"a {source.layout} of {source.hub}"]
+    return []
 
 
-def _build_model(
-    model: Model, home: Path, repository: Path, report: Progress, allow_noncommercial: bool
-) -> Outcome:
+def build_model(model: Model, site: Site, weights: Path | None = None) -> Outcome:
+    """Build one model, from `weights` if an operator brings them; waits while another process builds the same one."""
+    served_repository(site.home).mkdir(parents=True, exist_ok=True)
+    with exclusive(site.home / "builds" / f".{model.name}.lock"):
+        return _build_locked(model, site, weights)
+
+
+def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
+    home, repository = site.home, site.repository
     link = served_repository(home) / model.name
-    if not (model.licence.commercial_use or allow_noncommercial):
+    if not (model.licence.commercial_use or site.allow_noncommercial):
         link.unlink(missing_ok=True)
         detail = (
             f"its licence, {model.licence.spdx}, forbids commercial use; allow it with --allow-noncommercial"
         )
         return Outcome(model.name, BuildStatus.REFUSED, detail)
-    packaged = isinstance(model.source, PackageSource)
-    missing = missing_weights(model, home, repository)
-    if missing and not packaged:
+    missing = missing_weights(model, home, repository, weights)
+    fetched = isinstance(model.source, PackageSource | NpmSource)
+    if missing and not fetched:
         link.unlink(missing_ok=True)
-        where = f"model_repository/{model.name}"
-        detail = f"{', '.join(missing)} not in {where}: train and export it (models/house), then build again"
-        return Outcome(model.name, BuildStatus.NEEDS_WEIGHTS, detail)
-    digest = _digest(model, repository)
+        return Outcome(model.name, BuildStatus.NEEDS_WEIGHTS, _remedy(model, missing))
     builds = home / "builds" / model.name
-    if link.is_symlink() and link.readlink() == _target(model, digest) and (builds / digest).is_dir():
-        return Outcome(model.name, BuildStatus.UNCHANGED)
     try:
+        if isinstance(model.source, OperatorSource):
+            weights = weights or operator_weights.remembered(model, home)
+            assert weights
+            site.progress(model.name, "looking at the weights")
+            operator_weights.check(model.source, weights, home)
+        digest = fingerprint(model, home, repository, weights)
+        if link.is_symlink() and link.readlink() == _target(model, digest) and (builds / digest).is_dir():
+            return Outcome(model.name, BuildStatus.UNCHANGED)
         if missing:
-            report(model.name, "fetching weights")
-        sources = (
-            fetch(model.source, home)
-            if isinstance(model.source, PackageSource)
-            else repository / model.name / VERSION
-        )
-        report(model.name, "converting and checking")
-        _make(model, sources, repository, builds, digest)
-    except SourceError as error:
+            site.progress(model.name, "fetching weights")
+        with tempfile.TemporaryDirectory() as empty:
+            sources = _sources(model, site, weights) or Path(empty)
+            site.progress(model.name, "converting and checking")
+            tell = lambda stage: site.progress(model.name, stage)  # noqa: E731
+            assemble(model, sources, repository, builds, digest, tell)
+    except Stopped:
+        raise
+    except EXPLAINED as error:
         return Outcome(model.name, BuildStatus.FAILED, str(error))
     except Exception as error:
         return Outcome(model.name, BuildStatus.FAILED, f"{type(error).__name__}: {error}")
     _publish(link, _target(model, digest))
+    if isinstance(model.source, OperatorSource) and weights:
+        operator_weights.remember(model, weights, home)
     for old in builds.iterdir():
         if old.name != digest:
             shutil.rmtree(old, ignore_errors=True)
     return Outcome(model.name, BuildStatus.BUILT)
 
 
+def _sources(model: Model, site: Site, weights: Path | None) -> Path | None:
+    """Where the files of a model's source lie; None when it has none."""
+    if isinstance(model.source, PackageSource | NpmSource):
+        return fetch(model.source, site.home)
+    if isinstance(model.source, RepositorySource):
+        return site.repository / model.template / VERSION
+    return weights if isinstance(model.source, OperatorSource) else None
+
+
+def _remedy(model: Model, missing: list[str]) -> str:
+    if isinstance(model.source, OperatorSource):
+        return f"bring its weights from {model.source.hub}: vmesh models build {model.name} --weights PATH"
+    where = f"model_repository/{model.template}"
+    return f"{', '.join(missing)} not in {where}: train and export it (models/house), then build again"
+
+
 def _target(model: Model, digest: str) -> Path:
     return Path("..") / "builds" / model.name / digest
-
-
-def _make(model: Model, sources: Path, repository: Path, builds: Path, digest: str) -> None:
-    from services.models.convert import convert  # heavy, and not needed when nothing changed
-
-    builds.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=builds, prefix=".making-") as scratch:
-        made = Path(scratch) / digest
-        for file in _code(model, repository):
-            copy = made / file.relative_to(repository / model.name)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
-        convert(model, sources, made / VERSION)
-        shutil.rmtree(builds / digest, ignore_errors=True)
-        made.rename(builds / digest)
 
 
 def _publish(link: Path, target: Path) -> None:
@@ -160,32 +216,6 @@ def _publish(link: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.replace(link)
-
-
-def _code(model: Model, repository: Path) -> Iterator[Path]:
-    """The model's configuration and Python files."""
-    directory = repository / model.name
-    yield directory / "config.pbtxt"
-    yield from sorted((directory / VERSION).glob("*.py"))
-
-
-def _digest(model: Model, repository: Path) -> str:
-    """Everything that decides what a build looks like: code, entry, weights, converters and their libraries."""
-    digest = hashlib.sha256(model.model_dump_json().encode())
-    for library in ("onnx", "onnxruntime"):
-        digest.update(f"{library}={metadata.version(library)} {platform.machine()}".encode())
-    files = [
-        *_code(model, repository),
-        *sorted(CODE.glob("*convert*.py")),
-        CODE / "ncnn.py",
-        CODE / "onnx_graph.py",
-    ]
-    if not isinstance(model.source, PackageSource):
-        files += [repository / model.name / file.path for file in model.source.files]
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 if __name__ == "__main__":

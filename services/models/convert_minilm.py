@@ -6,6 +6,7 @@ padding zeroed. `run_reference` is the same forward pass in plain numpy, to hold
 
 import json
 import math
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,40 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from services.models import parity
+from services.models.converters import Report
+from services.models.entry import Model
 from services.models.onnx_graph import Graph
+from services.models.optimise import optimise
 
 OPSET = 20  # the first with Gelu
 LAYERS, WIDTH, HEADS = 6, 384, 12
 EPSILON = 1e-12
 MASKED = np.float32(-1e9)
+# A short text with padding and a longer one.
+SAMPLE_TOKENS = [[101, 1037, 2417, 6207, 102, 0, 0], [101, 1996, 4248, 2829, 4419, 1012, 102]]
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
+
+
+def convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
+    """Write `model.onnx` and the tokenizer, checked against numpy. Raises SafetensorsError and ParityError."""
+    report("converting")
+    weights = read_safetensors(sources / "model.safetensors")
+    optimise(to_onnx(weights).SerializeToString(), destination / "model.onnx")
+    shutil.copyfile(sources / "tokenizer.json", destination / "tokenizer.json")
+    report("checking")
+    ids = np.array(SAMPLE_TOKENS, np.int64)
+    mask = (ids != 0).astype(np.int64)
+    parity.record(
+        destination,
+        "model",
+        {"ids": ids, "mask": mask},
+        {"states": run_reference(weights, ids, mask)},
+        tolerance=model.tolerance_of("model"),
+        reference=f"BERT in NumPy {np.__version__}",
+    )
 
 
 class SafetensorsError(Exception):
@@ -103,7 +129,7 @@ def _embed(graph: Graph, weights: Weights) -> str:
     return _normalise(graph, weights, "embeddings.LayerNorm", summed, "embedded.normed")
 
 
-def convert(weights: Weights) -> onnx.ModelProto:
+def to_onnx(weights: Weights) -> onnx.ModelProto:
     """Weights under their BERT names -> the ONNX model."""
     graph = Graph()
     mask = graph.node("Cast", ["mask"], "mask.float", to=TensorProto.FLOAT)

@@ -6,16 +6,40 @@ Both tables below are keyed by the ncnn layer type; a type in neither is an erro
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from services.models.ncnn import Array, Layer, NcnnError
+from services.models import parity
+from services.models.converters import Report
+from services.models.entry import Model
+from services.models.ncnn import Array, Layer, NcnnError, read_ncnn
 from services.models.onnx_graph import Graph
+from services.models.optimise import optimise
 
 OPSET = 17
 LEAKY_RELU = 2  # ncnn's number for the activation fused into a convolution
+SAMPLE_IMAGE = (3, 13, 10)
+
+
+def convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
+    """Write one graph per entry of `outputs`, checked against numpy. Raises NcnnError and ParityError."""
+    for component, stem in model.outputs.items():
+        report(f"converting {component}")
+        layers = read_ncnn(sources / f"{stem}.param", sources / f"{stem}.bin")
+        optimise(to_onnx(layers).SerializeToString(), destination / f"{component}.onnx")
+        report(f"checking {component}")
+        image = np.random.default_rng(0).random(SAMPLE_IMAGE, dtype=np.float32)
+        parity.record(
+            destination,
+            component,
+            {"image": image[None]},
+            {"upscaled": run_reference(layers, image)[None]},
+            tolerance=model.tolerance_of(component),
+            reference=f"ncnn's layers in NumPy {np.__version__}",
+        )
 
 
 def _weight(layer: Layer) -> Array:
@@ -103,7 +127,7 @@ EMITTERS: dict[str, Callable[[Graph, Layer], None]] = {
 }
 
 
-def convert(layers: list[Layer]) -> onnx.ModelProto:
+def to_onnx(layers: list[Layer]) -> onnx.ModelProto:
     """Layers -> ONNX model, `image` [1, 3, H, W] fp32 in, `upscaled` fp32 out. Raises NcnnError."""
     graph = Graph()
     for layer in _without_aliases(layers):

@@ -13,7 +13,8 @@ import structlog
 
 from scrollintel.visual.v1 import errors_pb2, models_pb2, models_pb2_grpc
 from services.models.build import missing_weights
-from services.models.catalogue import Model, read_catalogue
+from services.models.catalogue import read_catalogue
+from services.models.entry import Model
 from services.models.settings import Settings
 from services.models.state import State, state_of
 from services.runtime.errors import MeshError

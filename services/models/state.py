@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 
-from services.models.catalogue import Model, PackageSource
+from services.models.entry import Model, NpmSource, OperatorSource, PackageSource
 
 TRITON_READY = "READY"
 
@@ -27,6 +27,8 @@ def state_of(model: Model, index: Mapping[str, str], missing: Sequence[str]) -> 
     if not missing:
         return State.LOADABLE, ""
     build = f"vmesh models build {model.name}"
-    if isinstance(model.source, PackageSource):
+    if isinstance(model.source, PackageSource | NpmSource):
         return State.NEEDS_WEIGHTS, build
+    if isinstance(model.source, OperatorSource):
+        return State.NEEDS_WEIGHTS, f"{build} --weights PATH (published as {model.source.hub})"
     return State.NEEDS_WEIGHTS, f"train and export it (models/house/README.md), then {build}"

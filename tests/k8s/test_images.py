@@ -6,7 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from services.models.catalogue import RepositorySource, get_model
+from services.models.catalogue import get_model
+from services.models.entry import RepositorySource
 from tools.k8s.manifests import Manifests
 from tools.k8s.render import ROOT
 

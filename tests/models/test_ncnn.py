@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from services.models.catalogue import get_model
-from services.models.convert_ncnn import convert, run_reference
+from services.models.convert_ncnn import run_reference, to_onnx
 from services.models.ncnn import NcnnError, read_ncnn
 from services.models.sources import weights_directory
 from tests.triton_fixture import BUILD_HOME
@@ -24,7 +24,7 @@ def test_real_weights_convert_to_a_graph_that_equals_numpy(model_repository: Pat
     directory = weights_directory(source, BUILD_HOME)
     layers = read_ncnn(directory / f"{name}.param", directory / f"{name}.bin")
     session = onnxruntime.InferenceSession(
-        convert(layers).SerializeToString(), providers=["CPUExecutionProvider"]
+        to_onnx(layers).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     image = np.random.default_rng(3).random((3, 9, 12), dtype=np.float32)
     served = session.run(None, {"image": image[None]})[0][0]
@@ -71,4 +71,4 @@ def test_broken_files_say_what_is_wrong(tmp_path: Path, param: str, weights: byt
 )
 def test_layers_beyond_the_converter_are_named(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(NcnnError, match=message):
-        convert(read_ncnn(*files(tmp_path, HEAD + line)))
+        to_onnx(read_ncnn(*files(tmp_path, HEAD + line)))

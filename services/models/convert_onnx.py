@@ -1,0 +1,41 @@
+"""Published ONNX graphs -> the same graphs, optimised once here and held against themselves as published."""
+
+import shutil
+from pathlib import Path
+
+import onnxruntime
+
+from services.models import parity
+from services.models.converters import Report
+from services.models.entry import CommittedFile, Model, PackagedFile
+from services.models.optimise import optimise, run_as_written
+
+REFERENCE = f"the graph as published, not optimised, ONNX Runtime {onnxruntime.__version__}"
+
+
+def convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
+    """Optimise every `.onnx` of the source's files and copy the rest beside it. Raises ParityError."""
+    renamed = {source: built for built, source in model.outputs.items()}
+    for source in _files(model, sources):
+        if source.suffix != ".onnx":
+            shutil.copyfile(source, destination / source.name)
+            continue
+        component = renamed.get(source.stem, source.stem)
+        report(f"optimising {component}")
+        optimise(source.read_bytes(), destination / f"{component}.onnx")
+        report(f"checking {component}")
+        feed, expected = run_as_written(source.read_bytes())
+        tolerance = model.tolerance_of(component)
+        parity.record(destination, component, feed, expected, tolerance=tolerance, reference=REFERENCE)
+
+
+def copy(model: Model, sources: Path, destination: Path, report: Report) -> None:
+    """Copy the source's files as they are; a model without weights has none."""
+    for source in _files(model, sources):
+        report(f"copying {source.name}")
+        shutil.copyfile(source, destination / source.name)
+
+
+def _files(model: Model, sources: Path) -> list[Path]:
+    files: tuple[PackagedFile | CommittedFile, ...] = getattr(model.source, "files", ())
+    return [sources / Path(file.path).name for file in files]

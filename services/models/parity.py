@@ -1,0 +1,147 @@
+"""Parity: that a graph computes what its reference computed, checked when it is built and again at any later time.
+
+The difference of two arrays is `max|a - b| / max(1, max|b|)`: absolute where the reference is small, relative where
+it is large. What went in and what the reference gave are kept beside the build, so a later check needs neither the
+reference nor the weights.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+DIRECTORY = "parity"
+INDEX = "index.json"
+RUNTIME = f"ONNX Runtime {onnxruntime.__version__} (CPU)"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class ParityError(Exception):
+    """A graph does not compute what its reference does; the text says which, by how much and what was allowed."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One component against its reference.
+
+    `error` is the largest difference over all outputs (infinite when the graph could not be run or an output's shape
+    differs, and `detail` says why), `tolerance` what is allowed.
+    """
+
+    component: str
+    reference: str
+    runtime: str
+    error: float
+    tolerance: float
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is a number within the tolerance."""
+        return bool(self.error <= self.tolerance)  # false for NaN
+
+
+def difference(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return `max|a - b| / max(1, max|b|)`; infinite where the shapes differ or exactly one side is not finite."""
+    if actual.shape != expected.shape:
+        return float("inf")
+    if not expected.size:
+        return 0.0
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    return float(np.abs(a[finite] - b[finite]).max() / max(1.0, np.abs(b[finite]).max()))
+
+
+def record(
+    destination: Path, component: str, feed: Arrays, expected: Arrays, *, tolerance: float, reference: str
+) -> Parity:
+    """Run `destination/<component>.onnx` on `feed`, hold it against `expected`, and keep both for `verify`.
+
+    `feed` and `expected` hold arrays by input and output name; `reference` says what computed `expected`, such as
+    "PyTorch 2.13.0". Kept in `destination/../parity/<component>.npz` and `index.json`. Raises ParityError, and keeps
+    nothing, when the graph differs by more than `tolerance` or cannot be run.
+    """
+    if not expected:
+        raise ParityError(f"{component}: the reference gave no outputs, so there is nothing to compare")
+    parity = _check(destination / f"{component}.onnx", feed, expected, tolerance, reference)
+    if not parity.passed:
+        raise ParityError(_complaint(parity))
+    directory = destination.parent / DIRECTORY
+    directory.mkdir(exist_ok=True)
+    arrays = {f"feed/{name}": values for name, values in feed.items()}
+    arrays |= {f"expected/{name}": values for name, values in expected.items()}
+    fresh = directory / f".{component}.npz"
+    with fresh.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    fresh.replace(directory / f"{component}.npz")
+    entries = _read_index(directory) | {component: {"tolerance": tolerance, "reference": reference}}
+    _write_index(directory, entries)
+    return parity
+
+
+def verify(build: Path) -> list[Parity]:
+    """Run every recorded component of a build again, by name; a component that cannot be run fails, it does not raise."""
+    directory = build / DIRECTORY
+    return [
+        _check_again(build, directory, component, entry)
+        for component, entry in sorted(_read_index(directory).items())
+    ]
+
+
+def _check_again(build: Path, directory: Path, component: str, entry: dict[str, Any]) -> Parity:
+    tolerance, reference = float(entry["tolerance"]), str(entry["reference"])
+    try:
+        with np.load(directory / f"{component}.npz", allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError) as error:
+        return Parity(component, reference, RUNTIME, float("inf"), tolerance, f"its arrays: {error}")
+    feed, expected = (
+        {name.removeprefix(part): values for name, values in kept.items() if name.startswith(part)}
+        for part in ("feed/", "expected/")
+    )
+    return _check(build / "1" / f"{component}.onnx", feed, expected, tolerance, reference)
+
+
+def _check(graph: Path, feed: Arrays, expected: Arrays, tolerance: float, reference: str) -> Parity:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        actual = dict(zip(expected, session.run(list(expected), dict(feed)), strict=True))
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but this
+        return Parity(graph.stem, reference, RUNTIME, float("inf"), tolerance, str(error).strip())
+    errors = {name: difference(np.asarray(actual[name]), expected[name]) for name in expected}
+    worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
+    shapes = f"{np.shape(actual[worst])}, the reference's is {expected[worst].shape}"
+    detail = f"{worst} has shape {shapes}" if np.shape(actual[worst]) != expected[worst].shape else ""
+    return Parity(graph.stem, reference, RUNTIME, errors[worst], tolerance, detail)
+
+
+def _complaint(parity: Parity) -> str:
+    what = parity.detail or f"differs by {parity.error:.2e}, more than {parity.tolerance:.0e}"
+    return f"{parity.component}: not the same as {parity.reference} in {parity.runtime}: {what}"
+
+
+def _read_index(directory: Path) -> dict[str, dict[str, Any]]:
+    try:
+        entries: dict[str, dict[str, Any]] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return entries
+
+
+def _write_index(directory: Path, entries: Mapping[str, Any]) -> None:
+    fresh = directory / f".{INDEX}.{os.getpid()}"
+    fresh.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    fresh.replace(directory / INDEX)
