@@ -14,7 +14,7 @@ from rich.table import Table
 from router.decision import decide, pick
 from router.demand import Demand, Modality, Tier
 from router.policy import load_policy
-from router.settings import Settings
+from router.settings import WEIGHTS_FILE
 from router.snapshot import BackendView, Snapshot, State
 
 SIZES = (1, 10, 100, 1000)
@@ -45,7 +45,7 @@ def backend(index: int) -> BackendView:
 
 def measure(count: int, rounds: int) -> list[float]:
     """Return the seconds of each of `rounds` decisions among `count` backends, sorted."""
-    policy = load_policy(Settings().weights_file)
+    policy = load_policy(WEIGHTS_FILE)
     snapshot = Snapshot(tuple(backend(index) for index in range(1, count + 1)))
     demand = Demand()
     seconds = []

@@ -15,10 +15,13 @@ from router.policy import load_policy
 from router.previews import MEDIA_TYPE, encode_preview
 from router.probing import probing
 from router.settings import Settings
+from router.unserved import Unserved
 from scrollintel.visual.v1 import errors_pb2, events_pb2, router_pb2, router_pb2_grpc
 from services.runtime.blobs import BlobStore
+from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.images import encode_png
+from services.runtime.models import Models
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
 
@@ -28,21 +31,26 @@ Context = Any  # grpc.aio.ServicerContext, unused: errors, deadlines and cancell
 class Router(router_pb2_grpc.RouterServiceServicer):
     """Serves the rpcs of this version; those of experiments and outcomes are not overridden."""
 
-    def __init__(self, fleet: Fleet, execution: Execution, blobs: BlobStore) -> None:
+    def __init__(self, fleet: Fleet, execution: Execution, blobs: BlobStore, unserved: Unserved) -> None:
         self._fleet = fleet
         self._execution = execution
         self._blobs = blobs
+        self._unserved = unserved
 
     async def Route(self, request: router_pb2.RouteRequest, _: Context) -> router_pb2.RouteResponse:
         """Rank the backends and explain each; nothing runs."""
-        decision = self._execution.decide(demand_of(request.image, request.objective))
+        async with self._explaining(request.image.model_preference):
+            decision = self._execution.decide(demand_of(request.image, request.objective))
         return router_pb2.RouteResponse(candidates=candidates_of(decision))
 
     async def Execute(
         self, request: router_pb2.ExecuteRequest, _: Context
     ) -> AsyncGenerator[router_pb2.ExecuteResponse]:
         """Run a request and stream what happens."""
-        async with aclosing(self._execution.run(order_of(request))) as events:
+        async with (
+            self._explaining(request.image.model_preference),
+            aclosing(self._execution.run(order_of(request))) as events,
+        ):
             async for event in events:
                 yield await self._response(event)
 
@@ -71,6 +79,16 @@ class Router(router_pb2_grpc.RouterServiceServicer):
             message = f"name: no backend is called {request.name}; there are {known}"
             raise MeshError(errors_pb2.ERROR_REASON_NOT_FOUND, message, field="name") from None
         return router_pb2.DrainBackendResponse(backend=backend_of(view))
+
+    @asynccontextmanager
+    async def _explaining(self, model: str) -> AsyncIterator[None]:
+        """Tell who asks for a model that has no weights here what it needs, instead of that nobody serves it."""
+        try:
+            yield
+        except MeshError as error:
+            if error.reason != errors_pb2.ERROR_REASON_MODEL_UNKNOWN:
+                raise
+            raise await self._unserved.explain(error, model) from error
 
     async def _response(self, event: Event) -> router_pb2.ExecuteResponse:
         match event:
@@ -123,10 +141,11 @@ async def assemble(settings: Settings, adapt: Callable[[BackendEntry], Backend])
     repository = settings.repository or settings.home / "model_repository"
     names = [entry.name for entry in entries]
     async with (
+        connect(settings.models_address) as models,
         probing(fleet, settings.probe_seconds, settings.probe_timeout_seconds) as probes,
         discovering(Discovery(repository, names, fleet, adapt, probes), settings.discovery_seconds),
     ):
-        yield Router(fleet, Execution(fleet, policy, settings.run_seconds), blobs)
+        yield Router(fleet, Execution(fleet, policy, settings.run_seconds), blobs, Unserved(models))
 
 
 @asynccontextmanager
@@ -134,9 +153,11 @@ async def build(settings: Settings) -> AsyncIterator[Router]:
     """Make the router over Triton. Raises ConfigurationError."""
     async with (
         TritonClient(settings.triton_address) as client,
-        assemble(settings, lambda entry: TritonBackend(entry, client)) as router,
+        connect(settings.models_address) as models,
     ):
-        yield router
+        leases = Models(models)
+        async with assemble(settings, lambda entry: TritonBackend(entry, client, leases)) as router:
+            yield router
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

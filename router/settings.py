@@ -7,7 +7,8 @@ from pydantic import Field
 
 from services.runtime.settings import TritonSettings, env
 
-HERE = Path(__file__).parent
+BACKENDS_FILE = Path(__file__).with_name("backends.yaml")
+WEIGHTS_FILE = Path(__file__).with_name("weights.yaml")
 
 
 class Settings(TritonSettings):
@@ -15,9 +16,11 @@ class Settings(TritonSettings):
 
     model_config = env("router")
 
-    backends_file: Path = HERE / "backends.yaml"
+    models_address: str
+    """The models server, which loads models that are not loaded and knows those that have no weights here."""
+    backends_file: Path = BACKENDS_FILE
     """Which backends there are."""
-    weights_file: Path = HERE / "weights.yaml"
+    weights_file: Path = WEIGHTS_FILE
     """How the scorers weigh."""
     repository: Path | None = None
     """Where built models bring their backends from (`<model>/backend.yaml`); `model_repository` of the home if unset."""

@@ -37,7 +37,7 @@ class Leases(Protocol):
 class TritonBackend:
     """One text-to-image model of one Triton. The client and the leases stay the caller's to close."""
 
-    def __init__(self, entry: BackendEntry, client: TritonClient, leases: Leases | None = None) -> None:
+    def __init__(self, entry: BackendEntry, client: TritonClient, leases: Leases) -> None:
         self._client = client
         self._leases = leases
         self._on_demand = entry.on_demand
@@ -66,7 +66,7 @@ class TritonBackend:
         """Run a job; see `Backend.execute`."""
         clock = asyncio.get_running_loop().time
         async with AsyncExitStack() as stack:
-            if self._on_demand and self._leases:
+            if self._on_demand:
                 cold, began = not await self._client.ready(self._model), clock()
                 await stack.enter_async_context(self._leases.use(self._model, timeout=timeout))
                 if cold:

@@ -23,6 +23,7 @@ from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.images import decode
 from services.runtime.server import serve
+from tests.contract.scripted_mesh import NOWHERE
 from tests.unit.router.scripted import ScriptedBackend, entry, gone
 
 READY, UNAVAILABLE = router_pb2.BACKEND_STATE_READY, router_pb2.BACKEND_STATE_UNAVAILABLE
@@ -60,7 +61,9 @@ async def router_over(tmp_path: Path, *entries) -> AsyncIterator[Running]:
     file.write_text(
         yaml.safe_dump({"backends": [one.model_dump(mode="json") for one in entries or [entry()]]})
     )
-    settings = Settings(home=tmp_path, backends_file=file, probe_seconds=0.02, grace_seconds=0.2)
+    settings = Settings(
+        home=tmp_path, models_address=NOWHERE, backends_file=file, probe_seconds=0.02, grace_seconds=0.2
+    )
     scripted = replace(spec(settings), build=lambda own: assemble(own, adapt))
     async with serve(scripted) as server, connect(server.address) as channel:
         stub = router_pb2_grpc.RouterServiceStub(channel)

@@ -12,13 +12,16 @@ import pytest_asyncio
 from router.backends.protocol import Backend, Job, Output, Preview, Step
 from router.backends.triton import TritonBackend
 from router.entries import BackendEntry, load_entries
-from router.settings import Settings
+from router.settings import BACKENDS_FILE
 from router.sizes import Size
 from router.snapshot import State
 from services.local.triton import Triton
+from services.runtime.channels import connect
 from services.runtime.errors import MeshError
+from services.runtime.models import Models
 from services.runtime.triton import TritonClient
 from tests.contract.processor_time import processor_seconds
+from tests.contract.scripted_mesh import NOWHERE
 from tests.unit.router.scripted import ScriptedBackend, entry
 
 STEPS = 12
@@ -49,14 +52,19 @@ def scripted_adapter() -> Adapter:
 
 @pytest_asyncio.fixture
 async def triton_adapter(triton: Triton) -> AsyncIterator[Adapter]:
-    (one,) = load_entries(Settings().backends_file)
+    (one,) = load_entries(BACKENDS_FILE)
     absent = one.model_copy(update={"model": "text_to_image_absent"})
-    async with TritonClient(triton.grpc_address) as client, TritonClient("127.0.0.1:1") as nobody:
+    async with (
+        TritonClient(triton.grpc_address) as client,
+        TritonClient(NOWHERE) as nobody,
+        connect(NOWHERE) as models,
+    ):
+        unleased = Models(models)  # what is not on demand asks for no lease
         yield Adapter(
             one,
-            TritonBackend(one, client),
-            TritonBackend(one, nobody),
-            TritonBackend(absent, client),
+            TritonBackend(one, client, unleased),
+            TritonBackend(one, nobody, unleased),
+            TritonBackend(absent, client, unleased),
             lambda: processor_seconds(triton.pid or 0),
             idle=0.2,
         )

@@ -22,6 +22,7 @@ from services.runtime.errors import MeshError
 from services.runtime.images import decode
 from services.runtime.server import serve
 from tests.contract.processor_time import processor_seconds
+from tests.contract.scripted_mesh import NOWHERE
 
 HOUSE = "triton/text_to_image_house"
 READY, UNAVAILABLE = router_pb2.BACKEND_STATE_READY, router_pb2.BACKEND_STATE_UNAVAILABLE
@@ -44,7 +45,7 @@ class Running:
 
 @asynccontextmanager
 async def router_over(address: str, home: Path) -> AsyncIterator[Running]:
-    settings = Settings(home=home, triton_address=address, grace_seconds=0.2)
+    settings = Settings(home=home, triton_address=address, models_address=NOWHERE, grace_seconds=0.2)
     async with serve(spec(settings)) as server, connect(server.address) as channel:
         yield Running(router_pb2_grpc.RouterServiceStub(channel), BlobStore.open("", home))
 

@@ -9,11 +9,9 @@ from router.configuration import ConfigurationError
 from router.demand import Objective, Tier
 from router.entries import load_entries
 from router.policy import load_policy
-from router.settings import Settings
+from router.settings import BACKENDS_FILE, WEIGHTS_FILE
 from tests.unit.router.scripted import entry
 
-BACKENDS = Settings().backends_file
-WEIGHTS = Settings().weights_file
 ROOT = Path(__file__).parents[3]
 
 
@@ -47,7 +45,7 @@ def line_of(path: Path, text: str) -> int:
 )
 def test_wrong_weights_are_refused(tmp_path, old, new, told):
     with pytest.raises(ConfigurationError, match=told.replace("[", r"\[")):
-        load_policy(changed(tmp_path, WEIGHTS, old, new))
+        load_policy(changed(tmp_path, WEIGHTS_FILE, old, new))
 
 
 @pytest.mark.parametrize(
@@ -63,11 +61,11 @@ def test_wrong_weights_are_refused(tmp_path, old, new, told):
 )
 def test_wrong_backends_are_refused(tmp_path, old, new, told):
     with pytest.raises(ConfigurationError, match=told):
-        load_entries(changed(tmp_path, BACKENDS, old, new))
+        load_entries(changed(tmp_path, BACKENDS_FILE, old, new))
 
 
 def test_the_fault_is_told_with_its_line(tmp_path):
-    path = changed(tmp_path, BACKENDS, "images: 16", "images: 17")
+    path = changed(tmp_path, BACKENDS_FILE, "images: 16", "images: 17")
     with pytest.raises(
         ConfigurationError, match=rf"^backends\.yaml:{line_of(path, 'images: 17')}: backends.0.limits"
     ):
@@ -76,14 +74,14 @@ def test_the_fault_is_told_with_its_line(tmp_path):
 
 def test_two_of_a_name_are_refused(tmp_path):
     path = tmp_path / "backends.yaml"
-    text = BACKENDS.read_text()
+    text = BACKENDS_FILE.read_text()
     path.write_text(text + text[text.index("  - name:") :])
     with pytest.raises(ConfigurationError, match="two backends are called triton/text_to_image_house"):
         load_entries(path)
 
 
 def test_each_fault_is_told_once(tmp_path):
-    path = changed(tmp_path, BACKENDS, "images: 16", "images: 17")
+    path = changed(tmp_path, BACKENDS_FILE, "images: 16", "images: 17")
     with pytest.raises(ConfigurationError) as caught:
         load_entries(path)
     assert len(str(caught.value).splitlines()) == 1
@@ -102,18 +100,18 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 
 
 def test_every_objective_has_weights():
-    assert load_policy(WEIGHTS).weights.keys() == set(Objective)
+    assert load_policy(WEIGHTS_FILE).weights.keys() == set(Objective)
 
 
 def test_the_backends_that_ship_are_models_that_triton_serves():
-    for one in load_entries(BACKENDS):
+    for one in load_entries(BACKENDS_FILE):
         for model in (one.model, *one.requires):
             assert (ROOT / "model_repository" / model / "config.pbtxt").is_file(), model
 
 
 def test_the_backends_that_ship_agree_with_the_catalogue():
     """The router may not import the catalogue (they are strangers), so the two are held together here."""
-    for one in load_entries(BACKENDS):
+    for one in load_entries(BACKENDS_FILE):
         model = yaml.safe_load((ROOT / "services/models/catalogue" / f"{one.model}.yaml").read_text())
         defaults, limits = model["defaults"], model["limits"]
         assert model["task"] == one.modality

@@ -13,11 +13,11 @@ from router.explanation import reasons
 from router.filters import Rule
 from router.policy import load_policy
 from router.scorers import SCORERS
-from router.settings import Settings
+from router.settings import WEIGHTS_FILE
 from router.snapshot import TAKES_WORK, Snapshot, State
 from tests.unit.router.scripted import view
 
-POLICY: Policy = load_policy(Settings().weights_file)
+POLICY: Policy = load_policy(WEIGHTS_FILE)
 
 fine = view("triton/fine", quality=0.9, pace=2.0, price=0.02)
 fast = view("triton/fast", quality=0.4, pace=0.01, price=0.02)

@@ -11,14 +11,14 @@ from router.execution import Drawn, Execution, Fallback, Order, Routed
 from router.fleet import Fleet
 from router.policy import load_policy
 from router.probing import probe
-from router.settings import Settings
+from router.settings import WEIGHTS_FILE
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime import deadline
 from services.runtime.errors import MeshError
 from tests.unit.router.scripted import ScriptedBackend, entry, gone
 
-POLICY = load_policy(Settings().weights_file)
+POLICY = load_policy(WEIGHTS_FILE)
 BETTER = {"prior": {"quality": 0.9, "seconds_per_step": 0.01}}
 
 

@@ -6,13 +6,13 @@ from router.decision import decide
 from router.demand import Demand, Modality
 from router.policy import load_policy
 from router.refusals import check_model, refused
-from router.settings import Settings
+from router.settings import WEIGHTS_FILE
 from router.snapshot import Snapshot, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
 from tests.unit.router.scripted import view
 
-POLICY = load_policy(Settings().weights_file)
+POLICY = load_policy(WEIGHTS_FILE)
 away = view("triton/away", state=State.UNAVAILABLE)
 bare = view("triton/bare", state=State.NEEDS_WEIGHTS)
 full = view("triton/full", in_flight=2, waiting=4, call_seconds=3.0)

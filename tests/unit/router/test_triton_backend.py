@@ -43,7 +43,7 @@ class ScriptedClient:
 
 
 async def run(client, job=JOB):
-    return [event async for event in TritonBackend(entry(), client).execute(job, 5.0)]
+    return [event async for event in TritonBackend(entry(), client, ScriptedLeases(client)).execute(job, 5.0)]
 
 
 async def test_the_job_becomes_tensors():
@@ -99,7 +99,7 @@ async def test_rubbish_is_a_failure_of_the_model(responses, told):
     ],
 )
 async def test_a_probe_tells_away_from_without_weights(ready, index, state):
-    backend = TritonBackend(entry(requires=["text"]), ScriptedClient(ready=ready, index=index))
+    backend = TritonBackend(entry(requires=["text"]), ScriptedClient(ready=ready, index=index), None)
     assert await backend.probe() is state
 
 
