@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from services.local.triton import Triton, TritonSettings
-from services.models.build import BuildStatus, build_repository, served_repository
+from services.models.build import BuildStatus, build_repository
+from services.models.presence import served_repository
 
 BUILD_HOME = Path.home() / ".cache" / "visual-mesh" / "tests"
 

@@ -53,9 +53,9 @@ def examine(home: Path) -> Iterator[Finding]:
 
 def models(home: Path) -> Iterator[Finding]:
     """Look at every model of the catalogue: are its weights here, and is it built."""
-    from services.models.build import missing_weights, served_repository
     from services.models.catalogue import read_catalogue
     from services.models.entry import RepositorySource
+    from services.models.presence import missing_weights, served_repository
 
     for model in read_catalogue(home).values():
         if model.optional:

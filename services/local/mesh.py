@@ -25,7 +25,8 @@ from services.local.triton import (
     TritonSettings,
     TritonUnavailableError,
 )
-from services.models.build import BuildStatus, build_repository, served_repository
+from services.models.build import BuildStatus, build_repository
+from services.models.presence import served_repository
 
 Tell = Callable[[str], None]
 

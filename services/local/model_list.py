@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from scrollintel.visual.running import default_home
-from services.models.build import missing_weights, served_repository
 from services.models.catalogue import read_catalogue
 from services.models.entry import RepositorySource
+from services.models.presence import missing_weights, served_repository
 
 
 def run(home: Path | None) -> None:

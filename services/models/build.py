@@ -24,9 +24,10 @@ from services.models.extraction import SourceError
 from services.models.fingerprint import fingerprint
 from services.models.operator_weights import WeightsError
 from services.models.parity import ParityError
-from services.models.sources import exclusive, fetch, is_fetched
+from services.models.presence import REPOSITORY, Presence, missing_weights, served_repository
+from services.models.sources import exclusive, fetch
+from services.models.state import remedy
 
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
 PARALLEL_BUILDS = 4
 EXPLAINED = (SourceError, WeightsError, ConverterError, ParityError, CatalogueError)
 """Errors whose text is meant for whoever reads it; of any other the type is told as well."""
@@ -73,11 +74,6 @@ class Site:
     repository: Path = REPOSITORY
 
 
-def served_repository(home: Path) -> Path:
-    """What Triton is pointed at."""
-    return home / "model_repository"
-
-
 def build_repository(
     home: Path,
     only: Collection[str] | None = None,
@@ -119,25 +115,6 @@ def build_repository(
             raise
 
 
-def missing_weights(
-    model: Model, home: Path, repository: Path = REPOSITORY, weights: Path | None = None
-) -> list[str]:
-    """Files of the model's weights that are not there yet; a package's can be fetched, others cannot.
-
-    For an operator's model these are the files that it names, or what its layout is called, unless `weights` or the
-    place where they were the last time is there.
-    """
-    source = model.source
-    if isinstance(source, PackageSource | NpmSource):
-        return [] if is_fetched(source, home) else [file.path for file in source.files]
-    if isinstance(source, RepositorySource):
-        own = repository / model.template
-        return [file.path for file in source.files if not (own / file.path).is_file()]
-    if isinstance(source, OperatorSource) and not (weights or operator_weights.remembered(model, home)):
-        return [file.path for file in source.files] or [f"a {source.layout} of {source.hub}"]
-    return []
-
-
 def build_model(model: Model, site: Site, weights: Path | None = None) -> Outcome:
     """Build one model, from `weights` if an operator brings them; waits while another process builds the same one."""
     served_repository(site.home).mkdir(parents=True, exist_ok=True)
@@ -158,7 +135,10 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
     fetched = isinstance(model.source, PackageSource | NpmSource)
     if missing and not fetched:
         link.unlink(missing_ok=True)
-        return Outcome(model.name, BuildStatus.NEEDS_WEIGHTS, _remedy(model, missing))
+        detail = (
+            f"{', '.join(missing)} not here: {remedy(model, Presence(built=False, missing=tuple(missing)))}"
+        )
+        return Outcome(model.name, BuildStatus.NEEDS_WEIGHTS, detail)
     builds = home / "builds" / model.name
     try:
         if isinstance(model.source, OperatorSource):
@@ -198,13 +178,6 @@ def _sources(model: Model, site: Site, weights: Path | None) -> Path | None:
     if isinstance(model.source, RepositorySource):
         return site.repository / model.template / VERSION
     return weights if isinstance(model.source, OperatorSource) else None
-
-
-def _remedy(model: Model, missing: list[str]) -> str:
-    if isinstance(model.source, OperatorSource):
-        return f"bring its weights from {model.source.hub}: vmesh models build {model.name} --weights PATH"
-    where = f"model_repository/{model.template}"
-    return f"{', '.join(missing)} not in {where}: train and export it (models/house), then build again"
 
 
 def _target(model: Model, digest: str) -> Path:

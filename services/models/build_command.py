@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.models.build import BuildStatus, build_repository, served_repository
+from services.models.build import BuildStatus, build_repository
+from services.models.presence import served_repository
 
 STYLES = {
     BuildStatus.BUILT: "green",

@@ -83,7 +83,7 @@ def record(
     arrays |= {f"expected/{name}": values for name, values in expected.items()}
     fresh = directory / f".{component}.npz"
     with fresh.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)
     fresh.replace(directory / f"{component}.npz")
     entries = _read_index(directory) | {component: {"tolerance": tolerance, "reference": reference}}
     _write_index(directory, entries)

@@ -12,9 +12,9 @@ import grpc
 import structlog
 
 from scrollintel.visual.v1 import errors_pb2, models_pb2, models_pb2_grpc
-from services.models.build import missing_weights
 from services.models.catalogue import read_catalogue
 from services.models.entry import Model
+from services.models.presence import Presence, presence
 from services.models.settings import Settings
 from services.models.state import State, state_of
 from services.runtime.errors import MeshError
@@ -28,6 +28,7 @@ MEBIBYTE = 1 << 20
 STATES = {
     State.READY: models_pb2.MODEL_STATE_READY,
     State.LOADABLE: models_pb2.MODEL_STATE_LOADABLE,
+    State.NOT_BUILT: models_pb2.MODEL_STATE_NOT_BUILT,
     State.NEEDS_WEIGHTS: models_pb2.MODEL_STATE_NEEDS_WEIGHTS,
 }
 
@@ -69,8 +70,8 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         return models_pb2.GetModelResponse(model=model)
 
     async def _describe(self, names: list[str]) -> list[models_pb2.Model]:
-        index, missing = await asyncio.gather(self._index(), asyncio.to_thread(self._missing, names))
-        return [to_model(self._catalogue[name], index, missing[name]) for name in names]
+        index, here = await asyncio.gather(self._index(), asyncio.to_thread(self._here, names))
+        return [to_model(self._catalogue[name], index, here[name]) for name in names]
 
     async def _index(self) -> dict[str, str]:
         try:
@@ -80,13 +81,13 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
             log.warning("Triton's index not read", reason=error.name)
             return {}
 
-    def _missing(self, names: list[str]) -> dict[str, list[str]]:
-        return {name: missing_weights(self._catalogue[name], self._home) for name in names}
+    def _here(self, names: list[str]) -> dict[str, Presence]:
+        return {name: presence(self._catalogue[name], self._home) for name in names}
 
 
-def to_model(model: Model, index: Mapping[str, str], missing: list[str]) -> models_pb2.Model:
+def to_model(model: Model, index: Mapping[str, str], here: Presence) -> models_pb2.Model:
     """Return an entry as it goes over the wire."""
-    state, remedy = state_of(model, index, missing)
+    state, remedy = state_of(model, index, here)
     return models_pb2.Model(
         name=model.name,
         family=model.family,

@@ -1,11 +1,13 @@
-"""Whether a model can be used, from what Triton says and what lies on the disk."""
+"""Whether a model can be used, from what Triton says and what lies on the disk; and what to do when it cannot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum, auto
 
-from services.models.entry import Model, NpmSource, OperatorSource, PackageSource
+from services.models.entry import Layout, Model, NpmSource, OperatorSource, PackageSource, RepositorySource
+from services.models.presence import Presence
 
 TRITON_READY = "READY"
+PLACEHOLDERS = {Layout.DIFFUSERS: "DIR", Layout.CHECKPOINT: "FILE"}
 
 
 class State(Enum):
@@ -13,22 +15,41 @@ class State(Enum):
 
     READY = auto()
     LOADABLE = auto()
+    NOT_BUILT = auto()
     NEEDS_WEIGHTS = auto()
 
 
-def state_of(model: Model, index: Mapping[str, str], missing: Sequence[str]) -> tuple[State, str]:
-    """Return a model's state, and what to do when its weights are missing (empty otherwise).
+def state_of(model: Model, index: Mapping[str, str], here: Presence) -> tuple[State, str]:
+    """Return a model's state, and what to do when it is not built (empty otherwise).
 
-    `index` is Triton's repository index, empty when Triton does not answer; `missing` names the weight files that are
-    not here. A model that Triton serves is ready wherever its weights are.
+    `index` is Triton's repository index, empty when Triton does not answer. A model that Triton serves is ready wherever
+    its weights are; one that is built can be loaded; weights that an index of packages has count as being here.
     """
     if index.get(model.name) == TRITON_READY:
         return State.READY, ""
-    if not missing:
+    if here.built:
         return State.LOADABLE, ""
-    build = f"vmesh models build {model.name}"
-    if isinstance(model.source, PackageSource | NpmSource):
-        return State.NEEDS_WEIGHTS, build
+    fetched = isinstance(model.source, PackageSource | NpmSource)
+    return State.NEEDS_WEIGHTS if here.missing and not fetched else State.NOT_BUILT, remedy(model, here)
+
+
+def remedy(model: Model, here: Presence) -> str:
+    """Return the command that builds a model, and where weights that it lacks come from."""
+    command = f"vmesh models build {model.name}"
+    if not model.licence.commercial_use:
+        command += " --allow-noncommercial"
+    if not here.missing:
+        return command
     if isinstance(model.source, OperatorSource):
-        return State.NEEDS_WEIGHTS, f"{build} --weights PATH (published as {model.source.hub})"
-    return State.NEEDS_WEIGHTS, f"train and export it (models/house/README.md), then {build}"
+        placeholder = PLACEHOLDERS[model.source.layout]
+        return f"{command} --weights {placeholder}   # {placeholder}: {origin(model.source)}"
+    if isinstance(model.source, RepositorySource):
+        return f"train and export it (models/house/README.md), then {command}"
+    return command
+
+
+def origin(source: OperatorSource) -> str:
+    """Return where an operator's weights are published, and how to fetch them."""
+    if source.hub.startswith("https://"):
+        return f"curl --location --remote-name {source.hub}"
+    return f"hf download {source.hub} --local-dir DIR"

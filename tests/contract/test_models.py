@@ -11,6 +11,8 @@ from scrollintel.visual.v1 import models_pb2 as pb
 from scrollintel.visual.v1 import models_pb2_grpc
 from services.local.triton import Triton
 from services.models.catalogue import read_catalogue
+from services.models.entry import Layout, OperatorSource
+from services.models.presence import Presence
 from services.models.service import spec
 from services.models.settings import Settings
 from services.models.state import State, state_of
@@ -57,7 +59,7 @@ async def test_a_bare_machine_is_told_what_to_do(tmp_path: Path) -> None:
         models = {model.name: model for model in await listed(stub)}
     assert set(models) == set(read_catalogue())
     upscaler = models["upscale_realesrgan"]
-    assert upscaler.state == pb.MODEL_STATE_NEEDS_WEIGHTS
+    assert upscaler.state == pb.MODEL_STATE_NOT_BUILT
     assert upscaler.remedy == "vmesh models build upscale_realesrgan"
 
 
@@ -92,19 +94,35 @@ async def test_loading_is_not_served_yet(tmp_path: Path) -> None:
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+BUILD_UPSCALER = "vmesh models build upscale_realesrgan"
+
+
 @pytest.mark.parametrize(
-    ("index", "missing", "state", "remedy"),
+    ("index", "here", "state", "remedy"),
     [
-        ({"upscale_realesrgan": "READY"}, ["a.bin"], State.READY, ""),
-        ({"upscale_realesrgan": "UNAVAILABLE"}, [], State.LOADABLE, ""),
-        ({}, [], State.LOADABLE, ""),
-        ({}, ["a.bin"], State.NEEDS_WEIGHTS, "vmesh models build upscale_realesrgan"),
-        ({"other": "READY"}, ["a.bin"], State.NEEDS_WEIGHTS, "vmesh models build upscale_realesrgan"),
+        ({"upscale_realesrgan": "READY"}, Presence(False, ("a.bin",)), State.READY, ""),
+        ({"upscale_realesrgan": "UNAVAILABLE"}, Presence(True), State.LOADABLE, ""),
+        ({}, Presence(True, ("a.bin",)), State.LOADABLE, ""),
+        ({}, Presence(False), State.NOT_BUILT, BUILD_UPSCALER),
+        ({}, Presence(False, ("a.bin",)), State.NOT_BUILT, BUILD_UPSCALER),
+        ({"other": "READY"}, Presence(False, ("a.bin",)), State.NOT_BUILT, BUILD_UPSCALER),
     ],
 )
-def test_states(index: dict[str, str], missing: list[str], state: State, remedy: str) -> None:
-    assert state_of(UPSCALER, index, missing) == (state, remedy)
+def test_states(index: dict[str, str], here: Presence, state: State, remedy: str) -> None:
+    assert state_of(UPSCALER, index, here) == (state, remedy)
 
 
 def test_committed_weights_are_trained_not_fetched() -> None:
-    assert "models/house" in state_of(MATCHER, {}, ["1/model.onnx"])[1]
+    state, remedy = state_of(MATCHER, {}, Presence(False, ("1/model.onnx",)))
+    assert state is State.NEEDS_WEIGHTS
+    assert "models/house" in remedy
+
+
+def test_an_operators_weights_are_asked_for_with_where_they_are_published() -> None:
+    source = OperatorSource(kind="operator", layout=Layout.DIFFUSERS, hub="maker/model")
+    licence = UPSCALER.licence.model_copy(update={"commercial_use": False})
+    model = UPSCALER.model_copy(update={"source": source, "licence": licence})
+    state, remedy = state_of(model, {}, Presence(False, ("model_index.json",)))
+    assert state is State.NEEDS_WEIGHTS
+    assert remedy.startswith(f"{BUILD_UPSCALER} --allow-noncommercial --weights DIR ")
+    assert "hf download maker/model --local-dir DIR" in remedy

@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 
 from services.models import build
-from services.models.build import BuildStatus, build_repository, served_repository
+from services.models.build import BuildStatus, build_repository
 from services.models.catalogue import read_catalogue
+from services.models.presence import REPOSITORY, served_repository
 from tests.triton_fixture import BUILD_HOME
 
 SMALL = "nsfw_open_nsfw"
@@ -29,7 +30,7 @@ def home(model_repository: Path, tmp_path: Path) -> Path:
 def repository(tmp_path: Path) -> Path:
     """A copy of the committed repository that a test may change."""
     copy = tmp_path / "repository"
-    shutil.copytree(build.REPOSITORY, copy)
+    shutil.copytree(REPOSITORY, copy)
     return copy
 
 
@@ -95,7 +96,7 @@ def test_committed_weights_that_are_absent_are_asked_for(home: Path, repository:
     (repository / HOUSE / "1" / "model.onnx").unlink()
     outcome = only(home, HOUSE, repository=repository)
     assert outcome.status is BuildStatus.NEEDS_WEIGHTS
-    assert "1/model.onnx not in model_repository/text_to_image_house" in outcome.detail
+    assert "1/model.onnx not here: train and export it" in outcome.detail
     assert not (served_repository(home) / HOUSE).exists()
 
 
@@ -116,7 +117,7 @@ def test_a_licence_that_forbids_commercial_use_is_refused_unless_allowed(
 
 
 def test_an_unknown_model_is_named(home: Path) -> None:
-    with pytest.raises(ValueError, match="no model named juggler; there are: .*image_text_matcher"):
+    with pytest.raises(ValueError, match=r"no model named juggler; there are: .*image_text_matcher"):
         build_repository(home, ["juggler"])
 
 
@@ -132,6 +133,6 @@ def test_a_built_graph_computes_what_the_committed_one_does(model_repository: Pa
         onnxruntime.InferenceSession(
             str(path / HOUSE / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
         )
-        for path in (build.REPOSITORY, model_repository)
+        for path in (REPOSITORY, model_repository)
     )
     np.testing.assert_allclose(built.run(None, feed)[0], committed.run(None, feed)[0], atol=1e-4)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import yaml
 
-from services.models.build import REPOSITORY
 from services.models.catalogue import (
     CATALOGUE_DIRECTORY,
     CatalogueError,
@@ -20,6 +19,7 @@ from services.models.catalogue import (
     read_entry,
 )
 from services.models.entry import Residency, Task
+from services.models.presence import REPOSITORY
 
 PINNED = {
     "text_embedding",
@@ -165,5 +165,5 @@ def test_a_required_model_must_exist(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(CatalogueError, match="there are: .*image_text_matcher, .*nsfw_open_nsfw"):
+    with pytest.raises(CatalogueError, match=r"there are: .*image_text_matcher, .*nsfw_open_nsfw"):
         get_model("juggler")

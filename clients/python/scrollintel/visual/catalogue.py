@@ -17,6 +17,7 @@ class ModelState(StrEnum):
     LOADING = "loading"
     UNLOADING = "unloading"
     QUARANTINED = "quarantined"
+    NOT_BUILT = "not_built"
     UNKNOWN = "unknown"
 
 
@@ -52,7 +53,7 @@ class Model:
     commercial_use: bool
     memory_bytes: int
     remedy: str
-    """What to do when weights are missing; empty otherwise."""
+    """What to do when it is not built; empty otherwise."""
 
     @classmethod
     def read(cls, message: models_pb2.Model) -> "Model":

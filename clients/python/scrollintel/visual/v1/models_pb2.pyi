@@ -32,15 +32,17 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_READY: _ModelState.ValueType  # 1
     """Loaded and answering."""
     MODEL_STATE_LOADABLE: _ModelState.ValueType  # 2
-    """Its weights are here and it is not loaded."""
+    """It is built and not loaded."""
     MODEL_STATE_NEEDS_WEIGHTS: _ModelState.ValueType  # 3
-    """Its weights are not here."""
+    """It is not built, and weights that it needs are to be brought or trained: `remedy` says how."""
     MODEL_STATE_LOADING: _ModelState.ValueType  # 4
     """Being loaded, and tried once where its build says how."""
     MODEL_STATE_UNLOADING: _ModelState.ValueType  # 5
     """Being taken out of memory: it waits for who uses it and takes nobody new."""
     MODEL_STATE_QUARANTINED: _ModelState.ValueType  # 6
     """Ran out of memory. It is unloaded and loaded afresh, and takes nobody until then."""
+    MODEL_STATE_NOT_BUILT: _ModelState.ValueType  # 7
+    """It is not built; everything it needs is here or can be fetched, and `remedy` builds it."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """Whether a model can be used."""
@@ -50,15 +52,17 @@ MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
 MODEL_STATE_READY: ModelState.ValueType  # 1
 """Loaded and answering."""
 MODEL_STATE_LOADABLE: ModelState.ValueType  # 2
-"""Its weights are here and it is not loaded."""
+"""It is built and not loaded."""
 MODEL_STATE_NEEDS_WEIGHTS: ModelState.ValueType  # 3
-"""Its weights are not here."""
+"""It is not built, and weights that it needs are to be brought or trained: `remedy` says how."""
 MODEL_STATE_LOADING: ModelState.ValueType  # 4
 """Being loaded, and tried once where its build says how."""
 MODEL_STATE_UNLOADING: ModelState.ValueType  # 5
 """Being taken out of memory: it waits for who uses it and takes nobody new."""
 MODEL_STATE_QUARANTINED: ModelState.ValueType  # 6
 """Ran out of memory. It is unloaded and loaded afresh, and takes nobody until then."""
+MODEL_STATE_NOT_BUILT: ModelState.ValueType  # 7
+"""It is not built; everything it needs is here or can be fetched, and `remedy` builds it."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 class _ModelResidency:
@@ -119,7 +123,7 @@ class Model(_message.Message):
     memory_bytes: _builtins.int
     """Memory it takes when loaded, in bytes."""
     remedy: _builtins.str
-    """What to do when weights are missing; empty otherwise."""
+    """What to do when it is not built; empty otherwise."""
     residency: Global___ModelResidency.ValueType
     """When it is in memory."""
     resident_bytes: _builtins.int

@@ -87,9 +87,9 @@ class ModelServiceServicer:
 
     def LoadModel(self, request, context):
         """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
-        its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
-        could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
-        UNIMPLEMENTED where Triton alone decides what is loaded.
+        its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, it could not
+        be loaded, or Triton alone decides what is loaded here) and RESOURCE_EXHAUSTED (it does not fit beside what is
+        pinned and in use; the text names it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

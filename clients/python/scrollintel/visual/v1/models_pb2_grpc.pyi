@@ -39,9 +39,9 @@ class ModelServiceStub:
     """Reads one entry. Ends with NOT_FOUND when it is not in the catalogue."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]
     """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
-    its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
-    could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
-    UNIMPLEMENTED where Triton alone decides what is loaded.
+    its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, it could not
+    be loaded, or Triton alone decides what is loaded here) and RESOURCE_EXHAUSTED (it does not fit beside what is
+    pinned and in use; the text names it).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]
     """Unloads a model when nobody uses it any more and answers when its memory is free; one that is not loaded is left as
@@ -70,9 +70,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Reads one entry. Ends with NOT_FOUND when it is not in the catalogue."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.LoadModelRequest, _models_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
-    its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
-    could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
-    UNIMPLEMENTED where Triton alone decides what is loaded.
+    its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, it could not
+    be loaded, or Triton alone decides what is loaded here) and RESOURCE_EXHAUSTED (it does not fit beside what is
+    pinned and in use; the text names it).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_models_pb2.UnloadModelRequest, _models_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Unloads a model when nobody uses it any more and answers when its memory is free; one that is not loaded is left as
@@ -113,9 +113,9 @@ class ModelServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.LoadModelResponse, _abc.Awaitable[_models_pb2.LoadModelResponse]]:
         """Loads a model and answers when it is ready; a model that is ready already is left as it is. It stays loaded until
-        its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, or it
-        could not be loaded), RESOURCE_EXHAUSTED (it does not fit beside what is pinned and in use; the text names it) and
-        UNIMPLEMENTED where Triton alone decides what is loaded.
+        its memory is needed for another. Ends with NOT_FOUND (not in the catalogue), UNAVAILABLE (no weights here, it could not
+        be loaded, or Triton alone decides what is loaded here) and RESOURCE_EXHAUSTED (it does not fit beside what is
+        pinned and in use; the text names it).
         """
 
     def UnloadModel(

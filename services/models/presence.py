@@ -1,0 +1,48 @@
+"""What of a model lies on this machine's disk: its weights, and a build of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.models import operator_weights
+from services.models.entry import Model, NpmSource, OperatorSource, PackageSource, RepositorySource
+from services.models.sources import is_fetched
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether the served repository holds a model, and which of its weights are not here."""
+
+    built: bool
+    missing: tuple[str, ...] = ()
+
+
+def served_repository(home: Path) -> Path:
+    """What Triton is pointed at."""
+    return home / "model_repository"
+
+
+def presence(model: Model, home: Path) -> Presence:
+    """Look at the disk for a model."""
+    built = (served_repository(home) / model.name / "config.pbtxt").is_file()
+    return Presence(built, tuple(missing_weights(model, home)))
+
+
+def missing_weights(
+    model: Model, home: Path, repository: Path = REPOSITORY, weights: Path | None = None
+) -> list[str]:
+    """Files of the model's weights that are not there yet; a package's can be fetched, others cannot.
+
+    For an operator's model these are the files that it names, or what its layout is called, unless `weights` or the
+    place where they were the last time is there.
+    """
+    source = model.source
+    if isinstance(source, PackageSource | NpmSource):
+        return [] if is_fetched(source, home) else [file.path for file in source.files]
+    if isinstance(source, RepositorySource):
+        own = repository / model.template
+        return [file.path for file in source.files if not (own / file.path).is_file()]
+    if isinstance(source, OperatorSource) and not (weights or operator_weights.remembered(model, home)):
+        return [file.path for file in source.files] or [f"a {source.layout} of {source.hub}"]
+    return []
