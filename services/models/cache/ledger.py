@@ -49,6 +49,7 @@ class Resident:
     leases: int = 0
     waiting: int = 0
     used_at: float = 0.0
+    moved_at: float = 0.0
     loaded_at: float | None = None
 
     @property
@@ -102,7 +103,7 @@ class Ledger:
         resident = self[name]
         if phase not in MOVES[resident.phase]:
             raise ImpossibleMoveError(f"{name}: {resident.phase} cannot become {phase}")
-        resident.phase = phase
+        resident.phase, resident.moved_at = phase, now
         match phase:
             case Phase.READY if resident.loaded_at is None:
                 resident.loaded_at = resident.used_at = now
@@ -123,15 +124,19 @@ class Ledger:
         resident.leases -= 1
         resident.used_at = now
 
-    def reconcile(self, ready: Set[str], now: float) -> list[str]:
-        """Take in what Triton has loaded and return what is gone without our doing; what is on the move is left alone."""
-        gone = [one.name for one in self if one.phase is Phase.READY and one.name not in ready]
+    def reconcile(self, ready: Set[str], asked_at: float, now: float) -> list[str]:
+        """Take in what Triton had loaded at `asked_at` and return what is gone without our doing.
+
+        What is on the move, or has moved since, is left alone.
+        """
+        settled = [one for one in self if one.moved_at < asked_at]
+        gone = [one.name for one in settled if one.phase is Phase.READY and one.name not in ready]
+        found = [one.name for one in settled if one.phase is Phase.UNLOADED and one.name in ready]
         for name in gone:
             self.move(name, Phase.UNLOADED, now)
-        for name in ready & self.residents.keys():
-            if self[name].phase is Phase.UNLOADED:
-                self.move(name, Phase.READY, now)
-                self[name].loaded_at = None  # it was loaded at a time that nobody here saw
+        for name in found:
+            self.move(name, Phase.READY, now)
+            self[name].loaded_at = None  # it was loaded at a time that nobody here saw
         return gone
 
     def _holdings(self) -> list[Holding]:
