@@ -90,7 +90,7 @@ def test_responses_and_their_end(tensors: ModuleType) -> None:
     assert sender.sent == [({"step": 1}, 0), ({"step": 2}, FINAL)]
 
 
-class Full(Exception):  # noqa: N818
+class Full(Exception):
     pass
 
 
@@ -116,7 +116,7 @@ def test_what_the_work_raised_decides_the_end(
         unavailable=(Full,),
     )
     assert sender.sent == [((code, message), FINAL)]
-    assert bool(tensors.logged) is logged  # type: ignore[attr-defined]
+    assert bool(tensors.logged) is logged
 
 
 def test_a_process_that_cannot_tell_the_end_gives_up(
