@@ -15,11 +15,11 @@ from google.protobuf.message_factory import GetMessageClass
 
 from services.gateway.routes import Route
 from services.gateway.tenants import TenantRoom, admitted
-from services.runtime import identity
+from services.runtime import deadline, identity
 from services.runtime.errors import MeshError, calling
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Upstream = Callable[[Any], Any]
+Upstream = Callable[..., Any]
 Handler = Callable[[Any, Context], Any]
 
 
@@ -62,7 +62,8 @@ class Proxy:
 
         async def relay(request: Any, context: Context) -> bytes:
             with self._entered(server):
-                return await upstream(request)  # type: ignore[no-any-return]
+                # As long as the caller gives it: loading a model may take minutes. Without a word, the usual.
+                return await upstream(request, timeout=deadline.remaining())  # type: ignore[no-any-return]
 
         return relay
 

@@ -42,6 +42,10 @@ ROUTES: tuple[Route, ...] = (
         "assets",
         frozenset({"GetAsset", "ListAssets", "DownloadAsset", "UploadAsset", "DeleteAsset"}),
     ),
-    Route(_service(models_pb2, "ModelService"), "models", frozenset({"ListModels", "GetModel"})),
+    Route(
+        _service(models_pb2, "ModelService"),
+        "models",
+        frozenset({"ListModels", "GetModel", "LoadModel", "UnloadModel"}),
+    ),
     Route(_service(router_pb2, "RouterService"), "router", frozenset({"ListBackends", "Route"})),
 )

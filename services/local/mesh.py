@@ -26,6 +26,8 @@ from services.local.triton import (
     TritonUnavailableError,
 )
 from services.models.build import BuildStatus, build_repository
+from services.models.catalogue import read_catalogue
+from services.models.entry import Residency
 from services.models.presence import served_repository
 
 Tell = Callable[[str], None]
@@ -63,14 +65,15 @@ async def local_mesh(settings: LocalSettings, tell: Tell = lambda _: None) -> As
         log = stack.enter_context(logs.open_file(settings.home))
         repository = await _models(settings.home, tell)
         tell("loading models")
+        pinned = await asyncio.to_thread(_pinned, settings.home)
         triton = await stack.enter_async_context(
-            Triton(TritonSettings(settings.home, repository, grace=settings.triton_grace))
+            Triton(TritonSettings(settings.home, repository, pinned, grace=settings.triton_grace))
         )
         # Triton loads in its own process for seconds; importing every server takes one or two, and fits into that.
         servers: Any = await asyncio.to_thread(importlib.import_module, "services.local.servers")
         await triton.wait_ready(settings.triton_seconds)
         tell("starting servers")
-        addresses = await servers.start(stack, settings, triton.grpc_address, log)
+        addresses = await servers.start(stack, settings, triton, log)
         mesh = LocalMesh(addresses[GATEWAY], addresses, triton, settings.home)
         with _advertised(mesh) if settings.advertise else contextlib.nullcontext():
             yield mesh
@@ -90,6 +93,12 @@ async def _models(home: Path, tell: Tell) -> Path:
         told = "; ".join(f"{outcome.model}: {outcome.detail}" for outcome in failed)
         raise LocalMeshError(f"models could not be built ({told}); see `vmesh doctor`")
     return served_repository(home)
+
+
+def _pinned(home: Path) -> tuple[str, ...]:
+    """What Triton loads at its start; the models server brings in the rest when it is wanted."""
+    catalogue = read_catalogue(home).values()
+    return tuple(model.name for model in catalogue if model.residency is Residency.PINNED)
 
 
 @contextlib.contextmanager

@@ -13,14 +13,18 @@ from services.local import directory
 from services.local.directory import TRITON, Entry
 from services.local.hosting import Hosted
 from services.local.settings import ANYWHERE, GATEWAY, LocalSettings
+from services.local.triton import Triton
 from services.runtime import telemetry
 from services.runtime.server import ServerSpec
 
 ENTRIES = directory.load()
+TRITON_PID_FILE = (
+    "triton_pid_file"  # the setting of who looks after Triton's process, which is on this machine here
+)
 
 
 async def start(
-    stack: AsyncExitStack, settings: LocalSettings, triton_address: str, log: TextIO
+    stack: AsyncExitStack, settings: LocalSettings, triton: Triton, log: TextIO
 ) -> dict[str, str]:
     """Start every server, let `stack` end them in reverse, and return their addresses by name; `log` takes their logs.
 
@@ -29,17 +33,22 @@ async def start(
     telemetry.configure_logs(log)
     addresses: dict[str, str] = {}
     for layer in directory.layers(ENTRIES):
-        known = {**addresses, TRITON: triton_address}
-        hosts = [Hosted(_described(entry, settings, known)) for entry in layer]
+        known = {**addresses, TRITON: triton.grpc_address}
+        hosts = [Hosted(_described(entry, settings, known, triton)) for entry in layer]
         async with asyncio.timeout(settings.server_seconds):
             await _enter_all(stack, hosts)
         addresses |= {host.name: host.address for host in hosts}
     return addresses
 
 
-def _described(entry: Entry, settings: LocalSettings, addresses: Mapping[str, str]) -> ServerSpec:
+def _described(
+    entry: Entry, settings: LocalSettings, addresses: Mapping[str, str], triton: Triton
+) -> ServerSpec:
     listen = free_or_any(settings.listen) if entry.name == GATEWAY else ANYWHERE
-    return entry.describe(settings.home, listen, addresses, settings.servers.get(entry.name, {}))
+    here = (
+        {TRITON_PID_FILE: triton.settings.pid_file} if TRITON_PID_FILE in entry.settings.model_fields else {}
+    )
+    return entry.describe(settings.home, listen, addresses, {**here, **settings.servers.get(entry.name, {})})
 
 
 async def _enter_all(stack: AsyncExitStack, hosts: list[Hosted]) -> None:

@@ -87,16 +87,6 @@ async def test_a_name_that_is_not_in_the_catalogue_is_not_found(tmp_path: Path) 
     assert "text_to_image_house" in error.message
 
 
-async def test_loading_is_not_served_yet(tmp_path: Path) -> None:
-    async with model_server(tmp_path, NOBODY) as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.LoadModel(pb.LoadModelRequest(name="upscale_realesrgan"))
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-BUILD_UPSCALER = "vmesh models build upscale_realesrgan"
-
-
 @pytest.mark.parametrize(
     ("index", "here", "state", "remedy"),
     [

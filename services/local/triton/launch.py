@@ -1,6 +1,7 @@
 """Where the server listens, and its command line."""
 
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ def build_command(
     binary: Path,
     backends: Path,
     repository: Path,
+    models: Sequence[str],
     ports: Ports,
     server_id: str,
     shm_prefix: str,
@@ -42,7 +44,7 @@ def build_command(
         f"--backend-directory={backends}",
         f"--model-repository={repository}",
         "--model-control-mode=explicit",
-        "--load-model=*",
+        *(f"--load-model={model}" for model in models),
         # Without this each Python model is started twice, once only to be asked for its configuration.
         "--disable-auto-complete-config",
         "--model-load-thread-count=8",

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 import structlog
@@ -50,6 +52,7 @@ class Run:
             settings.install.binary,
             backends,
             settings.repository,
+            settings.start_set(),
             ports,
             server_id=server_id,
             shm_prefix=server_id,
@@ -65,6 +68,7 @@ class Run:
         )
         run = cls(settings, ports, server_id, process)
         try:
+            await asyncio.to_thread(_write_pid, settings.pid_file, run.pid)
             await run._until_ready()
             run._workers = await asyncio.to_thread(find_workers, run.pid)
         except BaseException:
@@ -94,6 +98,7 @@ class Run:
         await asyncio.wait(
             [self._exited]
         )  # not awaited by itself: whoever stops waiting would cancel it for all
+        await asyncio.to_thread(self._settings.pid_file.unlink, missing_ok=True)
 
     async def _until_ready(self) -> None:
         settings = self._settings
@@ -135,3 +140,9 @@ class Run:
             lines = [line.replace("\\n", "\n") for line in lines if own_error.match(line)] or lines
             return "\n".join([f"--- from {self._settings.log} ---", *lines[-TAIL_LINES:]])
         return ""
+
+
+def _write_pid(file: Path, pid: int) -> None:
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh.write_text(f"{pid}\n")
+    fresh.replace(file)
