@@ -48,6 +48,20 @@ class Parity:
         return bool(self.error <= self.tolerance)  # false for NaN
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What a component was given once and what its reference gave for it, by input and output name.
+
+    `tolerance` is what the exported graph itself is allowed.
+    """
+
+    component: str
+    reference: str
+    tolerance: float
+    feed: Arrays
+    expected: Arrays
+
+
 def difference(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """Return `max|a - b| / max(1, max|b|)`; infinite where the shapes differ or exactly one side is not finite."""
     if actual.shape != expected.shape:
@@ -74,7 +88,8 @@ def record(
     """
     if not expected:
         raise ParityError(f"{component}: the reference gave no outputs, so there is nothing to compare")
-    parity = _check(destination / f"{component}.onnx", feed, expected, tolerance, reference)
+    given = Recording(component, reference, tolerance, feed, expected)
+    parity = _check(destination / f"{component}.onnx", given)
     if not parity.passed:
         raise ParityError(_complaint(parity))
     directory = destination.parent / DIRECTORY
@@ -92,40 +107,64 @@ def record(
 
 def verify(build: Path) -> list[Parity]:
     """Run every recorded component of a build again, by name; a component that cannot be run fails, it does not raise."""
+    return [_check_again(build, component) for component in recorded(build)]
+
+
+def recorded(build: Path) -> list[str]:
+    """Return the names of the components that a build keeps a recording of."""
+    return sorted(_read_index(build / DIRECTORY))
+
+
+def recording(build: Path, component: str) -> Recording:
+    """Read what `record` kept. Raises ParityError when there is nothing, or it cannot be read."""
     directory = build / DIRECTORY
-    return [
-        _check_again(build, directory, component, entry)
-        for component, entry in sorted(_read_index(directory).items())
-    ]
-
-
-def _check_again(build: Path, directory: Path, component: str, entry: dict[str, Any]) -> Parity:
-    tolerance, reference = float(entry["tolerance"]), str(entry["reference"])
+    entry = _read_index(directory).get(component)
+    if entry is None:
+        raise ParityError(f"{component}: nothing was recorded of it; build the model again")
     try:
         with np.load(directory / f"{component}.npz", allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError) as error:
-        return Parity(component, reference, RUNTIME, float("inf"), tolerance, f"its arrays: {error}")
+        raise ParityError(f"{component}: its arrays: {error}") from error
     feed, expected = (
         {name.removeprefix(part): values for name, values in kept.items() if name.startswith(part)}
         for part in ("feed/", "expected/")
     )
-    return _check(build / "1" / f"{component}.onnx", feed, expected, tolerance, reference)
+    return Recording(component, str(entry["reference"]), float(entry["tolerance"]), feed, expected)
 
 
-def _check(graph: Path, feed: Arrays, expected: Arrays, tolerance: float, reference: str) -> Parity:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        actual = dict(zip(expected, session.run(list(expected), dict(feed)), strict=True))
-    except Exception as error:  # ONNX Runtime's own exceptions share no base but this
-        return Parity(graph.stem, reference, RUNTIME, float("inf"), tolerance, str(error).strip())
+def compare(recording: Recording, actual: Arrays, runtime: str, tolerance: float) -> Parity:
+    """Hold what `runtime` computed from a recording's feed against its reference."""
+    expected = recording.expected
     errors = {name: difference(np.asarray(actual[name]), expected[name]) for name in expected}
     worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
     shapes = f"{np.shape(actual[worst])}, the reference's is {expected[worst].shape}"
     detail = f"{worst} has shape {shapes}" if np.shape(actual[worst]) != expected[worst].shape else ""
-    return Parity(graph.stem, reference, RUNTIME, errors[worst], tolerance, detail)
+    return Parity(recording.component, recording.reference, runtime, errors[worst], tolerance, detail)
+
+
+def _check_again(build: Path, component: str) -> Parity:
+    try:
+        kept = recording(build, component)
+    except ParityError as error:
+        entry = _read_index(build / DIRECTORY)[component]
+        reference, tolerance = str(entry["reference"]), float(entry["tolerance"])
+        return Parity(component, reference, RUNTIME, float("inf"), tolerance, str(error))
+    return _check(build / "1" / f"{component}.onnx", kept)
+
+
+def _check(graph: Path, kept: Recording) -> Parity:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        names = list(kept.expected)
+        actual = dict(zip(names, session.run(names, dict(kept.feed)), strict=True))
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but this
+        return Parity(
+            kept.component, kept.reference, RUNTIME, float("inf"), kept.tolerance, str(error).strip()
+        )
+    return compare(kept, actual, RUNTIME, kept.tolerance)
 
 
 def _complaint(parity: Parity) -> str:
