@@ -183,7 +183,8 @@ FAILURES: tuple[tuple[tuple[grpc.StatusCode, ...], tuple[str, ...], ErrorReason.
     ),
     (
         (grpc.StatusCode.RESOURCE_EXHAUSTED,),
-        ("out of memory",),
+        # Our models say it; Python and C++ libraries that run out where nobody catches it say the others.
+        ("out of memory", "memoryerror", "bad_alloc"),
         errors_pb2.ERROR_REASON_OUT_OF_MEMORY,
         "{model} ran out of memory; try again, or ask for less",
     ),

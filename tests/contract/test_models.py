@@ -87,6 +87,9 @@ async def test_a_name_that_is_not_in_the_catalogue_is_not_found(tmp_path: Path) 
     assert "text_to_image_house" in error.message
 
 
+BUILD_UPSCALER = "vmesh models build upscale_realesrgan"
+
+
 @pytest.mark.parametrize(
     ("index", "here", "state", "remedy"),
     [
