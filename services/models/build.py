@@ -17,19 +17,22 @@ from threading import Event
 
 from services.models import operator_weights
 from services.models.assemble import VERSION, assemble
-from services.models.catalogue import CatalogueError, read_catalogue
-from services.models.converters import ConverterError
+from services.models.catalogue import CatalogueError, read_catalogue, write_entry
+from services.models.converters import ConverterError, check_libraries
 from services.models.entry import Model, NpmSource, OperatorSource, PackageSource, RepositorySource
 from services.models.extraction import SourceError
 from services.models.fingerprint import fingerprint
 from services.models.operator_weights import WeightsError
+from services.models.order import Order, derive
 from services.models.parity import ParityError
+from services.models.pickles import UnsafeFileError
 from services.models.presence import REPOSITORY, Presence, missing_weights, served_repository
 from services.models.sources import exclusive, fetch
 from services.models.state import remedy
 
 PARALLEL_BUILDS = 4
-EXPLAINED = (SourceError, WeightsError, ConverterError, ParityError, CatalogueError)
+SETTING = "VMESH_MODELS_ALLOW_NONCOMMERCIAL"
+EXPLAINED = (SourceError, WeightsError, UnsafeFileError, ConverterError, ParityError, CatalogueError)
 """Errors whose text is meant for whoever reads it; of any other the type is told as well."""
 
 
@@ -71,7 +74,13 @@ class Site:
     home: Path
     progress: Progress = lambda model, stage: None
     allow_noncommercial: bool = False
+    allowed: Collection[str] = ()
+    """Models whose licence need not allow commercial use, where that is not said of all."""
     repository: Path = REPOSITORY
+
+    def allows(self, model: Model) -> bool:
+        """Whether a model's licence lets it be built here."""
+        return model.licence.commercial_use or self.allow_noncommercial or model.name in self.allowed
 
 
 def build_repository(
@@ -80,6 +89,7 @@ def build_repository(
     progress: Progress | None = None,
     *,
     allow_noncommercial: bool = False,
+    allowed: Collection[str] = (),
     repository: Path = REPOSITORY,
 ) -> list[Outcome]:
     """Bring `<home>/model_repository` up to date; blocking, and safe to run from several processes at once.
@@ -101,7 +111,7 @@ def build_repository(
         if progress:
             progress(model, stage)
 
-    site = Site(home, report, allow_noncommercial, repository)
+    site = Site(home, report, allow_noncommercial, allowed, repository)
     wanted = [
         model for model in catalogue.values() if (not model.optional if only is None else model.name in only)
     ]
@@ -115,6 +125,26 @@ def build_repository(
             raise
 
 
+def build_one(name: str, order: Order, site: Site) -> Outcome:
+    """Build one model as ordered; under another name it becomes an entry of this machine's own catalogue.
+
+    Runs in the caller's thread. Raises CatalogueError for a name or an order that cannot be.
+    """
+    catalogue = read_catalogue(site.home)
+    if name not in catalogue:
+        raise CatalogueError(f"no model named {name!r}; there are: {', '.join(catalogue)}")
+    entry = catalogue[name]
+    model = derive(entry, order, catalogue, operator_weights.remembered(entry, site.home))
+    weights = order.weights
+    if weights is None and model.name != name:
+        last = operator_weights.remembered(model, site.home) or operator_weights.remembered(entry, site.home)
+        weights = last.weights if last else None
+    outcome = build_model(model, site, weights)
+    if outcome.served and model.name != name:
+        write_entry(model, site.home)
+    return outcome
+
+
 def build_model(model: Model, site: Site, weights: Path | None = None) -> Outcome:
     """Build one model, from `weights` if an operator brings them; waits while another process builds the same one."""
     served_repository(site.home).mkdir(parents=True, exist_ok=True)
@@ -125,10 +155,11 @@ def build_model(model: Model, site: Site, weights: Path | None = None) -> Outcom
 def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
     home, repository = site.home, site.repository
     link = served_repository(home) / model.name
-    if not (model.licence.commercial_use or site.allow_noncommercial):
+    if not site.allows(model):
         link.unlink(missing_ok=True)
         detail = (
-            f"its licence, {model.licence.spdx}, forbids commercial use; allow it with --allow-noncommercial"
+            f"its licence, {model.licence.spdx}, forbids commercial use; if your use is not commercial, build it with "
+            f"--allow-noncommercial or name it in {SETTING}"
         )
         return Outcome(model.name, BuildStatus.REFUSED, detail)
     missing = missing_weights(model, home, repository, weights)
@@ -142,10 +173,14 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
     builds = home / "builds" / model.name
     try:
         if isinstance(model.source, OperatorSource):
-            weights = weights or operator_weights.remembered(model, home)
-            assert weights
+            check_libraries(model)
+            if weights is None:
+                last = operator_weights.remembered(model, home)
+                assert last, "nothing is missing, so they are remembered"
+                weights = last.weights
             site.progress(model.name, "looking at the weights")
             operator_weights.check(model.source, weights, home)
+        operator_weights.check_loras(model)
         digest = fingerprint(model, home, repository, weights)
         if link.is_symlink() and link.readlink() == _target(model, digest) and (builds / digest).is_dir():
             return Outcome(model.name, BuildStatus.UNCHANGED)

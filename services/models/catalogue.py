@@ -4,6 +4,7 @@ An entry says where a model's weights come from, under which licence, how they b
 graph, and which values its requests may carry. It is data: nothing here touches the network.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def read_entry(path: Path) -> Model:
     if model.name != path.stem:
         raise CatalogueError(f"{path}: name: {model.name!r} must equal the file's name, {path.stem!r}")
     return model
+
+
+def write_entry(model: Model, home: Path) -> None:
+    """Make a model an entry of this machine's own; one of that name is replaced, never seen by halves."""
+    directory = own_directory(home)
+    directory.mkdir(parents=True, exist_ok=True)
+    fresh = directory / f".{model.name}.{os.getpid()}"
+    told = yaml.safe_dump(model.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    fresh.write_text(told, encoding="utf-8")
+    fresh.replace(directory / f"{model.name}.yaml")
 
 
 def read_catalogue(home: Path | None = None, directory: Path = CATALOGUE_DIRECTORY) -> dict[str, Model]:

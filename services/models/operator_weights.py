@@ -6,17 +6,20 @@ not be told again.
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from services.models.digests import remembered_sha256
-from services.models.entry import Layout, Model, OperatorSource
+from services.models.entry import Layout, Lora, Model, OperatorSource, Precision
+from services.models.weights import SUFFIXES, check_file
 
 INDEX = "model_index.json"
 MODEL_CONFIG = "config.json"
-WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
-READ = (*WEIGHTS, ".json", ".txt", ".model")
+COMPONENT = re.compile(r"[A-Za-z_]\w{0,63}")
+READ = (*SUFFIXES, ".json", ".txt", ".model")
 LEAST_BYTES = (
     64  # any checkpoint has more; fewer is a pointer that was not followed or a download that was cut
 )
@@ -26,30 +29,50 @@ class WeightsError(Exception):
     """Weights that were brought cannot be used; the text says which file, why, and what to do next."""
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What a model was built from the last time."""
+
+    weights: Path
+    precision: Precision
+    loras: tuple[Lora, ...] = ()
+
+
 def remember(model: Model, weights: Path, home: Path) -> None:
-    """Note where a model's weights lie."""
+    """Note where a model's weights lie, and how they were built."""
     note = _note(model, home)
     note.parent.mkdir(parents=True, exist_ok=True)
     fresh = note.with_name(f".{note.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"weights": str(weights.resolve())}) + "\n", encoding="utf-8")
+    loras = [lora.model_dump() for lora in model.loras]
+    told = {"weights": str(weights.resolve()), "precision": model.precision, "loras": loras}
+    fresh.write_text(json.dumps(told) + "\n", encoding="utf-8")
     fresh.replace(note)
 
 
-def remembered(model: Model, home: Path) -> Path | None:
-    """Where a model's weights lay when it was built, if something is still there."""
+def remembered(model: Model, home: Path) -> Brought | None:
+    """Return what a model was built from the last time, if that is still there."""
     try:
-        path = Path(json.loads(_note(model, home).read_text(encoding="utf-8"))["weights"])
+        told = json.loads(_note(model, home).read_text(encoding="utf-8"))
+        loras = tuple(Lora.model_validate(lora) for lora in told["loras"])
+        last = Brought(Path(told["weights"]), Precision(told["precision"]), loras)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return path if path.exists() else None
+    return last if last.weights.exists() else None
 
 
 def check(source: OperatorSource, weights: Path, home: Path) -> None:
-    """Look at weights before anything is made of them. Raises WeightsError, naming every file that is missing."""
+    """Look at weights before anything is made of them.
+
+    Raises WeightsError naming every file that is missing, the file whose digest is wrong and the link that leads out of
+    the directory, and UnsafeFileError for a file that is damaged or wants to run something.
+    """
     if source.layout is Layout.CHECKPOINT:
         _check_checkpoint(source, weights)
     else:
         _check_directory(weights)
+        absent = [file.path for file in source.files if not (weights / file.path).is_file()]
+        if absent:
+            raise WeightsError(f"{weights}: {', '.join(absent)} missing; {source.hub} holds it")
     for path in files_of(source, weights):
         _check_inside(path, weights)
     named = {file.path: file.sha256 for file in source.files if file.sha256}
@@ -61,9 +84,17 @@ def check(source: OperatorSource, weights: Path, home: Path) -> None:
                 f"{path}: has sha256 {digest}, the catalogue says {wanted}: it is another file than the one published "
                 f"at {source.hub}, or its download was cut short; fetch it again"
             )
-    absent = [file.path for file in source.files if not (weights / file.path).is_file()]
-    if source.layout is Layout.DIFFUSERS and absent:
-        raise WeightsError(f"{weights}: {', '.join(absent)} missing; {source.hub} holds it")
+    for path in files_of(source, weights):
+        if path.suffix in SUFFIXES:
+            check_file(path)
+
+
+def check_loras(model: Model) -> None:
+    """Look at the low-rank changes that a model is built with. Raises WeightsError and UnsafeFileError."""
+    for lora in model.loras:
+        if not Path(lora.path).is_file():
+            raise WeightsError(f"{lora.path}: is not there any more; name the change anew with --lora")
+        check_file(Path(lora.path))
 
 
 def files_of(source: OperatorSource, weights: Path) -> list[Path]:
@@ -84,15 +115,18 @@ def components(weights: Path) -> dict[str, tuple[str, str]]:
     if not isinstance(index, dict) or "_class_name" not in index:
         raise WeightsError(f"{weights / INDEX}: names no pipeline (`_class_name`)")
     pairs = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    return {name: (value[0], value[1]) for name, value in pairs.items() if value[0] and value[1]}
+    for name in pairs:
+        if not COMPONENT.fullmatch(name):
+            raise WeightsError(f"{weights / INDEX}: {name!r} is no name of a component")
+    return {name: (str(value[0]), str(value[1])) for name, value in pairs.items() if value[0] and value[1]}
 
 
 def _check_checkpoint(source: OperatorSource, weights: Path) -> None:
     if not weights.is_file():
         what = "is a folder" if weights.is_dir() else "is not there"
         raise WeightsError(f"{weights}: {what}; give the checkpoint file that {source.hub} publishes")
-    if weights.suffix not in WEIGHTS:
-        raise WeightsError(f"{weights}: is no checkpoint; one ends in {', '.join(WEIGHTS)}")
+    if weights.suffix not in SUFFIXES:
+        raise WeightsError(f"{weights}: is no checkpoint; one ends in {', '.join(SUFFIXES)}")
     if weights.stat().st_size < LEAST_BYTES:
         raise WeightsError(
             f"{weights}: has {weights.stat().st_size} bytes, no checkpoint has; fetch it again"
@@ -126,7 +160,7 @@ def _missing_of(folder: Path, component: str, library: str, kind: str) -> Iterat
     ):
         if not (folder / MODEL_CONFIG).is_file():
             yield f"{component}/{MODEL_CONFIG}"
-        if not any(path.suffix in WEIGHTS for path in folder.glob("*")):
+        if not any(path.suffix in SUFFIXES for path in folder.glob("*")):
             yield f"{component}/*.safetensors"
         for index in folder.glob("*.index.json"):
             yield from (f"{component}/{name}" for name in _shards(index) if not (folder / name).is_file())

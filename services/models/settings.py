@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from services.runtime.settings import TritonSettings, env
 
@@ -15,6 +16,8 @@ class Settings(TritonSettings):
 
     model_config = env("models")
 
+    allow_noncommercial: Annotated[frozenset[str], NoDecode] = frozenset()
+    """Models that may be built although their licence forbids commercial use: their names, parted by commas."""
     manage: bool = True
     """Whether models are loaded and unloaded from here; else Triton alone decides (`--model-control-mode=none`)."""
     memory_mib: Annotated[int, Field(ge=1)] | None = None
@@ -33,3 +36,10 @@ class Settings(TritonSettings):
     """How often the books are compared with what Triton has loaded."""
     growth_mib: Annotated[int, Field(ge=1)] = 2048
     """Memory that the server process itself may gain before it is recycled."""
+
+    @field_validator("allow_noncommercial", mode="before")
+    @classmethod
+    def _parted(cls, names: object) -> object:
+        return (
+            [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+        )
