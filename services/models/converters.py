@@ -48,7 +48,11 @@ CONVERTERS: Mapping[Converter, Conversion] = {
 }
 
 # The converter `checkpoint` knows an architecture by its entry's family.
-CHECKPOINTS: Mapping[str, Conversion] = {}
+CHECKPOINTS: Mapping[str, Conversion] = {
+    "centerface": Conversion("services.models.convert_centerface:convert"),
+    "gfpgan": Conversion("services.models.convert_faces:convert_gfpgan", DIFFUSERS),
+    "codeformer": Conversion("services.models.convert_faces:convert_codeformer", DIFFUSERS),
+}
 
 
 def conversion_of(model: Model) -> Conversion:
@@ -63,6 +67,15 @@ def conversion_of(model: Model) -> Conversion:
     return CHECKPOINTS[model.family]
 
 
+def check_libraries(model: Model) -> None:
+    """Raise ConverterError when a distribution that the model's converter needs is missing."""
+    missing = [name for name in conversion_of(model).needs if _version(name) is None]
+    if missing:
+        raise ConverterError(
+            f"{model.name} needs {', '.join(missing)} to be exported: pip install 'visual-mesh[export]'"
+        )
+
+
 def converter_of(model: Model) -> Convert:
     """Import and return a model's converter.
 
@@ -72,13 +85,8 @@ def converter_of(model: Model) -> Convert:
     records each with `parity.record`, and writes whatever else `model.py` reads. Raises ConverterError when a
     distribution is missing.
     """
-    conversion = conversion_of(model)
-    missing = [name for name in conversion.needs if _version(name) is None]
-    if missing:
-        raise ConverterError(
-            f"{model.name} needs {', '.join(missing)} to be exported: pip install 'visual-mesh[export]'"
-        )
-    module, _, name = conversion.function.partition(":")
+    check_libraries(model)
+    module, _, name = conversion_of(model).function.partition(":")
     function: Convert = getattr(import_module(module), name)
     return function
 
