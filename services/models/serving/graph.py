@@ -1,9 +1,13 @@
 """One exported network, run by the first runtime that is there and fits this machine.
 
 A component lies in a directory as `<component>.onnx` (with `<component>.onnx.data` beside it where the weights are
-large). `load` opens it in ONNX Runtime, on the GPU where the installed build can use one, else on the CPU.
+large) or, where it could not become that, as `<component>.pt2`. `load` opens the engine in `../engines/<component>/`
+that was found to compute the same on GPUs like the one here; else ONNX Runtime, on the GPU where it can; else PyTorch.
 """
 
+import importlib
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -34,6 +38,12 @@ DTYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
+
+TENSORS = (
+    "tensors.json"  # inside a .pt2: {"inputs": [...], "outputs": [...]}, the names in the module's order
+)
+
+log = logging.getLogger(__name__)
 
 
 class TensorType(NamedTuple):
@@ -88,20 +98,44 @@ def load(
     `threads` run one operator on the CPU; `spin` lets them burn cycles between operators, which takes the cores from
     the other models' processes. `steady_shapes=False` plans no memory by shape: for inputs whose sizes differ from
     run to run. `optimise=False` is for a graph that was optimised when it was built.
-    Raises FileNotFoundError naming what was looked for.
+    Logs why a better runtime was passed over. Raises FileNotFoundError naming what was looked for.
     """
-    onnx = directory / f"{component}.onnx"
-    if not onnx.is_file():
-        raise FileNotFoundError(
-            f"{component}: there is no {onnx}; build the model again (vmesh models build)"
-        )
+    exported, traced = directory / f"{component}.onnx", directory / f"{component}.pt2"
+    engines = directory.parent / "engines" / component
+    try:
+        return _open_engine(engines, device)
+    except Exception as error:  # whatever it is, the model can still be served
+        reason = str(error)
+    # Worth a warning only where somebody built engines and expects them to run.
+    level = logging.WARNING if engines.is_dir() else logging.INFO
+    if exported.is_file():
+        log.log(level, "%s runs in ONNX Runtime, not TensorRT: %s", component, reason)
+        return _OnnxGraph(exported, _options(threads, spin, steady_shapes, optimise), device)
+    if traced.is_file():
+        log.log(level, "%s runs in PyTorch, having no %s; not TensorRT: %s", component, exported.name, reason)
+        return _TorchGraph(traced, threads, device)
+    raise FileNotFoundError(
+        f"{component}: there is neither {exported} nor {traced.name}; build the model again (vmesh models build)"
+    )
+
+
+def _open_engine(engines: Path, device: int | None) -> Graph:
+    if device is None:
+        raise ValueError("its caller keeps to the CPU")
+    # Beside this file in a build, in this package elsewhere.
+    module: Any = importlib.import_module(f"{__package__}.engine" if __package__ else "engine")
+    opened: Graph = module.Engine(*module.promoted(engines, device), device)
+    return opened
+
+
+def _options(threads: int, spin: bool, steady_shapes: bool, optimise: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     options.enable_mem_pattern = steady_shapes
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return _OnnxGraph(onnx, options, device)
+    return options
 
 
 class _OnnxGraph:
@@ -130,6 +164,47 @@ class _OnnxGraph:
             options = onnxruntime.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._arenas)
         return dict(zip(names, self._session.run(names, dict(feed), options), strict=True))
+
+
+class _TorchGraph:
+    """A module that `torch.export` traced, with the names of its tensors in the file."""
+
+    runtime = "pytorch"
+
+    def __init__(self, path: Path, threads: int, device: int | None) -> None:
+        self._torch: Any = importlib.import_module("torch")
+        self._torch.set_num_threads(threads)
+        on_gpu = device is not None and self._torch.cuda.is_available()
+        self._device = self._torch.device("cuda", device) if on_gpu else self._torch.device("cpu")
+        extra = {TENSORS: ""}
+        program = self._torch.export.load(path, extra_files=extra)
+        self._module = program.module().to(self._device)
+        names = json.loads(extra[TENSORS])
+        nodes = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
+        signature = program.graph_signature
+        self.inputs, self.outputs = (
+            {name: self._tensor_type(nodes[node]) for name, node in zip(names[side], used, strict=True)}
+            for side, used in (("inputs", signature.user_inputs), ("outputs", signature.user_outputs))
+        )
+
+    def run(
+        self, feed: Mapping[str, Array], outputs: Sequence[str] | None = None, *, shrink: bool = False
+    ) -> dict[str, Array]:
+        with self._torch.inference_mode():
+            given = [
+                self._torch.from_numpy(np.ascontiguousarray(feed[name])).to(self._device)
+                for name in self.inputs
+            ]
+            made = self._module(*given)
+        tensors = made if isinstance(made, tuple | list) else (made,)
+        results = dict(zip(self.outputs, (tensor.cpu().numpy() for tensor in tensors), strict=True))
+        if shrink and self._device.type == "cuda":
+            self._torch.cuda.empty_cache()
+        return results if outputs is None else {name: results[name] for name in outputs}
+
+    def _tensor_type(self, value: Any) -> TensorType:
+        dtype = self._torch.empty(0, dtype=value.dtype).numpy().dtype
+        return TensorType(dtype, tuple(axis if isinstance(axis, int) else None for axis in value.shape))
 
 
 def _tensor_type(value: Any) -> TensorType:

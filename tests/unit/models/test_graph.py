@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from services.models.serving import engine
 from services.models.serving.graph import TensorType, is_out_of_memory, load
 
 
@@ -12,12 +15,17 @@ def save(name, nodes, inputs, outputs, directory, constants=()):
     onnx.save(model, directory / f"{name}.onnx")
 
 
-@pytest.fixture
-def directory(tmp_path):
-    """Holds `double`: y = 2x, z = 2x + x over [n, 3]."""
+def write_double(directory):
+    """The graph `double`: y = 2x, z = 2x + x over [n, 3]."""
+    directory.mkdir(parents=True, exist_ok=True)
     x, y, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "xyz")
     nodes = [helper.make_node("Mul", ["x", "two"], ["y"]), helper.make_node("Add", ["y", "x"], ["z"])]
-    save("double", nodes, [x], [y, z], tmp_path, [helper.make_tensor("two", TensorProto.FLOAT, [], [2])])
+    save("double", nodes, [x], [y, z], directory, [helper.make_tensor("two", TensorProto.FLOAT, [], [2])])
+
+
+@pytest.fixture
+def directory(tmp_path):
+    write_double(tmp_path)
     return tmp_path
 
 
@@ -46,7 +54,7 @@ def test_gives_only_what_is_asked_for(directory):
 
 
 def test_names_the_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"unet: there is no .*unet\.onnx"):
+    with pytest.raises(FileNotFoundError, match=r"unet: there is neither .*unet\.onnx nor unet\.pt2"):
         load(tmp_path, "unet", threads=1)
 
 
@@ -56,6 +64,80 @@ def test_refuses_a_type_numpy_does_not_have(tmp_path):
     save("cast", [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)], [x], [y], tmp_path)
     with pytest.raises(TypeError, match=r"y: is a tensor\(bfloat16\)"):
         load(tmp_path, "cast", threads=1)
+
+
+PLACE = "sm89 tensorrt_rtx 9.9"
+
+
+def write_engines(directory, promoted):
+    engines = directory / "engines" / "double"
+    engines.mkdir(parents=True)
+    (engines / "some.plan").write_bytes(b"")
+    if promoted is not None:
+        (engines / "promoted.json").write_text(json.dumps(promoted))
+
+
+@pytest.mark.parametrize(
+    ("promoted", "sm", "installed", "reason"),
+    [
+        (None, 89, "9.9", "none of its engines was found to compute the same"),
+        ({PLACE: "some.plan"}, None, "9.9", "there is no GPU here"),
+        ({PLACE: "some.plan"}, 86, "9.9", "its engines are for sm89 tensorrt_rtx 9.9; here is sm86"),
+        ({PLACE: "some.plan"}, 89, "9.8", "its engines are for sm89 tensorrt_rtx 9.9; here is sm89"),
+        ({PLACE: "some.plan"}, 89, "9.9", "some.plan is broken"),
+    ],
+)
+def test_says_why_an_engine_was_passed_over(tmp_path, monkeypatch, caplog, promoted, sm, installed, reason):
+    write_double(tmp_path / "1")
+    write_engines(tmp_path, promoted)
+    monkeypatch.setattr(engine, "compute_capability", lambda device: sm)
+    monkeypatch.setattr(engine, "version", lambda library: installed)
+
+    def refuse(plan, library, device):
+        raise RuntimeError(f"{plan.name} is broken")
+
+    monkeypatch.setattr(engine, "Engine", refuse)
+    assert load(tmp_path / "1", "double", threads=1).runtime == "onnxruntime"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith(f"double runs in ONNX Runtime, not TensorRT: {reason}")
+
+
+def test_opens_the_engine_that_was_promoted_for_this_machine(tmp_path, monkeypatch):
+    """Opening itself needs a GPU; what is chosen, and for which device, does not."""
+    write_double(tmp_path / "1")
+    write_engines(tmp_path, {"sm86 tensorrt_rtx 9.9": "other.plan", PLACE: "some.plan"})
+    monkeypatch.setattr(engine, "compute_capability", lambda device: 89)
+    monkeypatch.setattr(engine, "version", lambda library: "9.9")
+    monkeypatch.setattr(engine, "Engine", lambda plan, library, device: (plan, library, device))
+    chosen = tmp_path / "engines" / "double" / "some.plan"
+    assert load(tmp_path / "1", "double", threads=1, device=2) == (chosen, "tensorrt_rtx", 2)
+    assert load(tmp_path / "1", "double", threads=1, device=None).runtime == "onnxruntime"
+
+
+def test_runs_what_only_torch_could_trace(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+
+    class Double(torch.nn.Module):
+        def forward(self, x, by):
+            return x * by, x + 1
+
+    example = (torch.ones(2, 3), torch.ones(3))
+    free = {"x": {0: torch.export.Dim("n", min=2, max=64)}, "by": None}
+    program = torch.export.export(Double(), example, dynamic_shapes=free)
+    names = json.dumps({"inputs": ["sample", "scale"], "outputs": ["product", "sum"]})
+    torch.export.save(program, tmp_path / "double.pt2", extra_files={"tensors.json": names})
+    graph = load(tmp_path, "double", threads=1)
+    assert graph.runtime == "pytorch"
+    assert graph.inputs == {
+        "sample": TensorType(np.dtype(np.float32), (None, 3)),
+        "scale": TensorType(np.dtype(np.float32), (3,)),
+    }
+    x, by = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([1, 2, 3], np.float32)
+    results = graph.run({"scale": by, "sample": x})
+    np.testing.assert_array_equal(results["product"], x * by)
+    np.testing.assert_array_equal(graph.run({"scale": by, "sample": x}, ["sum"])["sum"], x + 1)
 
 
 @pytest.mark.parametrize(
