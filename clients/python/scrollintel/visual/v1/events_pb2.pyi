@@ -43,6 +43,12 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """The output is stored."""
     STAGE_LOAD: _Stage.ValueType  # 6
     """The model is brought into memory."""
+    STAGE_DENOISE: _Stage.ValueType  # 7
+    """Noise is removed."""
+    STAGE_DEBLUR: _Stage.ValueType  # 8
+    """Motion and focus blur is removed."""
+    STAGE_RESTORE_FACES: _Stage.ValueType  # 9
+    """Faces are found and repaired."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """Parts of a generation that take time."""
@@ -61,6 +67,12 @@ STAGE_STORE: Stage.ValueType  # 5
 """The output is stored."""
 STAGE_LOAD: Stage.ValueType  # 6
 """The model is brought into memory."""
+STAGE_DENOISE: Stage.ValueType  # 7
+"""Noise is removed."""
+STAGE_DEBLUR: Stage.ValueType  # 8
+"""Motion and focus blur is removed."""
+STAGE_RESTORE_FACES: Stage.ValueType  # 9
+"""Faces are found and repaired."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final
