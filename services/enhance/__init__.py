@@ -1,1 +1,1 @@
-"""The enhancement room: decides in which passes a picture reaches its size, and runs them on the upscaler in Triton."""
+"""The enhancement room: decides in which passes a picture is restored and reaches its size, and has models carry them out."""

@@ -18,10 +18,11 @@ CHAINED_PIXELS = 256 * 256
 MAXIMUM_MODEL_PIXELS = 1_300_000  # what the model makes of them, 48 bytes each, still fits into one message
 MAXIMUM_SIDE = 8192
 MAXIMUM_PIXELS = 8192 * 8192
+MAXIMUM_FILTER_PIXELS = 20_000_000  # of 3 bytes each, so that a picture fits into one message
 
 
 class PlanError(ValueError):
-    """The size cannot be reached; `field` says which field of the operation asks for too much."""
+    """It cannot be done; `field` says which field of the operation asks for too much, empty for the whole operation."""
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(rule)
@@ -56,6 +57,20 @@ class Enlarge:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """Run a model that gives back a picture of the same size."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class RestoreFaces:
+    """Find faces and run a restoration model on each."""
+
+    fidelity: float
+
+
+@dataclass(frozen=True)
 class Resize:
     """Resample to a size: area filter where it gets smaller, Lanczos where it gets larger."""
 
@@ -69,7 +84,7 @@ class Extend:
     canvas: Size
 
 
-Pass: TypeAlias = Enlarge | Resize | Extend
+Pass: TypeAlias = Enlarge | Filter | RestoreFaces | Resize | Extend
 
 
 def plan_factor(source: Size, factor: int, variant: str) -> tuple[Pass, ...]:
@@ -85,6 +100,14 @@ def plan_size(source: Size, canvas: Size, variant: str) -> tuple[Pass, ...]:
     _check(source, canvas, "size")
     extension = (Extend(canvas),) if fitted != canvas else ()
     return (*_scale(source, fitted, variant), *extension)
+
+
+def plan_filter(source: Size, model: str) -> tuple[Pass, ...]:
+    """Plan a model's pass over a whole picture. Raises PlanError."""
+    if source.pixels > MAXIMUM_FILTER_PIXELS:
+        rule = f"is for pictures of at most {MAXIMUM_FILTER_PIXELS} pixels; this one has {source} by then"
+        raise PlanError("", rule)
+    return (Filter(model),)
 
 
 def fit(source: Size, canvas: Size) -> Size:
@@ -103,6 +126,8 @@ def result_size(source: Size, passes: tuple[Pass, ...]) -> Size:
                 source = size
             case Extend(canvas):
                 source = canvas
+            case Filter() | RestoreFaces():
+                pass
     return source
 
 

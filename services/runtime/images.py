@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
@@ -44,10 +44,19 @@ async def decode_rgba(data: bytes) -> Pixels:
     return await asyncio.to_thread(_decode, data, "RGBA")
 
 
+async def decode_as_shown(data: bytes) -> Pixels:
+    """Return a picture as a viewer shows it: [height, width, 3] uint8 RGB, or [.., 4] where it has transparency.
+
+    It is turned as its EXIF orientation says, its colours are brought from its own colour profile to sRGB, and 16 bits
+    become 8. Alpha is not premultiplied.
+    """
+    return await asyncio.to_thread(_decode_as_shown, data)
+
+
 def has_alpha(data: bytes) -> bool:
     """Return whether a picture has an alpha channel or transparent palette."""
     with _opened(data) as image:
-        return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+        return _has_alpha(image)
 
 
 async def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> bytes:
@@ -84,6 +93,48 @@ def _decode(data: bytes, mode: str) -> Pixels:
             return np.asarray(image.convert(mode))
         except (OSError, ValueError, SyntaxError, EOFError):
             raise _invalid("damaged: it does not decode to its end") from None
+
+
+def _decode_as_shown(data: bytes) -> Pixels:
+    with _opened(data) as image:
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+            alpha = image.convert("RGBA").getchannel("A") if _has_alpha(image) else None
+            colour = np.asarray(_in_srgb(_in_8_bits(image)))
+        except (OSError, ValueError, SyntaxError, EOFError):
+            raise _invalid("damaged: it does not decode to its end") from None
+    return np.ascontiguousarray(colour if alpha is None else np.dstack([colour, np.asarray(alpha)]))
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    # A 16-bit grey level that stands for transparency is left aside: Pillow cannot make an alpha of it.
+    return image.mode in ("RGBA", "LA", "PA") or (
+        "transparency" in image.info and not image.mode.startswith("I")
+    )
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return 16-bit grey, which Pillow would cut off at 255, as 8-bit grey; Pillow reads 16-bit colours as 8-bit ones."""
+    if not image.mode.startswith("I"):
+        return image
+    grey = Image.fromarray(np.rint(np.asarray(image, np.float64) / 257).astype(np.uint8))
+    grey.info = image.info
+    return grey
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """Return a picture's colours as sRGB; a profile that does not fit the picture is left aside, as browsers do."""
+    plain = image if image.mode in ("L", "CMYK") else image.convert("RGB")
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            turned = ImageCms.profileToProfile(plain, given, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if turned is not None:
+                return turned
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
+    return plain.convert("RGB")
 
 
 def _encode_png(pixels: Pixels, text: Mapping[str, str]) -> bytes:
