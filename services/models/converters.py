@@ -45,6 +45,7 @@ CONVERTERS: Mapping[Converter, Conversion] = {
     Converter.NCNN: Conversion("services.models.convert_ncnn:convert"),
     Converter.TFJS: Conversion("services.models.convert_tfjs:convert"),
     Converter.DIFFUSERS: Conversion("services.models.diffusers.convert:convert", DIFFUSERS),
+    Converter.DIFFUSERS_VIDEO: Conversion("services.models.diffusers.video:convert", DIFFUSERS),
 }
 
 # The converter `checkpoint` knows an architecture by its entry's family.

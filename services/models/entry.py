@@ -46,6 +46,7 @@ class Converter(StrEnum):
     MINILM = "minilm"
     NCNN = "ncnn"
     DIFFUSERS = "diffusers"
+    DIFFUSERS_VIDEO = "diffusers-video"
     CHECKPOINT = "checkpoint"
     TFJS = "tfjs"
     COPY = "copy"
@@ -145,13 +146,13 @@ class OperatorFile(Entry):
 class OperatorSource(Entry):
     """Weights that whoever runs the mesh brings: `vmesh models build NAME --weights PATH`.
 
-    `hub` is where they are published. `files` are those that must be there (of a checkpoint: at most one, whose path
+    `hub` is where they are published: `organisation/name` on Hugging Face, or an address. `files` are those that must be there (of a checkpoint: at most one, whose path
     is the published file name and whose digest, if given, the file must have under any name).
     """
 
     kind: Literal["operator"]
     layout: Layout
-    hub: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    hub: Annotated[str, StringConstraints(pattern=r"^([\w.-]+/[\w.-]+|https://\S+)$", max_length=200)]
     files: tuple[OperatorFile, ...] = ()
 
     @model_validator(mode="after")
@@ -162,11 +163,15 @@ class OperatorSource(Entry):
 
 
 class RandomSource(Entry):
-    """Random weights of another entry's architecture, drawn from `seed`: for tests and trials; it draws noise."""
+    """Random weights of another entry's architecture, drawn from `seed`: for tests and trials; it draws noise.
+
+    `vocabulary` is a package with what cannot be drawn, such as the pieces of a tokenizer.
+    """
 
     kind: Literal["random"]
     of: Name
     seed: int = Field(default=0, ge=0)
+    vocabulary: PackageSource | None = None
 
 
 class NoSource(Entry):
