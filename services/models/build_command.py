@@ -1,14 +1,20 @@
-"""`python -m services.models.build`: build the repository and show what became of each model."""
+"""`vmesh models build`, and `python -m services.models.build`: build models and show what became of each."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from services.models.build import BuildStatus, build_repository
+from services.models.build import BuildStatus, Outcome, Progress, Site, build_one, build_repository
+from services.models.build_progress import BuildProgress
+from services.models.catalogue import CatalogueError
+from services.models.order import Order, read_lora, read_precision
 from services.models.presence import served_repository
+from services.models.settings import Settings
 
 STYLES = {
     BuildStatus.BUILT: "green",
@@ -17,11 +23,16 @@ STYLES = {
     BuildStatus.REFUSED: "yellow",
     BuildStatus.FAILED: "red",
 }
+INTERRUPTED = 130
+USAGE = 2
+FOR_ONE = "--weights, --precision, --lora, --name and --target tensorrt"
+WRONG_WHEN_NAMED = {BuildStatus.FAILED, BuildStatus.REFUSED, BuildStatus.NEEDS_WEIGHTS}
 
 
 def build(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Models to build; all when none is named.")
+        list[str] | None,
+        typer.Argument(help="Models to build; all but the optional ones when none is named."),
     ] = None,
     home: Annotated[Path, typer.Option(envvar="VMESH_HOME", help="Where builds are kept.")] = Path(
         "~/.visual-mesh"
@@ -31,23 +42,84 @@ def build(
     ] = False,
 ) -> None:
     """Fetch, check and convert weights, and make the repository that Triton serves."""
+    raise typer.Exit(run(models or [], home, allow_noncommercial=allow_noncommercial))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command line asks of one build, as it was typed."""
+
+    weights: Path | None = None
+    precision: str | None = None
+    loras: tuple[str, ...] = ()
+    name: str | None = None
+
+    def order(self) -> Order | None:
+        """Return what they ask beyond the entry; None when that is nothing. Raises CatalogueError."""
+        if self == Options():
+            return None
+        weights = self.weights.expanduser().absolute() if self.weights else None
+        precision = read_precision(self.precision) if self.precision else None
+        return Order(weights, precision, tuple(map(read_lora, self.loras)), self.name)
+
+
+def run(
+    names: list[str],
+    home: Path,
+    options: Options = Options(),
+    *,
+    allow_noncommercial: bool = False,
+    engines: bool = False,
+) -> int:
+    """Build and print; returns the exit code: 0 all is built, 1 something is not, 2 usage, 130 stopped.
+
+    With any of the options, or `engines` (TensorRT's) to be built, exactly one model is named.
+    """
     console, home = Console(), home.expanduser()
-    with console.status("building") as status:
-        outcomes = build_repository(
-            home,
-            models or None,
-            lambda model, stage: status.update(f"{model}: {stage}"),
-            allow_noncommercial=allow_noncommercial,
+    try:
+        order = options.order()
+        if (order or engines) and len(names) != 1:
+            raise CatalogueError(f"{FOR_ONE} are for one model at a time; {len(names) or 'none'} named")
+        with BuildProgress(console, alone=len(names) == 1) as progress:
+            outcomes = _build(names, home, order, progress.tell, allow_noncommercial)
+            if engines and outcomes[0].served:
+                from services.models.engines import build_engines_of
+
+                build_engines_of(outcomes[0].model, home, lambda stage: progress.tell(names[0], stage))
+    except (CatalogueError, ValueError) as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return USAGE
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped[/]; nothing half-built was left, and what was served before still is")
+        return INTERRUPTED
+    console.print(_table(outcomes, home))
+    for outcome in outcomes:
+        if outcome.detail:
+            console.print(f"\n[bold]{outcome.model}[/]: {escape(outcome.detail)}", soft_wrap=True)
+    bad = WRONG_WHEN_NAMED if names else {BuildStatus.FAILED}
+    return 1 if any(outcome.status in bad for outcome in outcomes) else 0
+
+
+def _build(
+    names: list[str], home: Path, order: Order | None, tell: Progress, allow_noncommercial: bool
+) -> list[Outcome]:
+    allowed = Settings(home=home).allow_noncommercial
+    if order is None and len(names) != 1:
+        return build_repository(
+            home, names or None, tell, allow_noncommercial=allow_noncommercial, allowed=allowed
         )
-    table = Table(title=str(served_repository(home)), title_justify="left")
-    for column in ("model", "status", "detail"):
+    # One alone is built in this thread, so that Ctrl-C ends it wherever it is.
+    return [build_one(names[0], order or Order(), Site(home, tell, allow_noncommercial, allowed))]
+
+
+def _table(outcomes: list[Outcome], home: Path) -> Table:
+    table = Table(title=str(served_repository(home)), title_justify="left", box=None, padding=(0, 2))
+    for column in ("model", "status"):
         table.add_column(column)
     for outcome in outcomes:
         style = STYLES[outcome.status]
-        table.add_row(outcome.model, f"[{style}]{outcome.status}[/]", outcome.detail)
-    console.print(table)
-    if any(outcome.status is BuildStatus.FAILED for outcome in outcomes):
-        raise typer.Exit(1)
+        table.add_row(outcome.model, f"[{style}]{outcome.status}[/]")
+    return table
 
 
 def main() -> None:

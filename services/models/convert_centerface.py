@@ -18,7 +18,7 @@ from services.models.optimise import optimise, run_as_written
 COMPONENT = "model"
 INPUT = "image"
 OUTPUTS = ("heatmap", "scale", "offset", "landmarks")
-REFERENCE = f"the graph as published, not optimised, ONNX Runtime {onnxruntime.__version__}"
+REFERENCE = f"ONNX Runtime {onnxruntime.__version__}, not optimised"
 SHARE = "one_quarter"  # of the picture's sides: what the maps have
 
 

@@ -10,7 +10,7 @@ from services.models.converters import Report
 from services.models.entry import CommittedFile, Model, PackagedFile
 from services.models.optimise import optimise, run_as_written
 
-REFERENCE = f"the graph as published, not optimised, ONNX Runtime {onnxruntime.__version__}"
+REFERENCE = f"ONNX Runtime {onnxruntime.__version__}, not optimised"
 
 
 def convert(model: Model, sources: Path, destination: Path, report: Report) -> None:

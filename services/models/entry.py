@@ -27,6 +27,7 @@ class Task(StrEnum):
 
     TEXT_EMBEDDING = "text-embedding"
     TEXT_TO_IMAGE = "text-to-image"
+    IMAGE_TO_IMAGE = "image-to-image"
     TEXT_TO_VIDEO = "text-to-video"
     IMAGE_TO_VIDEO = "image-to-video"
     UPSCALE = "upscale"

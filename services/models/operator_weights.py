@@ -7,19 +7,16 @@ not be told again.
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from services.models.digests import remembered_sha256
 from services.models.entry import Layout, Lora, Model, OperatorSource, Precision
-from services.models.weights import SUFFIXES, check_file
+from services.models.weights import SAFETENSORS, SUFFIXES, check_file
 
 INDEX = "model_index.json"
-MODEL_CONFIG = "config.json"
 COMPONENT = re.compile(r"[A-Za-z_]\w{0,63}")
-READ = (*SUFFIXES, ".json", ".txt", ".model")
+READ = (SAFETENSORS, ".json", ".txt", ".model")
 LEAST_BYTES = (
     64  # any checkpoint has more; fewer is a pointer that was not followed or a download that was cut
 )
@@ -61,10 +58,10 @@ def remembered(model: Model, home: Path) -> Brought | None:
 
 
 def check(source: OperatorSource, weights: Path, home: Path) -> None:
-    """Look at weights before anything is made of them.
+    """Look at weights before anything is made of them; what each component must hold is its converter's to check.
 
-    Raises WeightsError naming every file that is missing, the file whose digest is wrong and the link that leads out of
-    the directory, and UnsafeFileError for a file that is damaged or wants to run something.
+    Raises WeightsError naming every file of the entry that is missing, the file whose digest is wrong and the link that
+    leads out of the directory, and UnsafeFileError for a file that is damaged or wants to run something.
     """
     if source.layout is Layout.CHECKPOINT:
         _check_checkpoint(source, weights)
@@ -98,27 +95,29 @@ def check_loras(model: Model) -> None:
 
 
 def files_of(source: OperatorSource, weights: Path) -> list[Path]:
-    """Return every file that a build may read, sorted."""
+    """Return every file that a build may read, sorted; of a directory's weights that is `.safetensors` alone."""
     if source.layout is Layout.CHECKPOINT:
         return [weights]
-    folders = [weights / name for name in components(weights)]
+    # A pipeline may hold another, such as a refiner, in a folder of its own.
+    roots = [weights, *(index.parent for index in weights.glob(f"*/{INDEX}"))]
+    folders = [root / name for root in roots for name in components(root)]
     parts = (path for folder in folders for path in folder.glob("*") if path.suffix in READ)
-    return [weights / INDEX, *sorted(parts)]
+    return sorted([*(root / INDEX for root in roots), *parts])
 
 
-def components(weights: Path) -> dict[str, tuple[str, str]]:
-    """Return a diffusers directory's components: name -> (library, class). Raises WeightsError."""
+def components(weights: Path) -> list[str]:
+    """Return the names of a diffusers directory's components. Raises WeightsError."""
     try:
         index = json.loads((weights / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{weights / INDEX}: cannot be read: {error}") from error
     if not isinstance(index, dict) or "_class_name" not in index:
         raise WeightsError(f"{weights / INDEX}: names no pipeline (`_class_name`)")
-    pairs = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    for name in pairs:
+    names = [name for name, value in index.items() if isinstance(value, list)]
+    for name in names:
         if not COMPONENT.fullmatch(name):
             raise WeightsError(f"{weights / INDEX}: {name!r} is no name of a component")
-    return {name: (str(value[0]), str(value[1])) for name, value in pairs.items() if value[0] and value[1]}
+    return names
 
 
 def _check_checkpoint(source: OperatorSource, weights: Path) -> None:
@@ -139,39 +138,6 @@ def _check_directory(weights: Path) -> None:
         raise WeightsError(f"{weights}: {what}; give a diffusers directory, which holds {INDEX}")
     if not (weights / INDEX).is_file():
         raise WeightsError(f"{weights}: {INDEX} missing, so it is no diffusers directory")
-    missing = [
-        name
-        for component, (library, kind) in components(weights).items()
-        for name in _missing_of(weights / component, component, library, kind)
-    ]
-    if missing:
-        raise WeightsError(f"{weights}: {', '.join(missing)} missing; was the download cut short?")
-
-
-def _missing_of(folder: Path, component: str, library: str, kind: str) -> Iterator[str]:
-    """Yield what a component lacks, as paths within the directory."""
-    if not folder.is_dir():
-        yield f"{component}/"
-    elif kind.endswith("Scheduler"):
-        if not (folder / "scheduler_config.json").is_file():
-            yield f"{component}/scheduler_config.json"
-    elif library in ("diffusers", "transformers") and not kind.endswith(
-        ("Tokenizer", "TokenizerFast", "Processor", "Extractor", "FeatureExtractor")
-    ):
-        if not (folder / MODEL_CONFIG).is_file():
-            yield f"{component}/{MODEL_CONFIG}"
-        if not any(path.suffix in SUFFIXES for path in folder.glob("*")):
-            yield f"{component}/*.safetensors"
-        for index in folder.glob("*.index.json"):
-            yield from (f"{component}/{name}" for name in _shards(index) if not (folder / name).is_file())
-
-
-def _shards(index: Path) -> list[str]:
-    try:
-        mapping: Mapping[str, Any] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return sorted({str(name) for name in mapping.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{index}: cannot be read: {error!r}") from error
 
 
 def _check_inside(path: Path, weights: Path) -> None:

@@ -23,6 +23,14 @@ class Order:
     name: str | None = None
 
 
+def read_precision(text: str) -> Precision:
+    """Read a precision's name. Raises CatalogueError."""
+    try:
+        return Precision(text)
+    except ValueError:
+        raise CatalogueError(f"--precision: {text!r} is none of {', '.join(Precision)}") from None
+
+
 def read_lora(text: str) -> Lora:
     """Read `FILE[:SCALE]`. Raises CatalogueError."""
     path, colon, scale = text.rpartition(":")

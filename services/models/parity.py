@@ -100,9 +100,19 @@ def record(
     with fresh.open("wb") as file:
         np.savez_compressed(file, **arrays)
     fresh.replace(directory / f"{component}.npz")
-    entries = _read_index(directory) | {component: {"tolerance": tolerance, "reference": reference}}
+    entry = {"tolerance": tolerance, "reference": reference, "error": parity.error, "runtime": RUNTIME}
+    entries = _read_index(directory) | {component: entry}
     _write_index(directory, entries)
     return parity
+
+
+def as_built(build: Path) -> list[Parity]:
+    """Return what was found when a build was made, by name; nothing is run."""
+    index = _read_index(build / DIRECTORY)
+    return [
+        Parity(component, entry["reference"], entry["runtime"], entry["error"], entry["tolerance"])
+        for component, entry in sorted(index.items())
+    ]
 
 
 def verify(build: Path) -> list[Parity]:

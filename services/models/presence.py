@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.models import operator_weights
-from services.models.entry import Model, NpmSource, OperatorSource, PackageSource, RepositorySource
-from services.models.sources import is_fetched
+from services.models.entry import Model, OperatorSource, RepositorySource
+from services.models.sources import is_fetched, package_of
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
@@ -37,9 +37,9 @@ def missing_weights(
     For an operator's model these are the files that it names, or what its layout is called, unless `weights` or the
     place where they were the last time is there.
     """
-    source = model.source
-    if isinstance(source, PackageSource | NpmSource):
-        return [] if is_fetched(source, home) else [file.path for file in source.files]
+    source, package = model.source, package_of(model)
+    if package:
+        return [] if is_fetched(package, home) else [file.path for file in package.files]
     if isinstance(source, RepositorySource):
         own = repository / model.template
         return [file.path for file in source.files if not (own / file.path).is_file()]

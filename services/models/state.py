@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from services.models.entry import Layout, Model, NpmSource, OperatorSource, PackageSource, RepositorySource
+from services.models.entry import Layout, Model, OperatorSource, RepositorySource
 from services.models.presence import Presence
+from services.models.sources import package_of
 
 TRITON_READY = "READY"
 PLACEHOLDERS = {Layout.DIFFUSERS: "DIR", Layout.CHECKPOINT: "FILE"}
@@ -29,8 +30,8 @@ def state_of(model: Model, index: Mapping[str, str], here: Presence) -> tuple[St
         return State.READY, ""
     if here.built:
         return State.LOADABLE, ""
-    fetched = isinstance(model.source, PackageSource | NpmSource)
-    return State.NEEDS_WEIGHTS if here.missing and not fetched else State.NOT_BUILT, remedy(model, here)
+    lacks = here.missing and package_of(model) is None
+    return State.NEEDS_WEIGHTS if lacks else State.NOT_BUILT, remedy(model, here)
 
 
 def remedy(model: Model, here: Presence) -> str:
@@ -52,4 +53,5 @@ def origin(source: OperatorSource) -> str:
     """Return where an operator's weights are published, and how to fetch them."""
     if source.hub.startswith("https://"):
         return f"curl --location --remote-name {source.hub}"
-    return f"hf download {source.hub} --local-dir DIR"
+    files = [file.path for file in source.files] if source.layout is Layout.CHECKPOINT else []
+    return " ".join(["hf download", source.hub, *files, "--local-dir", "." if files else "DIR"])

@@ -21,6 +21,14 @@ class ModelState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Residency(StrEnum):
+    """When a model is in memory: from the start on, or while it is wanted."""
+
+    PINNED = "pinned"
+    ON_DEMAND = "on_demand"
+    UNKNOWN = "unknown"
+
+
 class BackendState(StrEnum):
     """Whether a backend takes work."""
 
@@ -54,6 +62,9 @@ class Model:
     memory_bytes: int
     remedy: str
     """What to do when it is not built; empty otherwise."""
+    residency: Residency
+    resident_bytes: int
+    """Memory its processes hold now; 0 when it is not loaded or nothing can be measured."""
 
     @classmethod
     def read(cls, message: models_pb2.Model) -> "Model":
@@ -67,6 +78,8 @@ class Model:
             commercial_use=message.commercial_use,
             memory_bytes=message.memory_bytes,
             remedy=message.remedy,
+            residency=wire.word(Residency, models_pb2.ModelResidency.DESCRIPTOR, message.residency),
+            resident_bytes=message.resident_bytes,
         )
 
 

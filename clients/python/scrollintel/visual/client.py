@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
 
 ADDRESS = "127.0.0.1:50051"
 READ_SECONDS = 30.0
+LOAD_SECONDS = 600.0
 CHUNK_BYTES = 1 << 20
 PAGE = 200
 
@@ -219,6 +220,32 @@ class VisualClient:
             token = page.next_page_token
             if not token:
                 return found
+
+    async def load_model(self, name: str, *, timeout: float = LOAD_SECONDS) -> Model:
+        """Bring a built model into memory and wait until it answers; it stays until its memory is needed.
+
+        Raises:
+            NotFoundError: the catalogue has no such model.
+            ModelError: it is not built, or could not be loaded.
+            ResourceError: it does not fit beside what is pinned and in use.
+        """
+        request = models_pb2.LoadModelRequest(name=name)
+        with self._errors():
+            answer = await self._models.LoadModel(request, timeout=timeout, metadata=self._metadata)
+        return Model.read(answer.model)
+
+    async def unload_model(self, name: str, *, timeout: float = LOAD_SECONDS) -> Model:
+        """Take a model out of memory.
+
+        Raises:
+            NotFoundError: the catalogue has no such model.
+            PromptError: it is pinned.
+            ResourceError: it is in use.
+        """
+        request = models_pb2.UnloadModelRequest(name=name)
+        with self._errors():
+            answer = await self._models.UnloadModel(request, timeout=timeout, metadata=self._metadata)
+        return Model.read(answer.model)
 
     async def backends(self) -> list[Backend]:
         """Return what can make media, by name."""

@@ -1,0 +1,63 @@
+"""`vmesh models export`: TensorRT engines into a model's build, or its ONNX graphs out of it."""
+
+import shutil
+from pathlib import Path
+
+from rich.markup import escape
+
+from services.local import model_table
+from services.models.build_progress import BuildProgress
+from services.models.catalogue import CatalogueError
+from services.models.engines import build_engines_of
+from services.models.inventory import build_of
+from services.models.order import read_precision
+
+USAGE, INTERRUPTED = 2, 130
+GRAPHS = ("*.onnx", "*.onnx.data", "*.json")
+
+
+def run(name: str, home: Path, precision: str | None, output: Path | None, *, engines: bool) -> int:
+    """Export and print; returns the exit code."""
+    console = model_table.console()
+    try:
+        if not engines:
+            copied = copy_graphs(name, home, output)
+            console.print(f"{len(copied)} files in {output}: {', '.join(copied)}", soft_wrap=True)
+            return 0
+        if output:
+            raise CatalogueError("--output: engines go beside the graphs, where they are served from")
+        with BuildProgress(console, alone=True) as progress:
+            chosen = read_precision(precision) if precision else None
+            build_engines_of(name, home, lambda stage: progress.tell(name, stage), chosen)
+    except CatalogueError as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return USAGE
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped[/]; no half-made engine was left")
+        return INTERRUPTED
+    except Exception as error:  # the builder's own errors have no base here, and say what to do
+        console.print(f"[red]{name} could not be exported:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    console.print(f"{name}: engines built; load it anew to use them: vmesh models load {name}")
+    return 0
+
+
+def copy_graphs(name: str, home: Path, output: Path | None) -> list[str]:
+    """Copy a built model's graphs, what they read, and what they were checked by; returns the files' names.
+
+    Raises CatalogueError when the model is not built or there is no folder to copy to.
+    """
+    build = build_of(name, home)
+    if build is None:
+        raise CatalogueError(f"{name} is not built; first: vmesh models build {name}")
+    if output is None:
+        raise CatalogueError("--output: name the folder that the graphs are to go to")
+    output.mkdir(parents=True, exist_ok=True)
+    graphs = sorted(path for pattern in GRAPHS for path in (build / "1").glob(pattern))
+    if not graphs:
+        raise CatalogueError(f"{name} has no graphs: it is served by code alone")
+    for path in graphs:
+        shutil.copyfile(path, output / path.name)
+    if (build / "parity").is_dir():
+        shutil.copytree(build / "parity", output / "parity", dirs_exist_ok=True)
+    return [path.name for path in graphs]

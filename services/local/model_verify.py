@@ -1,0 +1,80 @@
+"""`vmesh models verify`: every component of every built model against its reference, and every built file."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from services.local import model_table
+from services.models import manifest, parity
+from services.models.inventory import built_models
+from services.models.manifest import ManifestError
+from services.models.parity import Parity
+
+USAGE = 2
+
+
+def run(names: list[str], home: Path, *, as_json: bool) -> int:
+    """Verify and print; returns the exit code."""
+    console = model_table.console(stderr=as_json)
+    built = {model.name: build for model, build in built_models(home)}
+    unknown = [name for name in names if name not in built]
+    if unknown or not built:
+        what = f"{', '.join(unknown)}: not built" if unknown else "no model is built"
+        there = f"; there are: {', '.join(built)}" if built else "; first: vmesh models build"
+        console.print(f"[red]{escape(what)}[/]{there}", soft_wrap=True)
+        return USAGE
+    found: dict[str, list[Parity]] = {}
+    problems: dict[str, list[str]] = {}
+    for name in names or built:
+        with console.status(f"{name}: files"):
+            problems[name] = _files(built[name])
+        with console.status(f"{name}: components"):
+            found[name] = parity.verify(built[name])
+    failed = any(problems.values()) or not all(each.passed for row in found.values() for each in row)
+    if as_json:
+        told = {
+            name: {
+                "files": problems[name],
+                "components": [asdict(each) | {"passed": each.passed} for each in row],
+            }
+            for name, row in found.items()
+        }
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    else:
+        _print(console, found, problems)
+    return 1 if failed else 0
+
+
+def _files(build: Path) -> list[str]:
+    try:
+        return manifest.check(build)
+    except ManifestError as error:
+        return [str(error)]
+
+
+def _print(console: Console, found: dict[str, list[Parity]], problems: dict[str, list[str]]) -> None:
+    table = model_table.table("model", "component", "reference", "runtime", "max error", "tolerance", "")
+    for name, row in found.items():
+        for each in row:
+            verdict = "[green]equal[/]" if each.passed else "[red]DIFFERS[/]"
+            errors = f"{each.error:.1e}", f"{each.tolerance:.0e}"
+            table.add_row(name, each.component, escape(each.reference), each.runtime, *errors, verdict)
+        if not row:
+            table.add_row(name, "[dim]no graphs[/]", "", "", "", "", "")
+    console.print(table)
+    console.print("\n[dim]error: max|a - b| / max(1, max|b|) over every output[/]", highlight=False)
+    for name, row in found.items():
+        for each in row:
+            if each.detail:
+                console.print(f"[red]{name}/{each.component}[/]: {escape(each.detail)}", soft_wrap=True)
+    for name, lines in problems.items():
+        for line in lines:
+            console.print(f"[red]{name}[/]: {escape(line)}", soft_wrap=True)
+        if lines:
+            console.print(f"  make it anew: rm -r the build, then vmesh models build {name}", soft_wrap=True)
+    checked = sum(not lines for lines in problems.values())
+    console.print(f"[dim]files as they were built: {checked} of {len(problems)} models[/]", highlight=False)
