@@ -131,9 +131,10 @@ def _window(picture: Pixels, cut: Cut) -> tuple[tuple[slice, slice], Matrix]:
     corners = np.array([[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]], np.float64)
     placed = cv2.transform(corners[None], cv2.invertAffineTransform(cut.matrix))[0]
     margin = 4 + 2 / cut.scale  # what cubic interpolation and softening look at beyond it
-    low = np.maximum(np.floor(placed.min(0) - margin).astype(int), 0)
-    high = np.minimum(np.ceil(placed.max(0) + margin).astype(int), picture.shape[1::-1])
-    high = np.maximum(high, low)
+    size = np.array(picture.shape[1::-1])
+    # At least one pixel of the picture, though the face may lie beside it.
+    low = np.clip(np.floor(placed.min(0) - margin).astype(int), 0, size - 1)
+    high = np.clip(np.ceil(placed.max(0) + margin).astype(int), low + 1, size)
     matrix = cut.matrix.copy()
     matrix[:, 2] += matrix[:, :2] @ low
     return (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))), matrix

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from scrollintel.visual.v1 import errors_pb2
 from scrollintel.visual.v1.media_pb2 import MediaRef
@@ -111,3 +111,62 @@ async def test_bad_media_is_refused_with_its_rule(data):
         await images.decode(data)
     assert caught.value.reason == errors_pb2.ERROR_REASON_MEDIA_INVALID
     assert caught.value.field == "media"
+
+
+def written(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+async def test_a_picture_is_shown_as_its_orientation_says(orientation: int, turns: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shown = await images.decode_as_shown(written(Image.fromarray(PICTURE), exif=exif))
+    np.testing.assert_array_equal(shown, np.rot90(PICTURE, turns))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA"])
+async def test_any_kind_of_png_is_shown_in_eight_bits(mode: str):
+    image = Image.fromarray(PICTURE).convert(mode)
+    shown = await images.decode_as_shown(written(image))
+    assert shown.shape == (20, 30, 4 if mode.endswith("A") else 3)
+    np.testing.assert_array_equal(shown[..., :3], np.asarray(image.convert("RGB")))
+
+
+async def test_sixteen_bits_of_grey_become_eight_and_are_not_cut_off():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(2, 0)
+    shown = await images.decode_as_shown(written(Image.fromarray(ramp)))
+    np.testing.assert_array_equal(shown[0, :, 0], np.arange(256))
+
+
+async def test_a_transparent_palette_entry_is_an_alpha():
+    image = Image.fromarray(PICTURE).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+    shown = await images.decode_as_shown(written(image, transparency=3))
+    np.testing.assert_array_equal(shown[..., 3] == 0, np.asarray(image) == 3)
+
+
+async def test_colours_of_another_profile_are_brought_to_srgb():
+    """The same colours, said in linear light: as numbers they are darker, shown they are equal."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    curve = profile.index(b"para")  # one for all three channels: 32 bytes, made a plain exponent of 1
+    linear = profile[:curve] + b"para\0\0\0\0\0\0\0\0\0\1\0\0".ljust(32, b"\0") + profile[curve + 32 :]
+    light = PICTURE / 255.0
+    light = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+    numbers = Image.fromarray(np.rint(light * 255).astype(np.uint8))
+    shown = await images.decode_as_shown(written(numbers, icc_profile=linear))
+    bright = PICTURE.min(2) > 100  # in the dark, eight bits of linear light are few
+    assert np.abs(shown.astype(int) - PICTURE)[bright].max() <= 2
+    assert np.abs(np.asarray(numbers).astype(int) - PICTURE)[bright].max() > 40
+
+
+async def test_a_profile_that_is_none_is_left_aside():
+    shown = await images.decode_as_shown(written(Image.fromarray(PICTURE), icc_profile=b"none" * 64))
+    np.testing.assert_array_equal(shown, PICTURE)
+
+
+async def test_a_damaged_picture_is_refused_whichever_way_it_is_decoded():
+    data = written(Image.fromarray(PICTURE.repeat(9, 0).repeat(9, 1)))
+    with pytest.raises(MeshError, match="does not decode to its end"):
+        await images.decode_as_shown(data[: len(data) // 2])
