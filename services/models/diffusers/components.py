@@ -33,7 +33,7 @@ def load(directory: Directory, name: str, change: Change = unchanged) -> Module:
     """Return a network of the directory in FP32, changed."""
     library, kind = directory.components[name]
     source = {"diffusers": diffusers, "transformers": transformers}[library]
-    network = getattr(source, kind).from_pretrained(
+    network = _all_alike(getattr(source, kind)).from_pretrained(
         directory.path / name,
         variant=directory.variant(name),
         use_safetensors=True,
@@ -42,6 +42,13 @@ def load(directory: Directory, name: str, change: Change = unchanged) -> Module:
     )
     change(name, network)
     return network
+
+
+def _all_alike(kind: type[Module]) -> type[Module]:
+    """The class without a list of layers to keep in FP32, since all are: for such a list diffusers wants accelerate."""
+    if not issubclass(kind, diffusers.ModelMixin) or kind._keep_in_fp32_modules is None:
+        return kind
+    return type(kind.__name__, (kind,), {"_keep_in_fp32_modules": None})
 
 
 def text_encoder(directory: Directory, encoder: Encoder, change: Change = unchanged) -> Component:

@@ -1,7 +1,7 @@
 """Reading a diffusers directory: which pipeline it holds, of what components, and whether all of it is there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,11 @@ class Directory:
         return VARIANT if all(f".{VARIANT}." in name or f".{VARIANT}-" in name for name in names) else None
 
 
-def inspect(path: Path) -> Directory:
-    """Look at a diffusers directory. Raises DirectoryError: not one, a pipeline that is not supported, missing files."""
+def inspect(path: Path, families: Iterable[Family] = FAMILIES) -> Directory:
+    """Look at a diffusers directory. Raises DirectoryError: not one, a pipeline of no such family, missing files."""
     index = _read(path / INDEX)
     pipeline = str(index.get("_class_name"))
-    known = {name: family for family in FAMILIES for name in family.pipelines}
+    known = {name: family for family in families for name in family.pipelines}
     if pipeline not in known:
         raise DirectoryError(
             f"{path / INDEX}: {pipeline} is not supported; supported are {', '.join(sorted(known))}"

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -154,14 +155,14 @@ def _write(component: Component, path: Path, precision: Precision) -> None:
 
     axes = free_axes(component.examples)
     module = component.module if precision is Precision.FP32 else _half(component)
+    free = tuple(dict.fromkeys(axes[name], torch.export.Dim.AUTO) for name in component.inputs)
+    kinds = {parameter.kind for parameter in signature(module.forward).parameters.values()}
     size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     with torch.no_grad():
         traced = torch.export.export(
             module,
             tuple(component.examples[0][name] for name in component.inputs),
-            dynamic_shapes=tuple(
-                dict.fromkeys(axes[name], torch.export.Dim.AUTO) for name in component.inputs
-            ),
+            dynamic_shapes=(free,) if Parameter.VAR_POSITIONAL in kinds else free,  # of *tensors: one of all
             strict=False,
         )
         # Unoptimised: the exporter's own passes take a third of the time, and every runtime folds by itself.

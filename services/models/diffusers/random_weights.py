@@ -7,7 +7,7 @@ draw is noise with the prompt's fingerprint. Every size below is the published o
 import gzip
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -55,15 +55,20 @@ def write_clip_tokenizer(bpe: Path, directory: Path, pad_token: str = CLIP_END) 
 
 def write_t5_tokenizer(bpe: Path, directory: Path, length: int) -> None:
     """Write a T5 tokenizer: the real kind (Unigram), its pieces learnt from the words that CLIP's vocabulary holds."""
-    from tokenizers import SentencePieceUnigramTokenizer
-    from transformers import T5Tokenizer
-
     words = [
         "".join(merge.split()).removesuffix(WORD_END) for merge in _merges(bpe) if merge.endswith(WORD_END)
     ]
+    learn_t5_tokenizer([word for word in words if word.isalpha()][:T5_WORDS], directory, length)
+
+
+def learn_t5_tokenizer(words: Iterable[str], directory: Path, length: int) -> None:
+    """Write a T5 tokenizer of T5_VOCABULARY pieces learnt from words, for prompts of up to `length`."""
+    from tokenizers import SentencePieceUnigramTokenizer
+    from transformers import T5Tokenizer
+
     trained = SentencePieceUnigramTokenizer()
     trained.train_from_iterator(
-        [word for word in words if word.isalpha()][:T5_WORDS],
+        words,
         T5_VOCABULARY,
         special_tokens=["<pad>", "</s>", T5_UNKNOWN],
         unk_token=T5_UNKNOWN,

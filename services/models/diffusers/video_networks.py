@@ -18,7 +18,7 @@ CACHED = 2  # frames that a causal convolution of three looks back on
 
 
 class ImageEncoder(Module):  # type: ignore[misc]
-    """pixels [1, 3, 224, 224], normalised for CLIP -> embedding [1, 1, D]."""
+    """pixels [1, 3, 224, 224], normalised for CLIP -> image_embeds [1, 1, D]."""
 
     def __init__(self, network: Module) -> None:
         super().__init__()
@@ -42,15 +42,15 @@ class SvdVaeEncoder(Module):  # type: ignore[misc]
 
 
 class SvdUNet(Module):  # type: ignore[misc]
-    """sample [1, F, 8, h, w], timestep [1], embedding [1, 1, D], time_ids [1, 3] -> output [1, F, 4, h, w]."""
+    """sample [1, F, 8, h, w], timestep [1], image_embeds [1, 1, D], time_ids [1, 3] -> output [1, F, 4, h, w]."""
 
     def __init__(self, network: Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, sample: Tensor, timestep: Tensor, embedding: Tensor, time_ids: Tensor) -> Tensor:
+    def forward(self, sample: Tensor, timestep: Tensor, image_embeds: Tensor, time_ids: Tensor) -> Tensor:
         """Predict."""
-        return self.network(sample, timestep, embedding, added_time_ids=time_ids, return_dict=False)[0]
+        return self.network(sample, timestep, image_embeds, added_time_ids=time_ids, return_dict=False)[0]
 
 
 class SvdVaeDecoder(Module):  # type: ignore[misc]
