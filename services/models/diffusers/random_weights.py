@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from services.models.diffusers.export import quiet
+
 CLIP_MERGES = 49152 - 256 - 2  # the published vocabulary less its bytes and its two ends of text
 CLIP_START, CLIP_END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 T5_VOCABULARY = 1000  # pieces, learnt in a second; the published one has 32,128
@@ -301,7 +303,7 @@ def write_random(of: str, seed: int, bpe: Path, destination: Path) -> None:
     import torch
     import transformers
 
-    with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
+    with quiet(), TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizers: list[Path] = []
 

@@ -26,8 +26,8 @@ class TokenizerError(Exception):
     """The file would cut prompts another way than the pipeline's own tokenizer."""
 
 
-def convert(directory: Directory, tokenizer: str, tokens: int, destination: Path) -> None:
-    """Write `destination/<tokenizer>.json`, which pads and cuts every prompt to `tokens` ids.
+def convert(directory: Directory, tokenizer: str, tokens: int, destination: Path, prefix: str = "") -> None:
+    """Write `destination/<prefix><tokenizer>.json`, which pads and cuts every prompt to `tokens` ids.
 
     Compared with the pipeline's own tokenizer on PROMPTS. Raises TokenizerError where they differ.
     """
@@ -36,7 +36,7 @@ def convert(directory: Directory, tokenizer: str, tokens: int, destination: Path
 
     _, kind = directory.components[tokenizer]
     own: Any = getattr(transformers, kind).from_pretrained(directory.path / tokenizer, local_files_only=True)
-    file = destination / f"{tokenizer}.json"
+    file = destination / f"{prefix}{tokenizer}.json"
     made = Tokenizer.from_str(own.backend_tokenizer.to_str())
     made.enable_truncation(tokens)
     made.enable_padding(length=tokens, pad_id=own.pad_token_id, pad_token=own.pad_token)

@@ -1,0 +1,159 @@
+"""A diffusers directory -> the graphs, tokenizers and `pipeline.json` that `text_to_image_diffusers` serves.
+
+A folder `refiner/` in the directory, itself a diffusers directory of SDXL's refiner, draws the last fifth.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from services.models.converters import Report
+from services.models.diffusers import preview, recipe, tokenizers
+from services.models.diffusers.backend import backend
+from services.models.diffusers.directory import Directory, DirectoryError, inspect
+from services.models.entry import Model, RandomSource
+from services.models.serving.graph import load
+
+if TYPE_CHECKING:
+    from services.models.diffusers.components import Change
+    from services.models.diffusers.export import Component
+
+REFINER = "refiner"
+REFINER_START = 0.8  # of the schedule, as its authors use it (arXiv 2307.01952, section 2.5)
+BPE = "bpe_simple_vocab_16e6.txt.gz"
+
+
+def convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
+    """Write the model's files into `destination` and `backend.yaml` beside it.
+
+    Raises DirectoryError, LoraError, TokenizerError, ExportError and ParityError.
+    """
+    if not isinstance(model.source, RandomSource):
+        _convert(model, sources, destination, report)
+        return
+    from services.models.diffusers.random_weights import write_random
+
+    report("drawing random weights")
+    with TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "pipeline"
+        write_random(model.source.of, model.source.seed, sources / BPE, directory)
+        _convert(model, directory, destination, report)
+
+
+def _convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
+    directory = inspect(sources)
+    if directory.family.name != model.family:
+        raise DirectoryError(
+            f"{sources}: holds a {directory.pipeline}, which is {directory.family.name}; {model.name} serves "
+            f"{model.family}"
+        )
+    parts = [("", directory)]
+    if (sources / REFINER).is_dir():
+        parts.append((f"{REFINER}_", inspect(sources / REFINER)))
+    pipeline = _describe(model, parts)
+    for prefix, part in parts:
+        _export(model, part, prefix, destination, report)
+    report("fitting previews and timing a step")
+    pipeline["preview"] = preview.fit(destination, pipeline["latents"]["channels"])
+    pipeline["seconds_per_step"] = _seconds_per_step(pipeline, parts[0][1], destination)
+    (destination / "pipeline.json").write_text(json.dumps(pipeline, indent=1) + "\n", encoding="utf-8")
+    if not pipeline["from_image"]:
+        entry = yaml.safe_dump(backend(model, pipeline), sort_keys=False)
+        (destination.parent / "backend.yaml").write_text(entry, encoding="utf-8")
+
+
+def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any]:
+    """Return pipeline.json, but for what is measured on the graphs."""
+    from services.models.diffusers import components
+
+    main = parts[0][1]
+    encoders = {
+        prefix + encoder.component: {
+            "tokenizer": f"{prefix}{encoder.tokenizer}.json",
+            "tokens": recipe.tokens_of(part, encoder),
+        }
+        for prefix, part in parts
+        for encoder in recipe.encoders(part)
+    }
+    stages = [
+        recipe.stage(part, prefix) | {"start": REFINER_START if prefix else 0.0} for prefix, part in parts
+    ]
+    networks = [*encoders, *(stage["denoiser"] for stage in stages), "vae_decoder"]
+    return {
+        "family": main.family.name,
+        "pipeline": main.pipeline,
+        "from_image": main.family.from_image,
+        "components": networks + ["vae_encoder"] * main.family.from_image,
+        "encoders": encoders,
+        "stages": stages,
+        "latents": {
+            "channels": components.latent_channels(main),
+            "factor": components.pixels_per_latent(main),
+        },
+        "sizes": [list(size) for size in model.sizes],
+        "defaults": model.defaults,
+        "limits": {name: int(limit.maximum) for name, limit in model.limits.items()},
+    }
+
+
+def _export(model: Model, directory: Directory, prefix: str, destination: Path, report: Report) -> None:
+    from services.models.diffusers import lora
+    from services.models.diffusers.export import export
+
+    for encoder in recipe.encoders(directory):
+        tokens = recipe.tokens_of(directory, encoder)
+        tokenizers.convert(directory, encoder.tokenizer, tokens, destination, prefix)
+    # A refiner is another network; changes are made for the base.
+    merge = lora.read(() if prefix else model.loras, directory.family.denoiser)
+
+    def named(make: Callable[[], "Component"]) -> "Component":
+        component = make()
+        return replace(component, name=prefix + component.name)
+
+    for make in _makers(directory, merge, pictures=not prefix):
+        export(
+            partial(named, make),
+            destination,
+            precision=model.precision,
+            tolerance=model.tolerance_of,
+            report=report,
+        )
+    merge.finish()
+
+
+def _makers(directory: Directory, change: "Change", *, pictures: bool) -> Iterator[Callable[[], "Component"]]:
+    """Yield a function for each network; `pictures`: also those between latents and pictures."""
+    from services.models.diffusers import components
+
+    for encoder in recipe.encoders(directory):
+        yield partial(components.text_encoder, directory, encoder, change)
+    yield partial(components.denoiser, directory, recipe.input_shapes(directory), change)
+    if pictures:
+        yield partial(components.vae_decoder, directory)
+    if pictures and directory.family.from_image:
+        yield partial(components.vae_encoder, directory)
+
+
+def _seconds_per_step(pipeline: dict[str, Any], directory: Directory, destination: Path) -> float:
+    """Return how long the denoiser takes for one picture of the first size, with guidance: the better of two runs."""
+    stage = pipeline["stages"][0]
+    rows = 2 if stage["guidance"] == "classifier-free" else 1
+    width, height = (edge // pipeline["latents"]["factor"] for edge in pipeline["sizes"][0])
+    shapes = {"sample": (pipeline["latents"]["channels"], height, width), "timestep": ()}
+    shapes |= recipe.input_shapes(directory)
+    feed = {name: np.ones((rows, *shape), np.float32) for name, shape in shapes.items()}
+    graph = load(destination, stage["denoiser"], threads=0)
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        graph.run(feed)
+        seconds.append(time.perf_counter() - started)
+    return round(min(seconds), 6)
