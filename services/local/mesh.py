@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from scrollintel.visual import running
 from services.local import logs
 from services.local.settings import GATEWAY, LocalSettings
@@ -26,7 +28,7 @@ from services.local.triton import (
     TritonUnavailableError,
 )
 from services.models.build import BuildStatus, build_repository
-from services.models.catalogue import read_catalogue
+from services.models.catalogue import CatalogueError, read_catalogue
 from services.models.entry import Residency
 from services.models.presence import served_repository
 
@@ -87,9 +89,17 @@ async def _models(home: Path, tell: Tell) -> Path:
     def progress(model: str, stage: str) -> None:
         loop.call_soon_threadsafe(tell, f"{model}: {stage}")
 
-    outcomes = await asyncio.to_thread(build_repository, home, progress=progress)
+    try:
+        outcomes = await asyncio.to_thread(build_repository, home, progress=progress)
+        needed = await asyncio.to_thread(_pinned, home)
+    except CatalogueError as error:
+        raise LocalMeshError(f"the catalogue cannot be read: {error}") from error
     failed = [outcome for outcome in outcomes if outcome.status is BuildStatus.FAILED]
-    if failed:
+    for outcome in failed:
+        structlog.get_logger().warning(
+            "a model could not be built", model=outcome.model, reason=outcome.detail
+        )
+    if any(outcome.model in needed for outcome in failed):
         told = "; ".join(f"{outcome.model}: {outcome.detail}" for outcome in failed)
         raise LocalMeshError(f"models could not be built ({told}); see `vmesh doctor`")
     return served_repository(home)
