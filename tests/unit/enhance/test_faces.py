@@ -25,9 +25,7 @@ def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float,
     return scale * points @ turn.T + shift
 
 
-@given(
-    st.floats(-180, 180), st.floats(0.05, 20), st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000))
-)
+@given(st.floats(-180, 180), st.floats(0.05, 20), st.tuples(st.floats(-1000, 1000), st.floats(-1000, 1000)))
 def test_a_similarity_is_found_again(degrees: float, scale: float, shift: tuple[float, float]) -> None:
     matrix = similarity(turned(TEMPLATE, degrees, scale, shift), TEMPLATE)
     back = turned(TEMPLATE, degrees, scale, shift) @ matrix[:, :2].T + matrix[:, 2]
@@ -86,7 +84,7 @@ def test_a_change_lands_on_the_face_and_nowhere_else(scale: float) -> None:
     x, y = (ASTRONAUT[2] * scale).astype(int)
     np.testing.assert_allclose(result[y, x], picture[y, x] / 2, atol=4)  # all of it at the nose
     # and none of it at the mask's border: no seam
-    steps = np.abs((result.astype(int) - picture)).max(2)
+    steps = np.abs(result.astype(int) - picture).max(2)
     rim = steps[(steps > 0) & (cv2.erode((steps > 0).astype(np.uint8), np.ones((3, 3))) == 0)]
     assert rim.max() <= 8 / min(scale, 1)
 
@@ -98,7 +96,9 @@ def test_two_faces_that_overlap_are_not_both_laid_on() -> None:
     given = [cut_out(picture, cut) for cut in cuts]
     brighter = [face + 60 for face in given]
     result = paste(picture, cuts, given, brighter)
-    assert 155 <= result[275, 316].min() <= result.max() <= 161  # a level for rounding twice; laid on twice it is 220
+    assert (
+        155 <= result[275, 316].min() <= result.max() <= 161
+    )  # a level for rounding twice; laid on twice it is 220
 
 
 def test_a_face_at_the_border_is_restored_as_far_as_it_is_there() -> None:
@@ -121,5 +121,7 @@ def test_a_face_outside_the_picture_changes_nothing() -> None:
 def test_the_mask_ends_inside_the_cut() -> None:
     assert faces.MASK.shape == (SIDE, SIDE)
     assert faces.MASK.max() == pytest.approx(1, abs=1e-5)
-    assert max(edge.max() for edge in (faces.MASK[0], faces.MASK[-1], faces.MASK[:, 0], faces.MASK[:, -1])) == 0
+    assert (
+        max(edge.max() for edge in (faces.MASK[0], faces.MASK[-1], faces.MASK[:, 0], faces.MASK[:, -1])) == 0
+    )
     assert all(faces.MASK[int(y), int(x)] > 0.99 for x, y in TEMPLATE)

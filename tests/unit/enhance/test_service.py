@@ -19,7 +19,9 @@ from services.runtime.blobs import BlobStore
 NOBODY = "127.0.0.1:1"
 
 
-async def test_pictures_are_opened_off_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pictures_are_opened_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A picture of a million empty chunks before its pixels must not stop every server of the process."""
     readers: set[threading.Thread] = set()
     open_image = Image.open
