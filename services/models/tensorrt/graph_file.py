@@ -11,6 +11,8 @@ import onnx.inliner
 from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
+from services.models.serving.engine import TensorType
+
 INLINE_BYTES = 1024  # smaller tensors stay in the graph, where shape arithmetic can read them
 ALIGNMENT = 4096
 
@@ -26,6 +28,22 @@ def read_graph(path: Path) -> onnx.ModelProto:
     """Read a graph, leaving weights that lie outside it where they are; local functions are inlined."""
     model = onnx.load(path, load_external_data=False)
     return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def graph_tensors(path: Path) -> tuple[dict[str, TensorType], dict[str, TensorType]]:
+    """Return what a graph takes and gives, without reading its weights."""
+    graph = read_graph(path).graph
+    weights = {tensor.name for tensor in graph.initializer}  # which old exporters list as inputs too
+    inputs, outputs = (
+        {value.name: _tensor_type(value.type.tensor_type) for value in values if value.name not in weights}
+        for values in (graph.input, graph.output)
+    )
+    return inputs, outputs
+
+
+def _tensor_type(declared: onnx.TypeProto.Tensor) -> TensorType:
+    shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in declared.shape.dim)
+    return TensorType(np.dtype(helper.tensor_dtype_to_np_dtype(declared.elem_type)), shape)
 
 
 def stored_values(directory: Path) -> Values:

@@ -1,10 +1,16 @@
-"""Standard ONNX in place of ONNX Runtime's own operators, which optimising for it leaves and other parsers refuse."""
+"""Operators that builders take, in place of those they refuse.
+
+These are ONNX Runtime's own, which optimising for it leaves, and sequences of tensors, as which exporters write a
+tensor that is cut in parts.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 DOMAIN = "com.microsoft"
 
@@ -15,11 +21,17 @@ class PlainError(Exception):
     """An operator has no standard form here; the text names the node and says what to do."""
 
 
+def is_plain(model: onnx.ModelProto) -> bool:
+    """Tell whether `make_plain` would leave `model` as it is."""
+    return not any(node.domain == DOMAIN or node.op_type == "SplitToSequence" for node in model.graph.node)
+
+
 def make_plain(model: onnx.ModelProto) -> None:
-    """Rewrite the fused operators of `model` in place; weights' values need not be loaded.
+    """Rewrite `model` in place; weights' values need not be loaded.
 
     Raises PlainError for an operator that is not in `REWRITES`, and for a form of one that is not known.
     """
+    _cut_without_sequences(model)
     fused = sum(node.domain == DOMAIN for node in model.graph.node)
     while fused:
         # What follows a fused operator has no known rank before that one is rewritten, so a pass may not reach the end.
@@ -71,6 +83,9 @@ class _Chain:
 
     def scalar(self, value: float) -> str:
         return self.add("Constant", [], value=helper.make_tensor("value", TensorProto.FLOAT, [], [value]))
+
+    def whole(self, value: int) -> str:
+        return self.add("Constant", [], value=helper.make_tensor("value", TensorProto.INT64, [1], [value]))
 
     def close(self) -> None:
         self.nodes[-1].output[0] = self.fused.output[0]
@@ -152,6 +167,50 @@ REWRITES: dict[str, Callable[[_Chain], None]] = {
     "BiasGelu": _bias_gelu,
     "QuickGelu": _quick_gelu,
 }
+
+
+def _cut_without_sequences(model: onnx.ModelProto) -> None:
+    """Let every SequenceAt of a SplitToSequence slice its part out of the tensor itself."""
+    constants = _small_constants(model)
+    cuts = {node.output[0]: node for node in model.graph.node if node.op_type == "SplitToSequence"}
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        if node.output and node.output[0] in cuts:
+            continue
+        copy = NodeProto.FromString(node.SerializeToString())
+        taken = [name for name in node.input if name in cuts]
+        if not taken:
+            nodes.append(copy)
+            continue
+        cut, index = cuts[taken[0]], constants.get(node.input[1]) if node.op_type == "SequenceAt" else None
+        lengths = constants.get(cut.input[1]) if len(cut.input) > 1 else None
+        if index is None or lengths is None or index < 0:
+            raise PlainError(
+                f"{_say(node)}: only parts of constant lengths, taken by constant places, can be sliced"
+            )
+        start = int(index * lengths if lengths.ndim == 0 else lengths[: int(index)].sum())
+        length = int(lengths if lengths.ndim == 0 else lengths[int(index)])
+        axis = next((each.i for each in cut.attribute if each.name == "axis"), 0)
+        chain = _Chain(copy, {})
+        chain.add("Slice", [cut.input[0], *(chain.whole(value) for value in (start, start + length, axis))])
+        chain.close()
+        nodes.extend(chain.nodes)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _small_constants(model: onnx.ModelProto) -> dict[str, NDArray[np.int64]]:
+    """Whole numbers that stand in the graph itself."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = [node for node in model.graph.node if node.op_type == "Constant"]
+    tensors |= {
+        node.output[0]: each.t for node in constants for each in node.attribute if each.name == "value"
+    }
+    return {
+        name: numpy_helper.to_array(tensor)
+        for name, tensor in tensors.items()
+        if tensor.data_type == TensorProto.INT64 and not tensor.external_data
+    }
 
 
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:
