@@ -165,14 +165,13 @@ def _write(component: Component, path: Path, precision: Precision) -> None:
             dynamic_shapes=(free,) if Parameter.VAR_POSITIONAL in kinds else free,  # of *tensors: one of all
             strict=False,
         )
-        # Unoptimised: the exporter's own passes take a third of the time, and every runtime folds by itself.
         program = torch.onnx.export(
             traced,
             dynamo=True,
             opset_version=OPSET,
             input_names=list(component.inputs),
             output_names=list(component.outputs),
-            optimize=False,
+            optimize=True,  # what is left else, such as CastLike and sequences, not every runtime takes
             verbose=False,
         )
     program.save(str(path), external_data=size > INLINE_BYTES)

@@ -23,7 +23,6 @@ WIDTH = 32  # of every text encoder but the next
 T5_WIDTH = (
     80  # of SD3's: wider than its two CLIPs together, as in the published one, so that these are padded
 )
-VAE_GAIN = 4.0  # on the last convolution: pictures of random weights are grey without it
 
 
 def _byte_letters() -> list[str]:
@@ -123,9 +122,8 @@ def _t5(width: int) -> Any:
 
 def _vae(channels: int, scaling: float, shift: float | None, quantised: bool) -> Any:
     import diffusers
-    import torch
 
-    vae = diffusers.AutoencoderKL(
+    return diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(8, 8, 16, 16),
@@ -138,9 +136,6 @@ def _vae(channels: int, scaling: float, shift: float | None, quantised: bool) ->
         use_post_quant_conv=quantised,
         sample_size=128,
     )
-    with torch.no_grad():
-        vae.decoder.conv_out.weight.mul_(VAE_GAIN)
-    return vae
 
 
 def _unet(**configuration: Any) -> Any:
