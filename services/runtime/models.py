@@ -10,7 +10,7 @@ The lease is an open `UseModel` call, so it ends with its holder, however that c
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import structlog
@@ -35,6 +35,8 @@ REPORTED = frozenset(
     }
 )
 
+Messages: TypeAlias = "asyncio.Queue[models_pb2.UseModelRequest | None]"
+
 log = structlog.get_logger()
 
 
@@ -52,9 +54,10 @@ class Models:
 
         Raises MeshError: NOT_FOUND, MODEL_NEEDS_WEIGHTS, MODEL_UNAVAILABLE and MODEL_FAILED (it could not be loaded),
         OUT_OF_MEMORY (it fits beside the pinned models in no case) and OVERLOADED (it does not fit beside what is in
-        use, or was not ready in time; both say when to ask again), DEPENDENCY_UNAVAILABLE (no models server).
+        use, or was not ready in time; both say when to ask again), DEPENDENCY_UNAVAILABLE (no models server),
+        DEADLINE_EXCEEDED (the caller's own).
         """
-        messages: asyncio.Queue[models_pb2.UseModelRequest] = asyncio.Queue()
+        messages: Messages = asyncio.Queue()
         messages.put_nowait(models_pb2.UseModelRequest(name=model))
         # Longer than any work under a lease; the caller's own deadline, if it has one, is what ends it.
         call: Any = self._stub.UseModel(_sent(messages), timeout=STREAM_SECONDS)
@@ -67,14 +70,13 @@ class Models:
                     await _report(call, messages, error)
                 raise
         finally:
+            messages.put_nowait(None)  # else a call that the server ended would wait for messages for ever
             call.cancel()
 
 
-async def _sent(
-    messages: "asyncio.Queue[models_pb2.UseModelRequest]",
-) -> AsyncGenerator[models_pb2.UseModelRequest]:
-    while True:
-        yield await messages.get()
+async def _sent(messages: Messages) -> AsyncGenerator[models_pb2.UseModelRequest]:
+    while (message := await messages.get()) is not None:
+        yield message
 
 
 async def _until_ready(call: Any, model: str, timeout: float) -> None:
@@ -96,7 +98,7 @@ async def _until_ready(call: Any, model: str, timeout: float) -> None:
     )
 
 
-async def _report(call: Any, messages: "asyncio.Queue[models_pb2.UseModelRequest]", error: MeshError) -> None:
+async def _report(call: Any, messages: Messages, error: MeshError) -> None:
     """Tell what the work failed with and wait until that was taken in; the failure itself is what the caller gets."""
     messages.put_nowait(models_pb2.UseModelRequest(failure=error.reason))
     with suppress(TimeoutError, grpc.aio.AioRpcError):

@@ -58,9 +58,14 @@ async def loaded_models(port: int, timeout: float) -> set[str]:
         return set()
 
 
-async def load_model(port: int, model: str, timeout: float) -> bool:
-    """Load a model anew, with fresh workers; tell whether that worked."""
+async def load_model_anew(port: int, model: str, timeout: float) -> bool:
+    """Load a model with fresh workers; tell whether that worked.
+
+    It is unloaded first: to load what is loaded, and was unloaded and loaded at any time before, Triton 2.51 says yes
+    and does nothing.
+    """
     try:
+        await exchange(port, "POST", f"/v2/repository/models/{model}/unload", timeout)
         return (await exchange(port, "POST", f"/v2/repository/models/{model}/load", timeout))[0] == 200
     except ANSWERS:
         return False

@@ -21,6 +21,7 @@ from services.runtime.workers import Workers, find_workers
 
 READY_POLL_S = 0.05
 TAIL_LINES = 25
+CODE = "*/model.py"  # what a model has that runs in workers
 
 log = structlog.get_logger()
 
@@ -116,13 +117,12 @@ class Run:
     async def _revive_models(self, on_revival: Callable[[str], None]) -> None:
         """Load anew each model that lost a worker since the last look and was not unloaded on purpose."""
         settings, before = self._settings, self._workers
-        self._workers = await asyncio.to_thread(find_workers, self.pid)
-        short = models_short_of_workers(before, self._workers)
-        if not short:
-            return
+        short = await self._short_of_workers(before)
+        if short:  # a model that just came or goes looks the same: a second look tells
+            short &= await self._short_of_workers(before)
         missed = set()
-        for model in short & await health.loaded_models(self._http, settings.probe_timeout):
-            revived = await health.load_model(self._http, model, settings.start_timeout)
+        for model in short:
+            revived = await health.load_model_anew(self._http, model, settings.start_timeout)
             log.warning("a model lost a worker", model=model, loaded_again=revived)
             if revived:
                 on_revival(model)
@@ -131,6 +131,16 @@ class Run:
         # What could not be loaded stays missed, so that the next look tries again.
         lost = {pid: model for pid, model in before.items() if model in missed}
         self._workers = lost | await asyncio.to_thread(find_workers, self.pid)
+
+    async def _short_of_workers(self, before: Workers) -> set[str]:
+        """Loaded models with fewer workers than before, or with none, whenever they came."""
+        loaded = await health.loaded_models(self._http, self._settings.probe_timeout)
+        self._workers = await asyncio.to_thread(find_workers, self.pid)
+        code = await asyncio.to_thread(self._with_code, loaded)
+        return loaded & models_short_of_workers(before, self._workers) | code - set(self._workers.values())
+
+    def _with_code(self, models: set[str]) -> set[str]:
+        return {model for model in models if any((self._settings.repository / model).glob(CODE))}
 
     def _errors(self) -> str:
         """The errors that this run logged, else the log's last lines."""

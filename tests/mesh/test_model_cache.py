@@ -1,0 +1,232 @@
+"""The model cache on a real Triton: loaded on demand, shared, evicted, starved of memory, killed and cancelled."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from scrollintel.visual.v1 import models_pb2 as pb
+from services.runtime.errors import MeshError
+from services.runtime.workers import find_workers
+from tests import tiny_models
+from tests.mesh.cached import PINNED, READY_SECONDS, Cached, cached, eventually, failure_of, patient
+
+BUDGET_MIB = 400
+ENOUGH_MIB = 2  # to allocate
+TOO_MUCH_MIB = 600  # beyond the limit of `poor`
+SLOW_SECONDS = 1.5
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("cached")
+    tiny_models.write(home, PINNED, memory_mib=40, pinned=True)
+    for name in ("one", "two", "three"):
+        tiny_models.write(home, name, memory_mib=150, ballast_mib=20)
+    tiny_models.write(home, "slow", memory_mib=60, load_seconds=SLOW_SECONDS)
+    tiny_models.write(home, "poor", memory_mib=60, memory_limit_mib=300)
+    tiny_models.write(home, "huge", memory_mib=BUDGET_MIB)
+    return home
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def mesh(home: Path) -> AsyncIterator[Cached]:
+    async with cached(home, memory_mib=BUDGET_MIB) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+async def nothing_on_demand_is_loaded(mesh: Cached) -> None:
+    for name in ("one", "two", "three", "slow", "poor"):
+        await mesh.stub.UnloadModel(pb.UnloadModelRequest(name=name), timeout=READY_SECONDS)
+
+
+async def test_triton_starts_with_what_is_pinned_and_loads_the_rest_when_asked(mesh: Cached) -> None:
+    assert (await mesh.state(PINNED)).state == pb.MODEL_STATE_READY
+    before = await mesh.state("one")
+    assert (before.state, before.residency) == (pb.MODEL_STATE_LOADABLE, pb.MODEL_RESIDENCY_ON_DEMAND)
+    async with mesh.models.use("one", timeout=READY_SECONDS):
+        pid = await mesh.pid("one")
+        during = await mesh.state("one")
+    assert (during.state, during.leases) == (pb.MODEL_STATE_READY, 1)
+    assert during.resident_bytes > 20 << 20, "the ballast at the least"
+    assert during.HasField("loaded_at")
+    assert (await mesh.state("one")).leases == 0
+    assert await mesh.use("one") == pid, "it stays for the next one"
+
+
+async def test_a_hundred_callers_are_one_loading(mesh: Cached) -> None:
+    before = mesh.loadings("slow")
+    pids = await asyncio.gather(*(mesh.use("slow") for _ in range(100)))
+    assert len(set(pids)) == 1
+    assert mesh.loadings("slow") == before + 1
+
+
+async def test_who_was_used_last_stays_and_who_is_in_use_is_never_evicted(mesh: Cached) -> None:
+    await mesh.use("one")
+    await mesh.use("two")
+    await mesh.use("one")
+    await mesh.use("three")  # 40 + 3 × 150 MiB do not fit into 400
+    assert await states(mesh, "one", "two", "three") == ["READY", "LOADABLE", "READY"]
+    async with mesh.models.use("three", timeout=READY_SECONDS), mesh.models.use("one", timeout=READY_SECONDS):
+        with pytest.raises(MeshError) as caught:
+            await mesh.use("two")
+        assert caught.value.name == "OVERLOADED"
+        assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert caught.value.retry_after
+        assert "three" in caught.value.message, "who was used first is who would have to end"
+        assert await mesh.pid("one")
+        assert await mesh.pid("three")
+    await mesh.use("two")
+    assert await states(mesh, "two", PINNED) == ["READY", "READY"]
+
+
+async def test_what_fits_in_no_case_is_told_so(mesh: Cached) -> None:
+    with pytest.raises(MeshError) as caught:
+        await mesh.use("huge")
+    assert caught.value.name == "OUT_OF_MEMORY"
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "VMESH_MODELS_MEMORY_MIB" in caught.value.message
+
+
+@pytest.mark.parametrize("allocate", [-1, TOO_MUCH_MIB], ids=["injected", "a real limit"])
+async def test_out_of_memory_is_told_and_the_model_loaded_afresh(mesh: Cached, allocate: int) -> None:
+    first = await mesh.use("poor", allocate=ENOUGH_MIB)
+    with pytest.raises(MeshError) as caught:
+        await mesh.use("poor", allocate=allocate)
+    assert caught.value.name == "OUT_OF_MEMORY"
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caught.value.retry_after
+    assert (await mesh.state("poor")).state in (pb.MODEL_STATE_QUARANTINED, pb.MODEL_STATE_LOADING)
+    second = await mesh.use("poor", allocate=ENOUGH_MIB)
+    assert second != first, "another process"
+    assert await mesh.pid(PINNED), "nothing else noticed"
+    assert mesh.triton.restarts == 0
+
+
+async def test_the_work_of_others_on_a_model_out_of_memory_ends_first(mesh: Cached) -> None:
+    await mesh.use("poor")
+    async with mesh.models.use("poor", timeout=READY_SECONDS):
+        pid = await mesh.pid("poor")
+        with pytest.raises(MeshError, match="OUT_OF_MEMORY"):
+            await mesh.use("poor", allocate=TOO_MUCH_MIB)
+        following = asyncio.create_task(mesh.use("poor"))
+        await eventually(lambda: waiting(mesh, "poor", 1))
+        assert await mesh.pid("poor", work=0.5) == pid, "the same process until its work has ended"
+        assert not following.done()
+    assert await following != pid
+
+
+async def test_a_model_in_use_is_not_unloaded_and_then_is(mesh: Cached) -> None:
+    async with mesh.models.use("one", timeout=READY_SECONDS):
+        unloading = asyncio.create_task(unload(mesh, "one"))
+        await eventually(lambda: in_state(mesh, "one", pb.MODEL_STATE_UNLOADING))
+        pid = await mesh.pid("one")
+        assert not unloading.done()
+    model = await unloading
+    assert model.state == pb.MODEL_STATE_LOADABLE
+    assert model.resident_bytes == 0
+    assert mesh.triton.pid
+    assert pid not in find_workers(mesh.triton.pid)
+
+
+async def test_what_is_pinned_is_not_unloaded(mesh: Cached) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await unload(mesh, PINNED)
+    error = failure_of(caught.value)
+    assert (error.name, error.field) == ("FIELD_INVALID", "name")
+
+
+async def test_cancelled_while_it_loads_the_caller_is_released_and_the_others_served(mesh: Cached) -> None:
+    before = mesh.loadings("slow")
+    doomed = asyncio.create_task(mesh.use("slow"))
+    others = [asyncio.create_task(mesh.use("slow")) for _ in range(3)]
+    await eventually(lambda: waiting(mesh, "slow", 4))
+    began = asyncio.get_running_loop().time()
+    doomed.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await doomed
+    assert asyncio.get_running_loop().time() - began < 0.5
+    await eventually(lambda: waiting(mesh, "slow", 3))
+    assert len(set(await asyncio.gather(*others))) == 1
+    assert mesh.loadings("slow") == before + 1
+
+
+async def test_cancelled_while_it_works_the_lease_ends(mesh: Cached) -> None:
+    doomed = asyncio.create_task(mesh.use("one", work=2.0))
+    await eventually(lambda: leases(mesh, "one", 1))
+    doomed.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await doomed
+    await eventually(lambda: leases(mesh, "one", 0), within=1.0)
+    assert await mesh.use("one")
+
+
+async def test_not_ready_in_time_says_when_to_ask_again(mesh: Cached) -> None:
+    with pytest.raises(MeshError) as caught:
+        async with mesh.models.use("slow", timeout=0.3):
+            pytest.fail("it was not ready")
+    assert caught.value.name == "OVERLOADED"
+    assert caught.value.retry_after
+    assert await mesh.use("slow"), "the loading went on"
+
+
+async def test_one_worker_killed_the_model_is_back_without_a_restart(mesh: Cached) -> None:
+    restarts = mesh.triton.restarts
+    async with mesh.models.use("one", timeout=READY_SECONDS):
+        pid = await mesh.pid("one")
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(MeshError) as caught:
+            await mesh.pid("one")
+        assert caught.value.retry_after
+    assert await patient(lambda: mesh.use("one")) != pid
+    assert mesh.triton.restarts == restarts
+
+
+async def test_triton_killed_while_leases_are_open_and_one_model_loads(mesh: Cached) -> None:
+    restarts = mesh.triton.restarts
+    loading = asyncio.create_task(mesh.use("slow"))
+    async with mesh.models.use("one", timeout=READY_SECONDS):
+        working = asyncio.create_task(mesh.pid("one", work=30.0))
+        await eventually(lambda: in_state(mesh, "slow", pb.MODEL_STATE_LOADING))
+        await asyncio.sleep(0.3)
+        assert mesh.triton.pid
+        os.kill(mesh.triton.pid, signal.SIGKILL)
+        with pytest.raises(MeshError) as caught:
+            await working
+        assert caught.value.name == "MODEL_UNAVAILABLE"
+        assert caught.value.retry_after
+        assert await patient(lambda: mesh.pid("one")), "a model under a lease is loaded again by itself"
+    assert await loading, "who waited for a model waits on, and gets it"
+    assert mesh.triton.restarts == restarts + 1
+    assert await mesh.use(PINNED)
+    assert mesh.triton.pid
+    workers = set(find_workers(mesh.triton.pid).values())
+    assert workers == {PINNED, "one", "slow"}
+
+
+async def states(mesh: Cached, *names: str) -> list[str]:
+    found = [await mesh.state(name) for name in names]
+    return [pb.ModelState.Name(model.state).removeprefix("MODEL_STATE_") for model in found]
+
+
+async def in_state(mesh: Cached, name: str, state: "pb.ModelState.ValueType") -> bool:
+    return (await mesh.state(name)).state == state
+
+
+async def leases(mesh: Cached, name: str, count: int) -> bool:
+    return (await mesh.state(name)).leases == count
+
+
+async def waiting(mesh: Cached, name: str, count: int) -> bool:
+    return (await mesh.state(name)).waiting == count
+
+
+async def unload(mesh: Cached, name: str) -> pb.Model:
+    request = pb.UnloadModelRequest(name=name)
+    return (await mesh.stub.UnloadModel(request, timeout=READY_SECONDS)).model
