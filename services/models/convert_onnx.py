@@ -7,7 +7,8 @@ import onnxruntime
 
 from services.models import parity
 from services.models.converters import Report
-from services.models.entry import CommittedFile, Model, PackagedFile
+from services.models.entry import Model, NoSource, OperatorSource, RandomSource
+from services.models.operator_weights import files_of
 from services.models.optimise import optimise, run_as_written
 
 REFERENCE = f"ONNX Runtime {onnxruntime.__version__}, not optimised"
@@ -37,5 +38,9 @@ def copy(model: Model, sources: Path, destination: Path, report: Report) -> None
 
 
 def _files(model: Model, sources: Path) -> list[Path]:
-    files: tuple[PackagedFile | CommittedFile, ...] = getattr(model.source, "files", ())
-    return [sources / Path(file.path).name for file in files]
+    source = model.source
+    if isinstance(source, OperatorSource):
+        return files_of(source, sources)
+    if isinstance(source, RandomSource | NoSource):
+        return []
+    return [sources / Path(file.path).name for file in source.files]

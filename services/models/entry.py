@@ -71,10 +71,11 @@ class Residency(StrEnum):
 
 
 class Layout(StrEnum):
-    """What an operator's weights look like: a diffusers directory, or one checkpoint file."""
+    """What an operator's weights look like: a diffusers directory, one checkpoint file, or a directory of named files."""
 
     DIFFUSERS = "diffusers"
     CHECKPOINT = "checkpoint"
+    FILES = "files"
 
 
 class Entry(BaseModel):
@@ -157,9 +158,11 @@ class OperatorSource(Entry):
     files: tuple[OperatorFile, ...] = ()
 
     @model_validator(mode="after")
-    def _one_checkpoint(self) -> Self:
+    def _files_of_layout(self) -> Self:
         if self.layout is Layout.CHECKPOINT and len(self.files) > 1:
             raise ValueError(f"files: a checkpoint is one file, {len(self.files)} given")
+        if self.layout is Layout.FILES and not self.files:
+            raise ValueError("files: must be named for this layout")
         return self
 
 

@@ -66,10 +66,7 @@ def check(source: OperatorSource, weights: Path, home: Path) -> None:
     if source.layout is Layout.CHECKPOINT:
         _check_checkpoint(source, weights)
     else:
-        _check_directory(weights)
-        absent = [file.path for file in source.files if not (weights / file.path).is_file()]
-        if absent:
-            raise WeightsError(f"{weights}: {', '.join(absent)} missing; {source.hub} holds it")
+        _check_directory(source, weights)
     for path in files_of(source, weights):
         _check_inside(path, weights)
     named = {file.path: file.sha256 for file in source.files if file.sha256}
@@ -98,6 +95,8 @@ def files_of(source: OperatorSource, weights: Path) -> list[Path]:
     """Return every file that a build may read, sorted; of a directory's weights that is `.safetensors` alone."""
     if source.layout is Layout.CHECKPOINT:
         return [weights]
+    if source.layout is Layout.FILES:
+        return sorted(weights / file.path for file in source.files)
     # A pipeline may hold another, such as a refiner, in a folder of its own.
     roots = [weights, *(index.parent for index in weights.glob(f"*/{INDEX}"))]
     folders = [root / name for root in roots for name in components(root)]
@@ -132,12 +131,15 @@ def _check_checkpoint(source: OperatorSource, weights: Path) -> None:
         )
 
 
-def _check_directory(weights: Path) -> None:
+def _check_directory(source: OperatorSource, weights: Path) -> None:
     if not weights.is_dir():
         what = "is a file" if weights.is_file() else "is not there"
-        raise WeightsError(f"{weights}: {what}; give a diffusers directory, which holds {INDEX}")
-    if not (weights / INDEX).is_file():
-        raise WeightsError(f"{weights}: {INDEX} missing, so it is no diffusers directory")
+        raise WeightsError(f"{weights}: {what}; give the directory that {source.hub} publishes")
+    wanted = [INDEX] if source.layout is Layout.DIFFUSERS else []
+    wanted += [file.path for file in source.files]
+    absent = [name for name in wanted if not (weights / name).is_file()]
+    if absent:
+        raise WeightsError(f"{weights}: {', '.join(absent)} missing; {source.hub} holds what belongs there")
 
 
 def _check_inside(path: Path, weights: Path) -> None:

@@ -8,7 +8,6 @@ from services.models.presence import Presence
 from services.models.sources import package_of
 
 TRITON_READY = "READY"
-PLACEHOLDERS = {Layout.DIFFUSERS: "DIR", Layout.CHECKPOINT: "FILE"}
 
 
 class State(Enum):
@@ -42,7 +41,7 @@ def remedy(model: Model, here: Presence) -> str:
     if not here.missing:
         return command
     if isinstance(model.source, OperatorSource):
-        placeholder = PLACEHOLDERS[model.source.layout]
+        placeholder = "FILE" if model.source.layout is Layout.CHECKPOINT else "DIR"
         return f"{command} --weights {placeholder}   # {placeholder}: {origin(model.source)}"
     if isinstance(model.source, RepositorySource):
         return f"train and export it (models/house/README.md), then {command}"
