@@ -39,7 +39,7 @@ class BackendEntry(Strict):
     """One backend. `requires` names the models that its model calls; `price_usd` is per image.
 
     `sizes` are what its pictures may have; a model with one size is not told it. An `on_demand` model need not be
-    loaded: it is leased from the model server, which loads it.
+    loaded: it is leased from the model server, which loads it. One that goes `by_name` is for those who ask for it alone.
     `negative_prompts` is false for a model that negative prompts draw away from the prompt; it is given none.
     `remedy` tells what to do where weights are missing.
     """
@@ -55,6 +55,7 @@ class BackendEntry(Strict):
     limits: Limits
     sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
     on_demand: bool = False
+    by_name: bool = False
     concurrency: Annotated[int, Field(ge=1, le=1024)]
     queue: Annotated[int, Field(ge=0, le=10_000)]
     negative_prompts: bool = True

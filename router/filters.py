@@ -37,12 +37,10 @@ def makes_it(demand: Demand, backend: BackendView) -> str:
 
 
 def is_preferred(demand: Demand, backend: BackendView) -> str:
-    """Refuse other models when the caller named one: a named model is a requirement, not a hint."""
-    return (
-        f"serves {backend.model}, not {demand.model}"
-        if demand.model and backend.model != demand.model
-        else ""
-    )
+    """Refuse other models when the caller named one (a requirement, not a hint), and without a name those that need it."""
+    if demand.model:
+        return f"serves {backend.model}, not {demand.model}" if backend.model != demand.model else ""
+    return "draws only for those who name it" if backend.by_name else ""
 
 
 def takes_steps(demand: Demand, backend: BackendView) -> str:

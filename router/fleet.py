@@ -66,6 +66,7 @@ class Member:
             sizes=can.sizes,
             load_seconds=self.load_seconds,
             negative_prompts=entry.negative_prompts,
+            by_name=entry.by_name,
             in_flight=self.admission.active,
             waiting=self.admission.queued,
             call_seconds=self.admission.seconds,

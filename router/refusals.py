@@ -60,7 +60,7 @@ def alternatives(decision: Decision, snapshot: Snapshot) -> list[str]:
         {
             backend.model
             for backend in snapshot.backends
-            if backend.modality is demand.modality and backend.state in TAKES_WORK
+            if backend.modality is demand.modality and backend.state in TAKES_WORK and not backend.by_name
         }
         - failed
         - {demand.model}

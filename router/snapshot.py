@@ -47,6 +47,7 @@ class BackendView:
     sizes: tuple[Size, ...]
     load_seconds: float = 0.0
     negative_prompts: bool = True
+    by_name: bool = False
     in_flight: int = 0
     waiting: int = 0
     call_seconds: float = 0.0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.models.entry import Model, Residency
+from services.models.entry import Model, RandomSource, Residency
 
 TIERS = {"draft": 0.5, "standard": 1.0, "high": 1.6}
 CONCURRENCY, QUEUE = 1, 8  # what one machine's processor bears; the model itself draws two at a time
@@ -22,6 +22,8 @@ def backend(model: Model, pipeline: dict[str, Any]) -> dict[str, Any]:
         "tiers": TIERS,
         "limits": {"steps": pipeline["limits"]["steps"], "images": pipeline["limits"]["num_images"]},
         "sizes": [{"width": width, "height": height} for width, height in pipeline["sizes"]],
+        # Noise from random weights is soon drawn: a router that knew no better would prefer it.
+        "by_name": isinstance(model.source, RandomSource),
         "on_demand": model.residency is Residency.ON_DEMAND,
         "concurrency": CONCURRENCY,
         "queue": QUEUE,

@@ -11,6 +11,7 @@ PLAIN = Demand()
 REFUSED = [
     (Rule.MODALITY, Demand(modality=Modality.VIDEO), view(), "makes text-to-image, not video"),
     (Rule.MODEL, Demand(model="beta"), view(), "serves alpha, not beta"),
+    (Rule.MODEL, PLAIN, view(by_name=True), "draws only for those who name it"),
     (Rule.STEPS, Demand(steps=101), view(), "takes at most 100 steps, not 101"),
     (Rule.IMAGES, Demand(images=5), view(max_images=4), "draws at most 4 images, not 5"),
     (Rule.TRIED, Demand(tried=frozenset({"triton/alpha"})), view(), "failed this request already"),
@@ -21,6 +22,7 @@ REFUSED = [
 ]
 LET_THROUGH = [
     (Rule.MODEL, Demand(model="alpha"), view()),
+    (Rule.MODEL, Demand(model="alpha"), view(by_name=True)),
     (Rule.STEPS, Demand(steps=100), view()),
     (Rule.IMAGES, Demand(images=4), view(max_images=4)),
     (Rule.TRIED, Demand(tried=frozenset({"triton/beta"})), view()),
