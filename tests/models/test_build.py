@@ -1,17 +1,24 @@
 """Building the served repository: what is done once, what is done again, and what is refused."""
 
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from services.models import build
-from services.models.build import BuildStatus, build_repository
+from services.models import assemble, build, manifest
+from services.models.assemble import SERVING
+from services.models.build import BuildStatus, Site, build_one, build_repository
 from services.models.catalogue import read_catalogue
+from services.models.converters import Report
+from services.models.entry import Model
+from services.models.order import Order
 from services.models.presence import REPOSITORY, served_repository
+from tests.models import small_model
 from tests.triton_fixture import BUILD_HOME
 
 SMALL = "nsfw_open_nsfw"
@@ -136,3 +143,132 @@ def test_a_built_graph_computes_what_the_committed_one_does(model_repository: Pa
         for path in (REPOSITORY, model_repository)
     )
     np.testing.assert_allclose(built.run(None, feed)[0], committed.run(None, feed)[0], atol=1e-4)
+
+
+def test_a_build_brings_its_serving_modules_its_name_and_what_it_was_checked_by(
+    home: Path, tmp_path: Path
+) -> None:
+    small_model.repository(tmp_path / "small")
+    small_model.add(home, serving=["tiles"])
+    outcome = build_one(
+        "mine", Order(small_model.weights(tmp_path / "w")), Site(home, repository=tmp_path / "small")
+    )
+    assert outcome.status is BuildStatus.BUILT
+    served = served_repository(home) / "mine"
+    assert {str(path.relative_to(served)) for path in served.rglob("*") if path.is_file()} == {
+        "1/model.onnx",
+        "1/model.py",
+        "1/tiles.py",
+        "config.pbtxt",
+        "entry.json",
+        "manifest.json",
+        "parity/index.json",
+        "parity/model.npz",
+    }
+    assert (served / "1" / "tiles.py").read_text() == (SERVING / "tiles.py").read_text()
+    assert manifest.check(served) == []
+
+
+def test_what_a_converter_writes_beside_the_configuration_is_kept(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
+        (destination.parent / "backend.yaml").write_text("name: triton/mine\n")
+
+    monkeypatch.setattr(assemble, "converter_of", lambda model: convert)
+    small_model.repository(tmp_path / "small")
+    small_model.add(home)
+    build_one("mine", Order(small_model.weights(tmp_path / "w")), Site(home, repository=tmp_path / "small"))
+    assert (served_repository(home) / "mine" / "backend.yaml").read_text() == "name: triton/mine\n"
+    assert "backend.yaml" in manifest.read(served_repository(home) / "mine")
+
+
+def test_a_built_file_that_changed_or_went_is_found(home: Path) -> None:
+    only(home, SMALL)
+    served = served_repository(home) / SMALL
+    (served / "1" / "model.py").write_text("changed")
+    (served / "config.pbtxt").unlink()
+    assert manifest.check(served) == [
+        "1/model.py: is not the file that was built",
+        "config.pbtxt: is missing",
+    ]
+    (served / "manifest.json").write_text("{")
+    with pytest.raises(manifest.ManifestError, match="build the model again"):
+        manifest.check(served)
+
+
+def test_one_models_build_does_not_hold_up_another(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a large model is exported for minutes and `vmesh up` brings the rest up to date."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(model: Model, sources: Path, destination: Path, report: Report) -> None:
+        entered.set()
+        assert leave.wait(30)
+
+    small_model.repository(tmp_path / "small")
+    small_model.add(home)
+    site = Site(home, repository=tmp_path / "small")
+    whole = assemble.converter_of
+    monkeypatch.setattr(
+        assemble, "converter_of", lambda model: slow if model.name == "mine" else whole(model)
+    )
+    order = Order(small_model.weights(tmp_path / "w"))
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(build_one, "mine", order, site)
+        assert entered.wait(30)
+        assert only(home, SMALL).status is BuildStatus.BUILT
+        second = pool.submit(build_one, "mine", order, site)
+        time.sleep(0.2)
+        assert not second.done()  # waits for the first, and then finds its work done
+        leave.set()
+        assert long.result().status is BuildStatus.BUILT
+        assert second.result().status is BuildStatus.UNCHANGED
+
+
+@pytest.mark.parametrize("when", ["converting", "fetching"])
+def test_an_interrupted_build_leaves_nothing_and_the_old_one_in_service(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    small_model.repository(tmp_path / "small")
+    small_model.add(home)
+    site = Site(home, repository=tmp_path / "small")
+    build_one("mine", Order(small_model.weights(tmp_path / "w", 2.0)), site)
+    old = (served_repository(home) / "mine").resolve()
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        *((assemble, "converter_of") if when == "converting" else (build, "assemble")), interrupt
+    )
+    with pytest.raises(KeyboardInterrupt):
+        build_one("mine", Order(small_model.weights(tmp_path / "v", 3.0)), site)
+    assert (served_repository(home) / "mine").resolve() == old
+    assert list((home / "builds" / "mine").iterdir()) == [old]
+
+
+def test_interrupting_many_ends_each_at_its_next_stage(home: Path) -> None:
+    def progress(model: str, stage: str) -> None:
+        if model == SMALL and stage == "checking model":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_repository(home, [SMALL, HOUSE], progress)
+    assert not (served_repository(home) / SMALL).exists()
+    assert not [path for path in (home / "builds").rglob(".making-*") if path.exists()]
+
+
+def test_what_a_killed_build_left_is_swept(home: Path, tmp_path: Path) -> None:
+    left = home / "builds" / SMALL / ".making-left"
+    left.mkdir(parents=True)
+    only(home, SMALL)
+    assert not left.exists()
+
+
+def test_optional_models_are_built_only_when_they_are_named(model_repository: Path) -> None:
+    optional = {name for name, model in read_catalogue().items() if model.optional}
+    assert "sdxl" in optional
+    built = {outcome.model for outcome in build_repository(BUILD_HOME)}
+    assert built == set(read_catalogue()) - optional
