@@ -19,6 +19,7 @@ from services.models.converters import Report
 from services.models.diffusers import preview, recipe, tokenizers
 from services.models.diffusers.backend import backend
 from services.models.diffusers.directory import Directory, DirectoryError, inspect
+from services.models.diffusers.export import ALONE, export
 from services.models.entry import Model, RandomSource
 from services.models.serving.graph import load
 
@@ -36,16 +37,15 @@ def convert(model: Model, sources: Path, destination: Path, report: Report) -> N
 
     Raises DirectoryError, LoraError, TokenizerError, ExportError and ParityError.
     """
-    if not isinstance(model.source, RandomSource):
-        _convert(model, sources, destination, report)
-        return
-    from services.models.diffusers.random_weights import write_random
+    # One pipeline at a time: each fills the memory, and the libraries do not bear being imported by two threads.
+    with ALONE, TemporaryDirectory() as scratch:
+        if isinstance(model.source, RandomSource):
+            from services.models.diffusers.random_weights import write_random
 
-    report("drawing random weights")
-    with TemporaryDirectory() as scratch:
-        directory = Path(scratch) / "pipeline"
-        write_random(model.source.of, model.source.seed, sources / BPE, directory)
-        _convert(model, directory, destination, report)
+            report("drawing random weights")
+            bpe, sources = sources / BPE, Path(scratch) / "pipeline"
+            write_random(model.source.of, model.source.seed, bpe, sources)
+        _convert(model, sources, destination, report)
 
 
 def _convert(model: Model, sources: Path, destination: Path, report: Report) -> None:
@@ -106,7 +106,6 @@ def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any
 
 def _export(model: Model, directory: Directory, prefix: str, destination: Path, report: Report) -> None:
     from services.models.diffusers import lora
-    from services.models.diffusers.export import export
 
     for encoder in recipe.encoders(directory):
         tokens = recipe.tokens_of(directory, encoder)
