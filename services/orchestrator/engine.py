@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -42,13 +42,15 @@ class Run:
 
 
 class Engine:
-    """Runs generations on one event loop. `generation_seconds` is how long one may take once it was let in."""
+    """Runs generations on one event loop. `limits` says by kind of spec how many seconds one may take once let in."""
 
-    def __init__(self, steps: Steps, store: Store, admission: Admission, generation_seconds: float) -> None:
+    def __init__(
+        self, steps: Steps, store: Store, admission: Admission, limits: Mapping[str, float]
+    ) -> None:
         self._steps = steps
         self._store = store
         self._admission = admission
-        self._generation_seconds = generation_seconds
+        self._limits = limits
         self._runs: dict[str, Run] = {}
         self._closing = False
 
@@ -125,7 +127,7 @@ class Engine:
                 return await self._limited(generation)
 
     async def _limited(self, generation: Generation) -> Made:
-        limit = self._generation_seconds
+        limit = self._limits[generation.work.spec.WhichOneof("spec") or "image"]
         try:
             with deadline.until(limit):
                 async with asyncio.timeout(limit) as scope:

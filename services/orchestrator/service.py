@@ -127,7 +127,12 @@ async def serving(settings: Settings, steps: Steps) -> AsyncIterator[Orchestrato
     """Make the servicer over given steps; leaving ends what still runs, within the grace period."""
     kept = Store(settings.kept)
     admission = Admission(settings.running, settings.waiting, settings.expected_seconds)
-    engine = Engine(steps, kept, admission, settings.generation_seconds)
+    limits = {
+        "image": settings.generation_seconds,
+        "video": settings.generation_seconds,
+        "enhancement": settings.enhancement_seconds,
+    }
+    engine = Engine(steps, kept, admission, limits)
     try:
         yield Orchestrator(engine, kept)
     finally:

@@ -35,6 +35,8 @@ class Settings(ServerSettings):
     """How long a generation is expected to take before any was measured."""
     generation_seconds: Seconds = 120.0
     """How long a generation may take once its turn has come."""
+    enhancement_seconds: Seconds = 600.0
+    """The same for an enhancement, which on a CPU takes minutes where a large picture is deblurred."""
     kept: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """Generations that are remembered; the oldest finished ones are forgotten first."""
 
@@ -42,7 +44,7 @@ class Settings(ServerSettings):
     """How long one safety check may take."""
     prompt_seconds: Seconds = 15.0
     """How long rewriting a prompt may take."""
-    enhance_seconds: Seconds = 90.0
+    enhance_seconds: Seconds = 580.0
     """How long one picture's restoration may take."""
     score_seconds: Seconds = 20.0
     """How long scoring one picture may take."""

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scrollintel.visual import Completed, Output, Preview, Routed, Scored, Stage, Step, VisualClient
+from scrollintel.visual import (
+    Completed,
+    Output,
+    Preview,
+    Routed,
+    Scored,
+    Stage,
+    Step,
+    Upscale,
+    VisualClient,
+)
 from tests.mesh.quick import HEAD, QUICK, assert_sound, draw_steps
 
 
@@ -128,12 +138,12 @@ async def test_sizes_are_met_to_the_pixel(client: VisualClient, asked: dict, siz
 
 async def test_what_was_made_can_be_enlarged_and_uploads_too(client: VisualClient, tmp_path):
     made = (await client.generate_image("a red apple", seed=7, **QUICK).result()).assets[0]
-    larger = await client.enhance_image(made, factor=2).result()
+    larger = await client.enhance_image(made, Upscale(factor=2)).result()
     assert (larger.assets[0].media.width, larger.assets[0].media.height) == (512, 512)
     file = tmp_path / "small.png"
     Image.fromarray(np.random.default_rng(7).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
     uploaded = await client.upload(file, metadata={"of": "noise"})
     assert (await client.asset(uploaded.id)).metadata["of"] == "noise"
     assert await uploaded.read() == file.read_bytes()
-    sized = await client.enhance_image(uploaded, width=100, height=100).result()
+    sized = await client.enhance_image(uploaded, Upscale(width=100, height=100)).result()
     assert (sized.assets[0].media.width, sized.assets[0].media.height) == (100, 100)

@@ -12,6 +12,8 @@ from scrollintel.visual import (
     Checked,
     Completed,
     DeadlineExceededError,
+    Deblur,
+    Denoise,
     Failed,
     Fallback,
     GenerationCancelledError,
@@ -23,11 +25,13 @@ from scrollintel.visual import (
     PromptError,
     Queued,
     ResourceError,
+    RestoreFaces,
     Routed,
     SafetyCategory,
     Scored,
     Stage,
     Step,
+    Upscale,
     VisualClient,
 )
 from scrollintel.visual.v1 import errors_pb2, generation_pb2
@@ -245,11 +249,37 @@ async def test_enlarging_wants_a_factor_or_a_size():
     script = Script(whole_life(digest=DIGEST))
     async with playing(script) as address, VisualClient(address) as client:
         asset = (await client.generate_image("a cat").result()).assets[0]
-        await client.enhance_image(asset, factor=2).result()
-        with pytest.raises(PromptError, match="factor or both"):
-            client.enhance_image(asset, factor=2, width=100, height=100)
-        with pytest.raises(PromptError, match="factor or both"):
-            client.enhance_image(asset, width=100)
+        await client.enhance_image(asset, Upscale(factor=2)).result()
+        for wrong in (Upscale(factor=2, width=100, height=100), Upscale(width=100), Upscale()):
+            with pytest.raises(PromptError, match="factor or both") as caught:
+                client.enhance_image(asset, Denoise(), wrong)
+            assert caught.value.field == "spec.enhancement.operations[1].upscale.target"
+        with pytest.raises(PromptError, match="at least one operation"):
+            client.enhance_image(asset)
     sent = script.requests[-1].spec.enhancement
     assert sent.source.sha256 == DIGEST
     assert sent.operations[0].upscale.factor == 2
+
+
+async def test_operations_are_sent_in_the_order_given():
+    script = Script(whole_life(digest=DIGEST))
+    async with playing(script) as address, VisualClient(address) as client:
+        asset = (await client.generate_image("a cat").result()).assets[0]
+        steps: list[Step] = []
+        made = await client.enhance(
+            asset,
+            Denoise(),
+            RestoreFaces(fidelity=0.25),
+            Deblur(),
+            Upscale(width=10, height=20, variant="x4plus"),
+            on_step=steps.append,
+        )
+    assert made.media.sha256 == DIGEST
+    assert steps
+    sent = [
+        (operation.WhichOneof("operation"), getattr(operation, operation.WhichOneof("operation")))
+        for operation in script.requests[-1].spec.enhancement.operations
+    ]
+    assert [name for name, _ in sent] == ["denoise", "restore_faces", "deblur", "upscale"]
+    assert sent[1][1].fidelity == 0.25
+    assert (sent[3][1].size.width, sent[3][1].size.height, sent[3][1].variant) == (10, 20, "x4plus")

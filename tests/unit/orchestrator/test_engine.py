@@ -49,7 +49,7 @@ def reason(one):
 
 def build(steps, running=2, waiting=2, limit=5.0):
     admission = Admission(running, waiting, 0.1)
-    return Engine(steps, Store(100), admission, limit), admission
+    return Engine(steps, Store(100), admission, {"image": limit, "enhancement": limit}), admission
 
 
 async def until_ended(one):

@@ -39,6 +39,7 @@ from scrollintel.visual.exceptions import (
     VisualMeshError,
 )
 from scrollintel.visual.generation import Generation
+from scrollintel.visual.operations import Deblur, Denoise, Operation, RestoreFaces, Upscale
 from scrollintel.visual.quality import Quality, Score
 from scrollintel.visual.results import GenerationResult, GenerationState
 from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
@@ -50,6 +51,8 @@ __all__ = [
     "Checked",
     "Completed",
     "DeadlineExceededError",
+    "Deblur",
+    "Denoise",
     "Event",
     "Failed",
     "Fallback",
@@ -65,6 +68,7 @@ __all__ = [
     "ModelError",
     "NotFoundError",
     "NotServedError",
+    "Operation",
     "Output",
     "Preview",
     "PromptEnhanced",
@@ -73,6 +77,7 @@ __all__ = [
     "Queued",
     "RequestIdReusedError",
     "ResourceError",
+    "RestoreFaces",
     "Routed",
     "SafetyAction",
     "SafetyCategory",
@@ -82,6 +87,7 @@ __all__ = [
     "Scored",
     "Stage",
     "Step",
+    "Upscale",
     "VisualClient",
     "VisualMeshError",
 ]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,9 +14,10 @@ import grpc
 from scrollintel.visual import events, exceptions, requests
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.catalogue import Backend, Model
-from scrollintel.visual.events import Event
+from scrollintel.visual.events import Event, Step
 from scrollintel.visual.exceptions import MediaError
 from scrollintel.visual.generation import Generation
+from scrollintel.visual.operations import Operation
 from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, router_pb2
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceStub
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
@@ -172,24 +173,49 @@ class VisualClient:
     def enhance_image(
         self,
         source: Media | Asset,
-        *,
-        factor: int | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        variant: requests.UpscaleVariant = "compact",
+        *operations: Operation,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> Generation:
-        """Start enlarging stored media, by a factor of 2 or 4 or to an exact size in pixels, 1 to 8192 a side.
+        """Start restoring stored media by operations, in the order given, 1 to 8 of them; see `enhance` for all in one.
 
         Raises:
-            PromptError: neither or both of factor and size were given. Broken rules are raised on reading the events.
+            PromptError: no operation was given, or an Upscale has neither or both of factor and size. Broken rules are
+                raised on reading the events.
         """
         media = source.media if isinstance(source, Asset) else source
-        spec = requests.upscale_spec(
-            media.write(), factor=factor, width=width, height=height, variant=variant
-        )
+        spec = requests.enhancement_spec(media.write(), operations)
         return self._generate(spec, None, False, request_id, timeout)
+
+    async def enhance(
+        self,
+        source: Media | Asset | Path | str | bytes,
+        *operations: Operation,
+        on_step: Callable[[Step], None] | None = None,
+        timeout: float | None = None,
+    ) -> Asset:
+        """Restore a picture and return what was made: upload it unless it is stored, and wait for the result.
+
+        The result is a PNG, with the alpha of the picture. Cancelling the task stops the work.
+
+        Args:
+            source: a PNG, JPEG or WebP file's path or bytes, or what is stored already.
+            operations: what to do, in this order, such as `Denoise(), Upscale(factor=4)`.
+            on_step: called with every piece of work that is done.
+            timeout: seconds, instead of the client's.
+
+        Raises:
+            MediaError: the file is of another kind, or does not decode.
+            ModelError: a model that is needed is not here; its text says how to get it.
+            OSError: the file cannot be read.
+        """
+        stored = source if isinstance(source, Media | Asset) else await self.upload(source)
+        async with self.enhance_image(stored, *operations, timeout=timeout) as generation:
+            async for event in generation:
+                if on_step is not None and isinstance(event, Step):
+                    on_step(event)
+            result = await generation.result()
+        return result.assets[0]
 
     async def watch(self, generation_id: str, *, after_sequence: int = 0) -> AsyncIterator[Event]:
         """Yield a generation's events after a sequence number, then those still to come; leaving does not cancel it."""
@@ -261,18 +287,21 @@ class VisualClient:
             answer = await self._assets.GetAsset(request, timeout=READ_SECONDS, metadata=self._metadata)
         return Asset.load(answer.asset, self.download)
 
-    async def upload(self, path: str | Path, *, metadata: dict[str, str] | None = None) -> Asset:
-        """Store a PNG, JPEG or WebP file of up to 64 MiB and 67 megapixels.
+    async def upload(self, source: str | Path | bytes, *, metadata: dict[str, str] | None = None) -> Asset:
+        """Store a PNG, JPEG or WebP picture of up to 64 MiB and 67 megapixels, by its file's path or its bytes.
 
         Raises:
-            MediaError: the file is of another kind, or does not decode.
+            MediaError: it is of another kind, or does not decode.
             OSError: the file cannot be read.
         """
-        data = await asyncio.to_thread(Path(path).read_bytes)
+        if isinstance(source, bytes):
+            name, data = "what was given", source
+        else:
+            name, data = str(source), await asyncio.to_thread(Path(source).read_bytes)
         kind = next((kind for magic, kind in MEDIA_TYPES.items() if data.startswith(magic)), None)
         if kind is None:
             raise MediaError(
-                f"{path} is no PNG, JPEG or WebP file",
+                f"{name} is no PNG, JPEG or WebP file",
                 reason="MEDIA_INVALID",
                 code="INVALID_ARGUMENT",
                 field="data",

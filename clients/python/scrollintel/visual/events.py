@@ -27,6 +27,10 @@ class Stage(StrEnum):
     CHECK = "check"
     SCORE = "score"
     STORE = "store"
+    LOAD = "load"
+    DENOISE = "denoise"
+    DEBLUR = "deblur"
+    RESTORE_FACES = "restore_faces"
     UNKNOWN = "unknown"
 
 
@@ -120,6 +124,8 @@ class Step(Event):
     k: int
     """How many pieces are done, from 1 to `n`."""
     n: int
+    note: str = ""
+    """What came of it where that is worth saying, such as `no face found`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +214,12 @@ def _routed(m: events_pb2.Routed) -> Fields:
 
 
 def _step(m: events_pb2.Step) -> Fields:
-    return {"stage": wire.word(Stage, events_pb2.Stage.DESCRIPTOR, m.stage), "k": m.k, "n": m.n}
+    return {
+        "stage": wire.word(Stage, events_pb2.Stage.DESCRIPTOR, m.stage),
+        "k": m.k,
+        "n": m.n,
+        "note": m.note,
+    }
 
 
 def _preview(m: events_pb2.Preview) -> Fields:

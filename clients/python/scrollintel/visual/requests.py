@@ -1,20 +1,21 @@
 """Requests from Python values. What protobuf would refuse with a ValueError is a PromptError that names the field."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from google.protobuf.message import Message
 
 from scrollintel.visual import wire
 from scrollintel.visual.exceptions import PromptError, Violation
+from scrollintel.visual.operations import Deblur, Denoise, Operation, RestoreFaces, Upscale
 from scrollintel.visual.v1 import generation_pb2, media_pb2, spec_pb2
 
 QualityTier = Literal["draft", "standard", "high"]
 EnhancementLevel = Literal["none", "light", "standard", "rich"]
 Objective = Literal["balanced", "quality", "latency", "cost"]
-UpscaleVariant = Literal["compact", "x4plus-anime"]
 
-UPSCALE = "spec.enhancement.operations[0].upscale."
+OPERATIONS = "spec.enhancement.operations"
 
 ENUMS = {
     "quality": spec_pb2.QualityTier.DESCRIPTOR,
@@ -35,28 +36,50 @@ def image_spec(**fields: Any) -> generation_pb2.GenerationSpec:
     return generation_pb2.GenerationSpec(image=image)
 
 
-def upscale_spec(
-    source: media_pb2.MediaRef, *, factor: int | None, width: int | None, height: int | None, variant: str
+def enhancement_spec(
+    source: media_pb2.MediaRef, operations: Sequence[Operation]
 ) -> generation_pb2.GenerationSpec:
-    """Return the spec that enlarges stored media, by a factor or to an exact size.
+    """Return the spec that does operations to stored media, one after the other.
 
     Raises:
-        PromptError: neither or both of factor and size were given, or a value does not fit its field's type.
+        PromptError: no operation is given, an Upscale has neither or both of factor and size, or a value does not fit
+            its field's type.
     """
-    sized = width is not None or height is not None
-    if sized == (factor is not None) or (sized and (width is None or height is None)):
-        raise broken(UPSCALE + "target", "oneof", "give either a factor or both width and height")
-    upscale = spec_pb2.Upscale()
-    put(upscale, "variant", variant, path=UPSCALE)
-    if sized:
-        put(upscale.size, "width", width, path=UPSCALE + "size.")
-        put(upscale.size, "height", height, path=UPSCALE + "size.")
-    else:
-        put(upscale, "factor", factor, path=UPSCALE)
-    operation = spec_pb2.EnhancementOperation(upscale=upscale)
+    if not operations:
+        raise broken(OPERATIONS, "repeated.min_items", "give at least one operation")
+    written = [_write(operation, f"{OPERATIONS}[{i}].") for i, operation in enumerate(operations)]
     return generation_pb2.GenerationSpec(
-        enhancement=spec_pb2.EnhancementSpec(source=source, operations=[operation])
+        enhancement=spec_pb2.EnhancementSpec(source=source, operations=written)
     )
+
+
+def _write(operation: Operation, path: str) -> spec_pb2.EnhancementOperation:
+    match operation:
+        case Upscale():
+            return spec_pb2.EnhancementOperation(upscale=_upscale(operation, f"{path}upscale."))
+        case RestoreFaces(fidelity):
+            faces = spec_pb2.RestoreFaces()
+            put(faces, "fidelity", fidelity, path=f"{path}restore_faces.")
+            return spec_pb2.EnhancementOperation(restore_faces=faces)
+        case Denoise():
+            return spec_pb2.EnhancementOperation(denoise=spec_pb2.Denoise())
+        case Deblur():
+            return spec_pb2.EnhancementOperation(deblur=spec_pb2.Deblur())
+
+
+def _upscale(asked: Upscale, path: str) -> spec_pb2.Upscale:
+    sides = (asked.width, asked.height)
+    sized = sides != (None, None)
+    if sized == (asked.factor is not None) or (sized and None in sides):
+        raise broken(path + "target", "oneof", "give either a factor or both width and height")
+    upscale = spec_pb2.Upscale()
+    put(upscale, "variant", asked.variant, path=path)
+    if sized:
+        put(upscale.size, "width", asked.width, path=path + "size.")
+        put(upscale.size, "height", asked.height, path=path + "size.")
+    else:
+        put(upscale, "factor", asked.factor, path=path)
+    return upscale
 
 
 def put(message: Message, field: str, value: Any, *, path: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from scrollintel.visual.cli.enhance import enhance
 from scrollintel.visual.cli.generate import generate
 from scrollintel.visual.cli.services import services
 from scrollintel.visual.cli.status import status
@@ -25,6 +26,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command()(generate)
+    app.command()(enhance)
     app.command()(status)
     app.command()(services)
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):

@@ -23,7 +23,7 @@ EXIT_CODES: dict[type[VisualMeshError], int] = {
 """1 is every other failure and 2 a mistake on the command line; 130 is what a shell expects after Ctrl-C."""
 
 TITLES: dict[type[VisualMeshError], str] = {
-    exceptions.PromptError: "The request cannot be drawn as it is",
+    exceptions.PromptError: "The request cannot be carried out as it is",
     exceptions.ModelError: "The model cannot answer",
     exceptions.ResourceError: "The mesh is busy",
     exceptions.SafetyError: "Refused by the safety policy",
@@ -42,6 +42,9 @@ OPTIONS = {
     "model_preference": "--model",
     "enhancement_level": "--enhancement",
     "prompt": "PROMPT",
+    "factor": "--upscale",
+    "media": "FILE",
+    "data": "FILE",
 }
 """What the command line calls a field of the request; every other is `--` and the field's name with hyphens."""
 
@@ -122,7 +125,7 @@ def _next_steps(error: VisualMeshError) -> list[str]:
     if error.policy_link:
         steps.append(f"read the policy: {escape(error.policy_link)}")
     if isinstance(error, exceptions.DeadlineExceededError):
-        steps.append("allow more time with [bold]--timeout[/], or fewer steps with [bold]--steps[/]")
+        steps.append("allow more time with [bold]--timeout[/], or ask for less")
     if isinstance(error, exceptions.MeshUnavailableError) and error.retry_after is None:
         steps.append("start one: [bold]vmesh up[/]; see what is missing: [bold]vmesh doctor[/]")
     if isinstance(error, exceptions.InternalError):

@@ -20,6 +20,7 @@ DESCRIBED = (
     "steps",
     "guidance_scale",
     "size",
+    "operations",
 )
 """What of an asset's metadata goes into its file. Nothing that differs from run to run, so that equal requests give
 equal files: no time, no generation id."""

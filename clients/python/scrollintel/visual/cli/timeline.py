@@ -29,7 +29,7 @@ class Timeline:
         self._previews = previews and preview.can_show(console)
         self._pictures: dict[int, list[Text]] = {}
         self._started: datetime | None = None
-        self._step: Step | None = None
+        self._progress: tuple[float, int] | None = None
         self._note = "sending"
         self._noted = time.monotonic()
         self._spinner = Spinner("dots")
@@ -56,7 +56,11 @@ class Timeline:
 
     def note(self, text: str) -> None:
         """Say what is waited for, until the next event."""
-        self._note, self._noted, self._step = text, time.monotonic(), None
+        self._note, self._noted, self._progress = text, time.monotonic(), None
+
+    def progress(self, done: float, total: int) -> None:
+        """Show how much of what was last noted is done; a part of a piece counts in the bar alone."""
+        self._progress = (done, total)
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -65,7 +69,7 @@ class Timeline:
             case Preview() if self._previews:
                 self._keep(event)
             case Step():
-                self._step = event if event.k < event.n else None
+                self._progress = (event.k, event.n) if event.k < event.n else None
             case Output():
                 self._pictures.pop(event.index, None)
             case Completed() | Failed():
@@ -99,9 +103,10 @@ class Timeline:
         row.add_column(width=LABEL_COLUMNS, style="cyan", no_wrap=True)
         row.add_column()
         row.add_column(style="dim")
-        if self._step:
-            bar = ProgressBar(total=self._step.n, completed=self._step.k, width=BAR_COLUMNS)
-            row.add_row(self._spinner, self._note, bar, f"{self._step.k}/{self._step.n}")
+        if self._progress:
+            done, total = self._progress
+            bar = ProgressBar(total=total, completed=done, width=BAR_COLUMNS)
+            row.add_row(self._spinner, self._note, bar, f"{int(done)}/{total}")
         else:
             row.add_row(self._spinner, self._note, f"[dim]{time.monotonic() - self._noted:.1f} s[/]", "")
         if not self._pictures:

@@ -28,6 +28,10 @@ DOING = {
     Stage.CHECK: "checking",
     Stage.SCORE: "scoring",
     Stage.STORE: "storing",
+    Stage.LOAD: "loading the model",
+    Stage.DENOISE: "denoising",
+    Stage.DEBLUR: "deblurring",
+    Stage.RESTORE_FACES: "restoring faces",
 }
 AFTER: dict[type[Event] | Stage, str] = {
     Queued: "checking",
