@@ -1,6 +1,6 @@
 """ncnn layers -> an ONNX graph, and a plain numpy forward pass to hold it against.
 
-Covers the layer types of the Real-ESRGAN files. Images are [1, 3, H, W] RGB in [0, 1], any H and W.
+Covers the layer types of the Real-ESRGAN files. Images are [N, 3, H, W] RGB in [0, 1], any H and W.
 Both tables below are keyed by the ncnn layer type; a type in neither is an error that names it.
 """
 
@@ -128,7 +128,7 @@ EMITTERS: dict[str, Callable[[Graph, Layer], None]] = {
 
 
 def to_onnx(layers: list[Layer]) -> onnx.ModelProto:
-    """Layers -> ONNX model, `image` [1, 3, H, W] fp32 in, `upscaled` fp32 out. Raises NcnnError."""
+    """Layers -> ONNX model, `image` [N, 3, H, W] fp32 in, `upscaled` fp32 out. Raises NcnnError."""
     graph = Graph()
     for layer in _without_aliases(layers):
         if layer.kind not in EMITTERS:
@@ -136,8 +136,8 @@ def to_onnx(layers: list[Layer]) -> onnx.ModelProto:
                 f"{layer.name}: layer type {layer.kind!r} is not supported; known: {', '.join(EMITTERS)}"
             )
         EMITTERS[layer.kind](graph, layer)
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])
-    upscaled = helper.make_tensor_value_info("upscaled", TensorProto.FLOAT, [1, 3, "H4", "W4"])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, "H", "W"])
+    upscaled = helper.make_tensor_value_info("upscaled", TensorProto.FLOAT, ["N", 3, "H4", "W4"])
     return graph.model("ncnn", [image], upscaled, OPSET, ir_version=8)
 
 

@@ -1,12 +1,9 @@
 """The upscaler on the real Triton, and its tiling as a function: numbers, seams, any size."""
 
 import asyncio
-import importlib.util
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -18,26 +15,12 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from services.local.triton import Triton
-from services.models.build import REPOSITORY
+from services.models.serving import tiles
 from services.runtime.workers import find_workers
 from tests.models.calls import cpu_seconds, infer, texts
 
 MODEL = "upscale_realesrgan"
 Image = NDArray[np.uint8]
-
-
-def load_tiles() -> ModuleType:
-    """The model's own module; it lives in the repository, which is no package."""
-    spec = importlib.util.spec_from_file_location("tiles", REPOSITORY / MODEL / "1" / "tiles.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tiles = load_tiles()
 
 
 def photograph() -> Image:

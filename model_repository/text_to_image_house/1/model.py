@@ -1,7 +1,6 @@
 """The house text-to-image model: decoupled, one response per denoising step, cancellable before each."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 
@@ -9,7 +8,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 # Beside this file, which the backend puts on the path.
-from batching import Batcher, Closed
+from batching import Batcher, Closed, start_threads
 from graph import is_out_of_memory, load
 from sampler import SIZE, Drawing, denoise
 from tensors import end, end_with, first, send, stop_if_cancelled, text, values
@@ -47,18 +46,18 @@ class TritonPythonModel:
             key: int(value["string_value"])
             for key, value in json.loads(args["model_config"])["parameters"].items()
         }
-        self.threads = parameters["intra_op_threads"]
+        self.threads, self.max_batch = parameters["intra_op_threads"], parameters["max_batch"]
         self.loading = Lock()
         self.loaded = None
         self.network()
         self.batcher = Batcher(
             self.predict,
             workers=parameters["workers"],
-            max_batch=parameters["max_batch"],
+            max_batch=self.max_batch,
             max_owners=parameters["concurrency"],
             is_out_of_memory=is_out_of_memory,
         )
-        self.pool = ThreadPoolExecutor(parameters["concurrency"], "draw")
+        self.pool = start_threads(parameters["concurrency"], "draw")
         self.room = BoundedSemaphore(parameters["concurrency"] + parameters["queue_size"])
 
     def network(self):
@@ -88,9 +87,6 @@ class TritonPythonModel:
         try:
             self.draw(request, drawing, sender)
         except Exception as error:
-            if is_out_of_memory(error):
-                # The next batch loads it afresh, without what the failed run still holds.
-                self.loaded = None
             end_with(
                 sender,
                 error,
@@ -124,7 +120,16 @@ class TritonPythonModel:
     def predict(self, bucket, rows):
         """The network on rows of several requests: see `sampler.denoise`."""
         z, t, words, pooled = (np.stack(part) for part in zip(*rows, strict=True))
-        return self.network().run({"z": z, "t": t, "words": words, "pooled": pooled}, ["x"])["x"]
+        feed = {"z": z, "t": t, "words": words, "pooled": pooled}
+        # Where memory has run out, what a run got hold of is given back after it and not kept for the next.
+        scarce = self.batcher.statistics().largest_batch < self.max_batch
+        try:
+            return self.network().run(feed, ["x"], shrink=scarce)["x"]
+        except Exception as error:
+            if is_out_of_memory(error) and len(rows) == 1:
+                # Nothing smaller is left to try. The next batch loads it afresh, without what this one still holds.
+                self.loaded = None
+            raise
 
     def embed(self, prompt, negative_prompt):
         """token_states [2, 12, 384] and pooled [2, 384] of both texts, from the text model in this server."""

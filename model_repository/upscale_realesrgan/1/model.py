@@ -1,30 +1,49 @@
-"""Real-ESRGAN x4: an RGB image of any size -> four times the size, by one of two networks."""
+"""Real-ESRGAN x4: an RGB image of any size -> four times the size, by one of several networks."""
 
 import json
 from pathlib import Path
+from threading import BoundedSemaphore, Condition, Lock
+from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils
-from tiles import Tiling, upscale  # beside this file, which the backend puts on the path
+
+# Beside this file, which the backend puts on the path.
+from batching import Batcher, Closed, start_threads
+from graph import is_out_of_memory, load
+from tensors import end, end_with, send, stop_if_cancelled, text, values
+from tiles import Mosaic, Tiling, tiles
 
 HERE = Path(__file__).parent
 SCALE = 4
 DEFAULT_VARIANT = "compact"
-# Measured against one whole tile: compact differs by at most one level of 255; x4plus-anime, which sees
-# further than any affordable overlap, by 0.1 on average. Its tiles are small because cancellation waits for one.
-TILINGS = {
-    "compact": Tiling(size=320, margin=8, discard=8, blend=8),
-    "x4plus-anime": Tiling(size=160, margin=8, discard=12, blend=12),
+
+
+class Variant(NamedTuple):
+    """How a network's pictures are cut, and what a pixel of a tile costs; only the ratios of costs count."""
+
+    tiling: Tiling
+    cost: float
+
+
+# Tilings, measured against one whole tile: compact differs by at most one level of 255; x4plus-anime, which sees
+# further than any affordable overlap, by 0.1 on average. Tiles are small because whoever comes waits for one, and
+# cancellation too. Costs: microseconds a pixel on two cores.
+VARIANTS = {
+    "compact": Variant(Tiling(size=256, margin=8, discard=8, blend=8), cost=20),
+    "x4plus-anime": Variant(Tiling(size=160, margin=8, discard=12, blend=12), cost=230),
+    "x4plus": Variant(Tiling(size=128, margin=8, discard=12, blend=12), cost=670),
 }
-ALLOCATION_FAILURES = ("bad_alloc", "Failed to allocate", "out of memory")
 
 
 class TritonPythonModel:
     """image UINT8 [H, W, 3] RGB, variant BYTES [1] (optional) -> image UINT8 [4H, 4W, 3].
 
-    A wrong variant and an image of too many pixels end in INVALID_ARGUMENT, running out of memory in
-    UNAVAILABLE, a cancelled request in CANCELLED.
+    A wrong variant and an image of too many pixels end in INVALID_ARGUMENT, a full queue and running out of
+    memory in UNAVAILABLE, a cancelled request in CANCELLED.
+
+    Requests that are enlarged at the same time take turns by the tile, each as long as the others; tiles of one
+    shape and variant share a network call where `max_batch` allows it.
     """
 
     def initialize(self, args):
@@ -35,62 +54,102 @@ class TritonPythonModel:
         }
         self.threads = parameters["intra_op_threads"]
         self.max_pixels = parameters["max_pixels"]
-        self.sessions = {}
+        self.loading = Lock()
+        self.networks = {}
+        self.batcher = Batcher(
+            self.enlarge,
+            workers=parameters["workers"],
+            max_batch=parameters["max_batch"],
+            max_owners=parameters["concurrency"],
+            max_calls=max(1, parameters["workers"] - 1),  # a tile takes long: one worker is for whoever comes
+            is_out_of_memory=is_out_of_memory,
+        )
+        self.pool = start_threads(parameters["concurrency"], "upscale")
+        self.room = BoundedSemaphore(parameters["concurrency"])
+        # A result is 48 bytes an input pixel: at most as much memory as two of the largest take is in use at a time.
+        self.pixels_left = 2 * self.max_pixels
+        self.pixels_came_back = Condition()
 
-    def session(self, variant):
-        """The variant's session, loaded when first asked for."""
-        if variant not in self.sessions:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self.threads
-            # A spinning thread pool takes the cores from the other models' processes.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            options.enable_mem_pattern = False  # sizes differ from request to request
-            self.sessions[variant] = onnxruntime.InferenceSession(
-                str(HERE / f"{variant}.onnx"), options, providers=["CPUExecutionProvider"]
-            )
-        return self.sessions[variant]
+    def network(self, variant):
+        """The variant's network, loaded when first asked for and again after it was given up."""
+        with self.loading:
+            if variant not in self.networks:
+                # Sizes differ from request to request.
+                self.networks[variant] = load(HERE, variant, threads=self.threads, steady_shapes=False)
+            return self.networks[variant]
 
     def execute(self, requests):
-        """Answer the requests that Triton hands over at once."""
-        return [self.respond(request) for request in requests]
-
-    def respond(self, request):
-        """One request's response, whatever happens."""
-        try:
-            image, variant = self.read(request)
-            session, options = self.session(variant), onnxruntime.RunOptions()
-            # Give the tiles' memory back after each run instead of keeping the largest ever used.
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-            enlarged = upscale(
-                image,
-                lambda tile: session.run(None, {"image": tile}, options)[0],
-                TILINGS[variant],
-                SCALE,
-                proceed=lambda: not request.is_cancelled(),
-            )
-        except (ValueError, UnicodeDecodeError) as error:
-            return self.refuse(str(error), pb_utils.TritonError.INVALID_ARG)
-        except Exception as error:
-            if isinstance(error, MemoryError) or any(text in str(error) for text in ALLOCATION_FAILURES):
-                self.sessions.clear()  # fresh sessions give back what the failed one still held
-                return self.refuse("out of memory: send a smaller image", pb_utils.TritonError.UNAVAILABLE)
-            return self.refuse(f"upscaling failed: {error}", pb_utils.TritonError.INTERNAL)
-        if enlarged is None:
-            return self.refuse("cancelled between two tiles", pb_utils.TritonError.CANCELLED)
-        return pb_utils.InferenceResponse([pb_utils.Tensor("image", np.ascontiguousarray(enlarged))])
+        """Take the requests; each is enlarged in a thread of the pool, so that this returns at once."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                image, variant = self.read(request)
+            except ValueError as error:
+                end(sender, str(error), pb_utils.TritonError.INVALID_ARG)
+                continue
+            if not self.room.acquire(blocking=False):
+                end(sender, "the queue is full; try again later", pb_utils.TritonError.UNAVAILABLE)
+                continue
+            self.pool.submit(self.serve, request, image, variant, sender)
 
     def read(self, request):
         """The request's image and variant, checked. Raises ValueError naming the tensor and the rule."""
-        image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
+        image = values(request, "image")
         height, width, _ = image.shape
         if not 1 <= height * width <= self.max_pixels:
             raise ValueError(f"image: must have 1 to {self.max_pixels} pixels; {width}x{height} given")
-        given = pb_utils.get_input_tensor_by_name(request, "variant")
-        variant = given.as_numpy().ravel()[0].decode() if given is not None else DEFAULT_VARIANT
-        if variant not in TILINGS:
-            raise ValueError(f"variant: must be one of {', '.join(TILINGS)}; {variant!r} given")
+        variant = text(request, "variant", DEFAULT_VARIANT)
+        if variant not in VARIANTS:
+            raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}; {variant!r} given")
         return image, variant
 
-    def refuse(self, message, code):
-        """An error response."""
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+    def serve(self, request, image, variant, sender):
+        """Enlarge one request's image to the end, whatever that is: exactly one response."""
+        pixels = image.shape[0] * image.shape[1]
+        with self.pixels_came_back:
+            self.pixels_came_back.wait_for(lambda: self.pixels_left >= pixels)
+            self.pixels_left -= pixels
+        try:
+            send(sender, {"image": self.upscale(request, image, variant)}, last=True)
+        except Exception as error:
+            end_with(
+                sender,
+                error,
+                doing="upscaling",
+                remedy="send a smaller image",
+                is_out_of_memory=is_out_of_memory,
+                unavailable=(Closed,),
+            )
+        finally:
+            with self.pixels_came_back:
+                self.pixels_left += pixels
+                self.pixels_came_back.notify_all()
+            self.room.release()
+
+    def upscale(self, request, image, variant):
+        """The enlarged image. Raises Cancelled before the next tile of a caller who has gone."""
+        tiling, cost = VARIANTS[variant]
+        mosaic = Mosaic(*image.shape[:2], tiling, SCALE)
+        with self.batcher.enter(lambda: stop_if_cancelled(request, "between two tiles")) as owner:
+            cut = tiles(image, tiling, SCALE)
+            shape = mosaic.tile_shape
+            for tile, enlarged in owner.map((variant, *shape), cut, cost=cost * shape[0] * shape[1]):
+                mosaic.add(tile, enlarged)
+        return np.ascontiguousarray(mosaic.picture())
+
+    def enlarge(self, bucket, batch):
+        """Tiles of one shape and variant, each with what the network made of it."""
+        feed = {"image": np.concatenate([tile.pixels for tile in batch])}
+        # Give the tiles' memory back after each run instead of keeping the largest ever used.
+        try:
+            (enlarged,) = self.network(bucket[0]).run(feed, shrink=True).values()
+        except Exception as error:
+            if is_out_of_memory(error):
+                self.networks.clear()  # fresh ones give back what the failed one still holds
+            raise
+        return list(zip(batch, np.split(enlarged, len(batch)), strict=True))
+
+    def finalize(self):
+        """Let go of what waits; Triton calls this on unloading."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.batcher.close(timeout=1)

@@ -21,7 +21,8 @@ batching: Yu et al., "Orca", OSDI 2022), so nobody waits for a batch to be drawn
   worker thread; what it raises is raised by `run` and `map` in the owner's thread, and the owner's units are dropped.
 - A batch that fails is tried again one unit at a time, so that one bad unit does not fail its neighbours; one that
   runs out of memory is tried again in halves, and later batches stay small for a while. What still fails is raised
-  by the `run` or `map` that asked for it. So `run` must bear being called again with the same units.
+  by the `run` or `map` that asked for it. So the function must bear being called again with the same units, and
+  should see to what a run that failed keeps: an arena holds on to all it got (`Graph.run(shrink=True)`, or load anew).
 - One worker for a GPU (with `gather=0.002`: requests in step with one another then stay in one batch), as many as
   there are cores, with one thread to each call, for a CPU.
 
@@ -34,6 +35,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -44,6 +46,9 @@ Result = TypeVar("Result")
 
 RECOVERY = 100
 """Batches that must fit before one more unit is allowed into a batch again, after memory had run out."""
+
+
+ANY: Hashable = object()
 
 
 class Full(Exception):  # noqa: N818 - a state that the caller is told of
@@ -111,25 +116,36 @@ class FairQueue(Generic[Unit]):
         """Forget an owner and what waits of it."""
         self._flows.pop(owner, None)
 
-    def ready(self) -> int:
-        """Return how many units could share the next batch, were there no limit to it."""
-        flow = self._earliest(lambda flow: True)
-        if flow is None:
+    def ready(self, allowed: Callable[[Hashable], bool] = lambda owner: True) -> int:
+        """Return how many units could share the next batch of the `allowed` owners, were there no limit to it."""
+        leader = self._earliest(allowed)
+        if leader is None:
             return 0
-        bucket = flow.waiting[0][0]
-        return sum(bucket == other for flow in self._flows.values() for other, _, _ in flow.waiting)
+        bucket = leader.waiting[0][0]
+        return sum(
+            bucket == other
+            for owner, flow in self._flows.items()
+            if flow.waiting and allowed(owner)
+            for other, _, _ in flow.waiting
+        )
 
-    def take(self, limit: int) -> tuple[Hashable, list[Unit]]:
-        """Return the next batch, of 1 to `limit` units of one bucket. Raises IndexError when nothing waits."""
-        leader = self._earliest(lambda flow: True)
+    def take(
+        self, limit: int, allowed: Callable[[Hashable], bool] = lambda owner: True
+    ) -> tuple[Hashable, list[Unit]]:
+        """Return the next batch, of 1 to `limit` units of one bucket and of `allowed` owners.
+
+        Raises IndexError when there is none.
+        """
+        leader = self._earliest(allowed)
         if leader is None:
             raise IndexError("nothing waits")
         bucket, cost, _ = leader.waiting[0]
-        self._virtual = leader.start
+        # An owner that was not allowed for a time may have an earlier tag: virtual time never goes back.
+        self._virtual = max(self._virtual, leader.start)
         horizon = leader.start + limit * cost
         batch: list[Unit] = []
         while len(batch) < limit:
-            flow = self._earliest(lambda flow: flow.waiting[0][0] == bucket and flow.start <= horizon)
+            flow = self._earliest(allowed, bucket, horizon)
             if flow is None:
                 break
             _, cost, unit = flow.waiting.popleft()
@@ -137,8 +153,17 @@ class FairQueue(Generic[Unit]):
             batch.append(unit)
         return bucket, batch
 
-    def _earliest(self, eligible: Callable[[_Flow[Unit]], bool]) -> _Flow[Unit] | None:
-        flows = (flow for flow in self._flows.values() if flow.waiting and eligible(flow))
+    def _earliest(
+        self, allowed: Callable[[Hashable], bool], bucket: Hashable = ANY, horizon: float = math.inf
+    ) -> _Flow[Unit] | None:
+        flows = (
+            flow
+            for owner, flow in self._flows.items()
+            if flow.waiting
+            and flow.start <= horizon
+            and (bucket is ANY or flow.waiting[0][0] == bucket)
+            and allowed(owner)
+        )
         return min(flows, key=lambda flow: (flow.start, flow.arrival), default=None)
 
 
@@ -184,7 +209,9 @@ class Owner(Generic[Unit, Result]):
         self._batcher = batcher
         self._check = check
         self._changed = changed
-        self._running = 0
+        self._running = 0  # units
+        self._calls = 0  # batches with any of them
+        self._checks = 0  # under way
 
     def run(self, bucket: Hashable, units: Iterable[Unit], *, cost: float = 1.0) -> list[Result]:
         """Return the units' results in the order of the units. Raises as `map` does."""
@@ -222,13 +249,15 @@ class Batcher(Generic[Unit, Result]):
         workers: int,
         max_batch: int,
         max_owners: int,
+        max_calls: int | None = None,
         gather: float = 0.0,
         is_out_of_memory: Callable[[BaseException], bool] = lambda error: isinstance(error, MemoryError),
     ) -> None:
         """Start `workers` threads. `run` takes a bucket and 1 to `max_batch` units and is called by all of them.
 
         `gather` is how long, in seconds, a worker waits for owners that are between two units before it starts a batch
-        that is not full. It costs a lone caller nothing.
+        that is not full. It costs a lone caller nothing. `max_calls` is in how many batches at one time an owner may
+        have units: one less than `workers` leaves a worker to whoever comes, where a unit takes long.
         """
         for name, value in (("workers", workers), ("max_batch", max_batch), ("max_owners", max_owners)):
             if value < 1:
@@ -237,6 +266,7 @@ class Batcher(Generic[Unit, Result]):
         self._run = run
         self._max_batch = self._largest = max_batch
         self._max_owners = max_owners
+        self._max_calls = max_calls or workers
         self._gather = gather
         self._is_out_of_memory = is_out_of_memory
         self._lock = threading.Lock()
@@ -257,7 +287,9 @@ class Batcher(Generic[Unit, Result]):
     def enter(self, check: Callable[[], None] = lambda: None) -> Iterator[Owner[Unit, Result]]:
         """Take part for as long as the body runs. Raises Full, and Closed.
 
-        `check` raises when the owner's work is no longer wanted.
+        `check` raises when the owner's work is no longer wanted. It is not called any more once the body has ended, so a
+        request that is asked whether it is cancelled should be closed after that, or when all its units are done: asked
+        afterwards, Triton (2.51) reads freed memory and dies.
         """
         owner = Owner(self, check, threading.Condition(self._lock))
         with self._lock:
@@ -273,6 +305,7 @@ class Batcher(Generic[Unit, Result]):
                 self._owners.remove(owner)
                 self._queue.remove(owner)
                 self._work.notify_all()  # whoever gathers need not wait for this owner
+                owner._changed.wait_for(lambda: not owner._checks)
 
     def statistics(self) -> Statistics:
         """Return what the batcher does and did."""
@@ -324,6 +357,10 @@ class Batcher(Generic[Unit, Result]):
             bucket, tasks = batch
             if wanted := self._wanted(tasks):
                 self._attempt(bucket, wanted)
+            with self._lock:
+                for owner in {task.owner for task in tasks}:
+                    owner._calls -= 1
+                self._work.notify_all()
 
     def _take(self) -> tuple[Hashable, list[_Task[Unit, Result]]] | None:
         """Wait for a batch; None when the batcher is closed."""
@@ -331,43 +368,66 @@ class Batcher(Generic[Unit, Result]):
             self._idle += 1
             try:
                 while not self._closed:
-                    self._work.wait_for(lambda: self._closed or len(self._queue) > 0)
+                    self._work.wait_for(lambda: self._closed or self._queue.ready(self._allowed) > 0)
                     if self._gather:
                         self._work.wait_for(self._gathered, self._gather)
-                    if self._closed or not len(self._queue):
+                    ready = self._queue.ready(self._allowed)
+                    if self._closed or not ready:
                         continue
                     # Divided among the workers that have nothing to do, or one would run all of it beside idle others.
-                    share = math.ceil(self._queue.ready() / self._idle)
-                    bucket, tasks = self._queue.take(min(self._largest, share))
+                    share = math.ceil(ready / self._idle)
+                    bucket, tasks = self._queue.take(min(self._largest, share), self._allowed)
                     for task in tasks:
                         task.owner._running += 1
+                    for owner in {task.owner for task in tasks}:
+                        owner._calls += 1
                     return bucket, tasks
                 return None
             finally:
                 self._idle -= 1
 
+    def _allowed(self, owner: Hashable) -> bool:
+        return isinstance(owner, Owner) and owner._calls < self._max_calls
+
     def _gathered(self) -> bool:
         """Whether waiting longer could not make the batch larger."""
         return (
             self._closed
-            or self._queue.ready() >= self._largest
+            or self._queue.ready(self._allowed) >= self._largest
             or all(owner._running or self._queue.waiting(owner) for owner in self._owners)
         )
 
     def _wanted(self, tasks: list[_Task[Unit, Result]]) -> list[_Task[Unit, Result]]:
-        """Ask each owner's check, once; return the tasks of those that still want theirs."""
-        gone: dict[Owner[Unit, Result], BaseException] = {}
-        for owner in dict.fromkeys(task.owner for task in tasks):
+        """Ask each owner's check, once; return the tasks of those that are still there and want theirs."""
+        return [
+            task
+            for owner in dict.fromkeys(task.owner for task in tasks)
+            if self._check(owner, [task for task in tasks if task.owner is owner])
+            for task in tasks
+            if task.owner is owner
+        ]
+
+    def _check(self, owner: Owner[Unit, Result], tasks: list[_Task[Unit, Result]]) -> bool:
+        """Ask an owner's check, outside the lock but only while it is inside: see `enter`."""
+        gone: BaseException | None = None
+        with self._lock:
+            if owner in self._owners:
+                owner._checks += 1
+            else:
+                gone = Closed("its owner has left")
+        if gone is None:
             try:
                 owner._check()
             except (
                 BaseException
             ) as error:  # whatever it is, the owner's thread is the one that must hear of it
-                gone[owner] = error
-        for task in tasks:
-            if task.owner in gone:
-                self._finish([task], error=gone[task.owner])
-        return [task for task in tasks if task.owner not in gone]
+                gone = error
+            with self._lock:
+                owner._checks -= 1
+                owner._changed.notify_all()
+        if gone is not None:
+            self._finish(tasks, error=gone)
+        return gone is None
 
     def _attempt(self, bucket: Hashable, tasks: list[_Task[Unit, Result]]) -> None:
         """Run the tasks in one call, or in several smaller ones if that fails; each gets a result or an error."""
@@ -376,18 +436,19 @@ class Batcher(Generic[Unit, Result]):
             if len(results) != len(tasks):
                 raise RuntimeError(f"a batch of {len(tasks)} gave {len(results)} results")
         except BaseException as error:  # a worker that died of it would leave its owners waiting for ever
-            short_of_memory = self._is_out_of_memory(error)
-            if short_of_memory:
+            if short_of_memory := self._is_out_of_memory(error):
                 self._shrink(len(tasks))
             if len(tasks) == 1:
                 self._finish(tasks, error=error)
                 return
-            size = len(tasks) // 2 if short_of_memory else 1
-            for start in range(0, len(tasks), size):
-                if wanted := self._wanted(tasks[start : start + size]):
-                    self._attempt(bucket, wanted)
         else:
             self._finish(tasks, results)
+            return
+        # Out here the error is gone, and with its traceback whatever the failed call still held.
+        size = len(tasks) // 2 if short_of_memory else 1
+        for start in range(0, len(tasks), size):
+            if wanted := self._wanted(tasks[start : start + size]):
+                self._attempt(bucket, wanted)
 
     def _shrink(self, failed: int) -> None:
         with self._lock:
@@ -418,3 +479,15 @@ class Batcher(Generic[Unit, Result]):
             self._fitting += 1
             if self._fitting >= RECOVERY:
                 self._largest, self._fitting = self._largest + 1, 0
+
+
+def start_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """Return a pool all of whose threads run already, for the requests that wait for their units.
+
+    A pool that starts them when they are needed may find no memory for one, and then keeps what it was given without
+    anybody to run it.
+    """
+    pool, started = ThreadPoolExecutor(count, name), threading.Barrier(count)
+    for _ in range(count):
+        pool.submit(started.wait)
+    return pool

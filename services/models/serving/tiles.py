@@ -139,6 +139,11 @@ class Mosaic:
         """How many tiles the picture has."""
         return len(self._rows) * len(self._columns)
 
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Height and width of every tile, in input pixels."""
+        return self._tall, self._wide
+
     def add(self, tile: Tile, result: Floats) -> None:
         """Blend in a tile's result, FP32 [1, 3, scale * h, scale * w]; once for each tile."""
         if tile.row not in self._bands:

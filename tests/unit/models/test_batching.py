@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.models.serving.batching import RECOVERY, Batcher, Closed, Full
+from services.models.serving.batching import RECOVERY, Batcher, Closed, Full, start_threads
 
 SECONDS = 10  # by which anything here has long happened
 
@@ -117,6 +117,20 @@ def test_idle_workers_divide_what_there_is(network: Network, callers: ThreadPool
     assert network.sizes == [3, 3]
 
 
+def test_a_worker_can_be_left_to_whoever_comes(network: Network, callers: ThreadPoolExecutor) -> None:
+    with batcher(network, workers=2, max_batch=1, max_calls=1) as batches:
+        network.open.clear()
+        long = callers.submit(ask, batches, range(10))
+        until(lambda: len(network.batches) == 1)
+        short = callers.submit(ask, batches, [77])
+        until(lambda: len(network.batches) == 2)
+        assert network.batches[1] == ("a", [77])
+        assert network.sizes == [1, 1]
+        network.open.set()
+        assert short.result(SECONDS) == [77**2]
+        assert long.result(SECONDS) == [unit**2 for unit in range(10)]
+
+
 def test_a_request_joins_and_leaves_between_the_steps_of_another(
     network: Network, callers: ThreadPoolExecutor
 ) -> None:
@@ -177,6 +191,36 @@ def test_a_cancelled_owners_units_are_dropped_and_its_own_exception_is_raised(
         with pytest.raises(InterruptedError, match="the caller has gone"):
             doomed.result(SECONDS)
     assert sum(unit >= 100 for _, units in network.batches for unit in units) == 2  # those that had begun
+
+
+def test_an_owner_that_has_left_is_not_asked_any_more(network: Network, callers: ThreadPoolExecutor) -> None:
+    """Its first unit fails and its thread leaves while the others are still to be tried."""
+    inside, asked = True, []
+    asking, answer = threading.Event(), threading.Event()
+
+    def check() -> None:
+        asked.append(inside)
+        if len(asked) == 3:  # the second of the units, while the owner's thread is on its way out
+            asking.set()
+            assert answer.wait(SECONDS)
+            asked.append(inside)
+
+    def leave() -> None:
+        nonlocal inside
+        with pytest.raises(TypeError):
+            ask(batches, ["poison", "poison", "poison", "poison"], check=check)
+        inside = False
+
+    with batcher(network) as batches:
+        leaving = callers.submit(leave)
+        assert asking.wait(SECONDS)
+        time.sleep(0.05)
+        assert not leaving.done()
+        answer.set()
+        leaving.result(SECONDS)
+        until(lambda: batches._idle == 1)
+    assert all(asked)
+    assert network.sizes == [4, 1, 1]
 
 
 def test_a_bad_unit_fails_its_owner_alone(network: Network, callers: ThreadPoolExecutor) -> None:
@@ -350,3 +394,10 @@ def test_a_throng_of_callers_that_fail_cancel_and_leave(callers: ThreadPoolExecu
         assert (seen.num_requests, seen.num_requests_running, seen.num_requests_waiting) == (0, 0, 0)
         assert not batches._queue
         assert seen.out_of_memory
+
+
+def test_a_pools_threads_run_before_they_are_needed() -> None:
+    before = threading.active_count()
+    with start_threads(8, "request") as pool:
+        until(lambda: threading.active_count() == before + 8)
+        assert list(pool.map(abs, range(-20, 0), timeout=SECONDS)) == list(range(20, 0, -1))
