@@ -200,7 +200,6 @@ async def test_a_server_that_is_away_is_named_with_a_time_to_try_again():
         ("assets", "CreateAsset", assets_pb2.CreateAssetRequest(id="a", media={"uri": f"blob:{'0' * 64}"})),
         ("router", "Execute", router_pb2.ExecuteRequest(request_id="r", image={"prompt": "a"})),
         ("router", "DrainBackend", router_pb2.DrainBackendRequest(name="triton/x", drain=True)),
-        ("models", "LoadModel", models_pb2.LoadModelRequest(name="x")),
         (
             "generations",
             "CreateGeneration",
@@ -213,6 +212,12 @@ async def test_what_is_not_open_is_unimplemented_and_never_reaches_a_server(stub
         error = await refusal(getattr(getattr(mesh, stub), rpc)(request_, timeout=LATE))
         assert error.name == "UNIMPLEMENTED"
         assert not mesh.behind.steps.calls
+
+
+async def test_a_lease_on_a_model_is_for_the_meshs_own_servers():
+    async with door() as mesh:
+        call = mesh.models.UseModel(iter([models_pb2.UseModelRequest(name="x")]), timeout=LATE)
+        assert (await refusal(call.read())).name == "UNIMPLEMENTED"
 
 
 async def test_health_tells_which_rpcs_are_open():

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ from services.models.state import State, state_of
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.server import serve
+from tests import tiny_models
 
 NOBODY = "127.0.0.1:1"
 UPSCALER = read_catalogue()["upscale_realesrgan"]
@@ -26,8 +28,10 @@ MATCHER = read_catalogue()["image_text_matcher"]
 
 
 @asynccontextmanager
-async def model_server(home: Path, triton: str) -> AsyncIterator["models_pb2_grpc.ModelServiceAsyncStub"]:
-    settings = Settings(home=home, triton_address=triton)
+async def model_server(
+    home: Path, triton: str, **choices: Any
+) -> AsyncIterator["models_pb2_grpc.ModelServiceAsyncStub"]:
+    settings = Settings(home=home, triton_address=triton, **choices)
     async with serve(spec(settings)) as server, connect(server.address) as channel:
         yield models_pb2_grpc.ModelServiceStub(channel)
 
@@ -81,10 +85,100 @@ async def test_a_false_page_token_is_refused(tmp_path: Path, token: str) -> None
 async def test_a_name_that_is_not_in_the_catalogue_is_not_found(tmp_path: Path) -> None:
     async with model_server(tmp_path, NOBODY) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.GetModel(pb.GetModelRequest(name="sdxl"))
+            await stub.GetModel(pb.GetModelRequest(name="no_such_model"))
     error = MeshError.from_rpc(caught.value, "models")
     assert error.name == "NOT_FOUND"
     assert "text_to_image_house" in error.message
+
+
+async def refusal(call: Any) -> MeshError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return MeshError.from_rpc(caught.value, "models")
+
+
+async def test_an_entry_that_this_machine_is_given_later_is_seen(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        tiny_models.write(tmp_path, "later", memory_mib=7)
+        model = (await stub.GetModel(pb.GetModelRequest(name="later"))).model
+        assert (model.memory_bytes, model.residency) == (7 << 20, pb.MODEL_RESIDENCY_ON_DEMAND)
+        tiny_models.write(tmp_path, "last")
+        assert {"later", "last"} <= {each.name for each in await listed(stub)}
+
+
+async def test_only_models_of_the_catalogue_are_loaded_unloaded_and_used(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY) as stub:
+        for call in (
+            stub.LoadModel(pb.LoadModelRequest(name="nobody")),
+            stub.UnloadModel(pb.UnloadModelRequest(name="nobody")),
+            stub.UseModel(iter([pb.UseModelRequest(name="nobody")])).read(),
+        ):
+            error = await refusal(call)
+            assert (error.name, error.field) == ("NOT_FOUND", "name")
+
+
+async def test_without_triton_a_loading_waits_for_it_and_then_says_so(tmp_path: Path) -> None:
+    async with model_server(tmp_path, NOBODY, restart_seconds=0.3) as stub:
+        error = await refusal(stub.LoadModel(pb.LoadModelRequest(name="text_embedding")))
+        assert error.name == "MODEL_UNAVAILABLE"
+        assert error.retry_after
+        error = await refusal(stub.UnloadModel(pb.UnloadModelRequest(name="text_embedding")))
+        assert (error.name, error.field) == ("FIELD_INVALID", "name"), "pinned"
+
+
+async def test_what_is_loaded_is_leased_at_once_and_the_lease_is_counted(
+    triton: Triton, tmp_path: Path
+) -> None:
+    async with model_server(tmp_path, triton.grpc_address) as stub:
+        request = pb.LoadModelRequest(name="text_embedding")
+        assert (await stub.LoadModel(request)).model.state == pb.MODEL_STATE_READY
+        call = stub.UseModel()
+        await call.write(pb.UseModelRequest(name="text_embedding"))
+        assert (await call.read()).state == pb.MODEL_STATE_READY
+        leased = (await stub.GetModel(pb.GetModelRequest(name="text_embedding"))).model
+        assert (leased.leases, leased.residency) == (1, pb.MODEL_RESIDENCY_PINNED)
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+        assert (await stub.GetModel(pb.GetModelRequest(name="text_embedding"))).model.leases == 0
+
+
+async def test_what_triton_does_not_know_is_told_what_to_do(triton: Triton, tmp_path: Path) -> None:
+    tiny_models.write(tmp_path, "elsewhere")
+    async with model_server(tmp_path, triton.grpc_address) as stub:
+        error = await refusal(stub.LoadModel(pb.LoadModelRequest(name="elsewhere")))
+        assert (error.name, error.code) == ("MODEL_NEEDS_WEIGHTS", grpc.StatusCode.UNAVAILABLE)
+
+
+async def test_where_triton_alone_decides_nothing_is_unloaded(triton: Triton, tmp_path: Path) -> None:
+    async with model_server(tmp_path, triton.grpc_address, manage=False) as stub:
+        error = await refusal(stub.UnloadModel(pb.UnloadModelRequest(name="text_embedding")))
+        assert error.name == "UNIMPLEMENTED"
+        assert (await stub.LoadModel(pb.LoadModelRequest(name="text_embedding"))).model.name
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [],
+        [pb.UseModelRequest(failure="ERROR_REASON_OUT_OF_MEMORY")],
+        [pb.UseModelRequest(name="text_embedding"), pb.UseModelRequest(name="text_embedding")],
+        [pb.UseModelRequest()],
+        [pb.UseModelRequest(name="text_embedding"), pb.UseModelRequest(failure="ERROR_REASON_UNSPECIFIED")],
+    ],
+    ids=["nothing", "a failure first", "two names", "an empty one", "no reason"],
+)
+async def test_requests_out_of_order_end_the_lease(
+    triton: Triton, tmp_path: Path, requests: list[pb.UseModelRequest]
+) -> None:
+    async with model_server(tmp_path, triton.grpc_address) as stub:
+
+        async def to_its_end() -> None:
+            async for _ in stub.UseModel(iter(requests)):
+                pass
+
+        assert (await refusal(to_its_end())).name == "FIELD_INVALID"
+        assert (await stub.GetModel(pb.GetModelRequest(name="text_embedding"))).model.leases == 0
 
 
 BUILD_UPSCALER = "vmesh models build upscale_realesrgan"
