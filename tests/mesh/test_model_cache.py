@@ -1,21 +1,28 @@
 """The model cache on a real Triton: loaded on demand, shared, evicted, starved of memory, killed and cancelled."""
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
 import pytest_asyncio
 
 from scrollintel.visual.v1 import models_pb2 as pb
+from services.runtime.channels import connect
 from services.runtime.errors import MeshError
+from services.runtime.models import Models
 from services.runtime.workers import find_workers
 from tests import tiny_models
 from tests.mesh.cached import PINNED, READY_SECONDS, Cached, cached, eventually, failure_of, patient
 
+ROOT = Path(__file__).parents[2]
 BUDGET_MIB = 400
 ENOUGH_MIB = 2  # to allocate
 TOO_MUCH_MIB = 600  # beyond the limit of `poor`
@@ -208,6 +215,119 @@ async def test_triton_killed_while_leases_are_open_and_one_model_loads(mesh: Cac
     assert mesh.triton.pid
     workers = set(find_workers(mesh.triton.pid).values())
     assert workers == {PINNED, "one", "slow"}
+
+
+HOLDER = """
+import asyncio, sys
+from services.runtime.channels import connect
+from services.runtime.models import Models
+
+async def main() -> None:
+    async with connect(sys.argv[1]) as channel, Models(channel).use(sys.argv[2], timeout=30):
+        print("holding", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_lease_ends_with_its_holder_however_that_dies(mesh: Cached) -> None:
+    command = [sys.executable, "-c", HOLDER, mesh.address, "one"]
+    holder = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    assert holder.stdout
+    assert await asyncio.wait_for(holder.stdout.readline(), READY_SECONDS) == b"holding\n"
+    assert (await mesh.state("one")).leases == 1
+    holder.kill()
+    await holder.wait()
+    await eventually(lambda: leases(mesh, "one", 0), within=5.0)
+    assert (await unload(mesh, "one")).state == pb.MODEL_STATE_LOADABLE
+
+
+async def test_a_server_process_that_keeps_memory_is_recycled_when_nobody_works(tmp_path: Path) -> None:
+    tiny_models.write(tmp_path, PINNED, pinned=True)
+    for name in ("one", "two"):
+        tiny_models.write(tmp_path, name, ballast_mib=20)
+    # Loading the first model alone makes the server process itself grow by more than the mebibyte it is allowed.
+    async with cached(tmp_path, memory_mib=BUDGET_MIB, growth_mib=1) as mesh:
+        before = mesh.triton.pid
+        assert before
+        async with mesh.models.use("two", timeout=READY_SECONDS):
+            await mesh.use("one")
+            await unload(mesh, "one")
+            following = asyncio.create_task(mesh.use("one"))
+            await eventually(lambda: waiting(mesh, "one", 1))
+            assert await mesh.pid("two"), "it waits for the work to end"
+            assert mesh.triton.pid == before
+        assert await following
+        assert mesh.triton.pid != before
+        assert mesh.triton.restarts == 1
+        assert await states(mesh, PINNED, "one", "two") == ["READY", "READY", "LOADABLE"]
+
+
+async def test_what_happens_is_seen_in_the_metrics(mesh: Cached, home: Path) -> None:
+    listen, metrics = (f"127.0.0.1:{port}" for port in free_ports())
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VMESH_")},
+        "VMESH_HOME": str(home),
+        "VMESH_TRITON_ADDRESS": mesh.triton.grpc_address,
+        "VMESH_MODELS_LISTEN": listen,
+        "VMESH_MODELS_METRICS_PORT": metrics.rpartition(":")[2],
+        "VMESH_MODELS_MEMORY_MIB": str(BUDGET_MIB),
+        "VMESH_MODELS_TRITON_PID_FILE": str(mesh.triton.settings.pid_file),
+        "VMESH_MODELS_GRACE_SECONDS": "0",
+    }
+    command = [sys.executable, "-m", "services.models"]
+    server = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment)
+    try:
+        async with connect(listen) as channel:
+            models = Models(channel)
+
+            async def answers() -> bool:
+                with contextlib.suppress(MeshError):
+                    async with models.use(PINNED, timeout=READY_SECONDS):
+                        return True
+                return False
+
+            await eventually(answers)
+            for name in ("one", "two", "three"):
+                async with models.use(name, timeout=READY_SECONDS):
+                    pass
+            with pytest.raises(MeshError):
+                async with models.use("poor", timeout=READY_SECONDS):
+                    await mesh.pid("poor", allocate=-1)
+            async with models.use("poor", timeout=READY_SECONDS):
+                told = await asyncio.to_thread(lambda: urlopen(f"http://{metrics}/metrics").read().decode())
+    finally:
+        server.terminate()
+        await server.wait()
+    figures = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in told.splitlines()
+        if line.startswith("vmesh_models_")
+    }
+
+    def figure(name: str, label: str = "") -> float:
+        (value,) = [value for key, value in figures.items() if key.startswith(name + "{") and label in key]
+        return value
+
+    assert figure("vmesh_models_num_requests_running", 'model="poor"') == 1
+    assert figure("vmesh_models_num_requests_running", 'model="one"') == 0
+    assert figure("vmesh_models_num_requests_waiting", 'model="poor"') == 0
+    assert figure("vmesh_models_load_duration_seconds_count", 'model="poor"') == 2
+    assert figure("vmesh_models_load_duration_seconds_sum", 'model="one"') > 0.1
+    assert figure("vmesh_models_evictions_total", 'model="one"') == 1
+    assert figure("vmesh_models_quarantines_total", 'model="poor"') == 1
+    assert figure("vmesh_models_memory_budget_bytes") == BUDGET_MIB << 20
+    assert 0 < figure("vmesh_models_memory_used_bytes") <= BUDGET_MIB << 20
+
+
+def free_ports() -> Iterator[int]:
+    """Two ports that were free a moment ago."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in (one, other)]
+    yield from ports
 
 
 async def states(mesh: Cached, *names: str) -> list[str]:
