@@ -34,7 +34,7 @@ class Settings(TritonSettings):
     """How long Triton may be away before loading anything fails."""
     poll_seconds: Seconds = 2.0
     """How often the books are compared with what Triton has loaded."""
-    growth_mib: Annotated[int, Field(ge=1)] = 2048
+    growth_mib: Annotated[int, Field(ge=0)] = 2048
     """Memory that the server process itself may gain before it is recycled."""
 
     @field_validator("allow_noncommercial", mode="before")

@@ -247,8 +247,8 @@ async def test_a_server_process_that_keeps_memory_is_recycled_when_nobody_works(
     tiny_models.write(tmp_path, PINNED, pinned=True)
     for name in ("one", "two"):
         tiny_models.write(tmp_path, name, ballast_mib=20)
-    # Loading the first model alone makes the server process itself grow by more than the mebibyte it is allowed.
-    async with cached(tmp_path, memory_mib=BUDGET_MIB, growth_mib=1) as mesh:
+    # Loading two models makes the server process itself grow, by one or two mebibytes, and here it may by none.
+    async with cached(tmp_path, memory_mib=BUDGET_MIB, growth_mib=0) as mesh:
         before = mesh.triton.pid
         assert before
         async with mesh.models.use("two", timeout=READY_SECONDS):
