@@ -27,6 +27,16 @@ class Target(StrEnum):
     TENSORRT = "tensorrt"
 
 
+Sm = Annotated[
+    int | None,
+    typer.Option(
+        "--sm",
+        min=50,
+        max=200,
+        help="With `tensorrt`: compute capability that engines are for, such as 89.",
+        show_default="this machine's GPU",
+    ),
+]
 Precision = Annotated[
     str | None,
     typer.Option(help="One of the entry's precisions, such as fp16.", show_default="the entry's first"),
@@ -62,6 +72,7 @@ def build_models(
     target: Annotated[
         Target, typer.Option(help="`tensorrt` builds engines for this machine's GPU as well.")
     ] = Target.ONNX,
+    sm: Sm = None,
     precision: Precision = None,
     name: Annotated[
         str | None, typer.Option(help="Build the entry under this name, beside the one of its own name.")
@@ -88,6 +99,7 @@ def build_models(
             build_command.Options(weights, precision, tuple(lora or ()), name),
             allow_noncommercial=allow_noncommercial,
             engines=target is Target.TENSORRT,
+            sm=sm,
         )
     )
 
@@ -113,6 +125,7 @@ def export_model(
     target: Annotated[
         Target, typer.Option(help="`tensorrt`: engines for this machine's GPU, beside the graphs.")
     ] = Target.TENSORRT,
+    sm: Sm = None,
     precision: Precision = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the graphs (`onnx` needs one).")
@@ -122,7 +135,7 @@ def export_model(
     """Export a built model: TensorRT engines into its build, or its ONNX graphs into a folder."""
     from services.local.model_export import run
 
-    raise typer.Exit(run(name, _home(home), precision, output, engines=target is Target.TENSORRT))
+    raise typer.Exit(run(name, _home(home), precision, output, engines=target is Target.TENSORRT, sm=sm))
 
 
 @models.command("load")

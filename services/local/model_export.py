@@ -6,39 +6,29 @@ from pathlib import Path
 from rich.markup import escape
 
 from services.local import model_table
-from services.models.build_progress import BuildProgress
+from services.models.build_command import add_engines
 from services.models.catalogue import CatalogueError
-from services.models.engines import build_engines_of
 from services.models.inventory import build_of
-from services.models.order import read_precision
 
-USAGE, INTERRUPTED = 2, 130
+USAGE = 2
 GRAPHS = ("*.onnx", "*.onnx.data", "*.json")
 
 
-def run(name: str, home: Path, precision: str | None, output: Path | None, *, engines: bool) -> int:
+def run(
+    name: str, home: Path, precision: str | None, output: Path | None, *, engines: bool, sm: int | None
+) -> int:
     """Export and print; returns the exit code."""
     console = model_table.console()
     try:
-        if not engines:
-            copied = copy_graphs(name, home, output)
-            console.print(f"{len(copied)} files in {output}: {', '.join(copied)}", soft_wrap=True)
-            return 0
-        if output:
-            raise CatalogueError("--output: engines go beside the graphs, where they are served from")
-        with BuildProgress(console, alone=True) as progress:
-            chosen = read_precision(precision) if precision else None
-            build_engines_of(name, home, lambda stage: progress.tell(name, stage), chosen)
+        if engines:
+            if output:
+                raise CatalogueError("--output: engines go beside the graphs, where they are served from")
+            return add_engines(console, name, home, precision, sm)
+        copied = copy_graphs(name, home, output)
     except CatalogueError as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return USAGE
-    except KeyboardInterrupt:
-        console.print("[yellow]stopped[/]; no half-made engine was left")
-        return INTERRUPTED
-    except Exception as error:  # the builder's own errors have no base here, and say what to do
-        console.print(f"[red]{name} could not be exported:[/] {escape(str(error))}", soft_wrap=True)
-        return 1
-    console.print(f"{name}: engines built; load it anew to use them: vmesh models load {name}")
+    console.print(f"{len(copied)} files in {output}: {', '.join(copied)}", soft_wrap=True)
     return 0
 
 

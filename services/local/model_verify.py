@@ -4,15 +4,22 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
 from services.local import model_table
 from services.models import manifest, parity
+from services.models.engine_table import print_engines
 from services.models.inventory import built_models
 from services.models.manifest import ManifestError
 from services.models.parity import Parity
+
+if TYPE_CHECKING:
+    from services.models.tensorrt.engines import EngineOutcome
+
+ENGINES = "engines"
 
 USAGE = 2
 
@@ -34,19 +41,36 @@ def run(names: list[str], home: Path, *, as_json: bool) -> int:
             problems[name] = _files(built[name])
         with console.status(f"{name}: components"):
             found[name] = parity.verify(built[name])
+    engines = {name: _engines(built[name], name, console) for name in found}
     failed = any(problems.values()) or not all(each.passed for row in found.values() for each in row)
+    failed |= any(each.status == "failed" for row in engines.values() for each in row)
     if as_json:
         told = {
             name: {
                 "files": problems[name],
                 "components": [asdict(each) | {"passed": each.passed} for each in row],
+                "engines": [asdict(each) for each in engines[name]],
             }
             for name, row in found.items()
         }
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     else:
         _print(console, found, problems)
+        for name, row in engines.items():
+            if row:
+                console.print(f"\n[bold]engines of {name}[/]")
+                print_engines(console, row)
     return 1 if failed else 0
+
+
+def _engines(build: Path, name: str, console: Console) -> "list[EngineOutcome]":
+    """Run the engines that this machine's GPU can run; those for another are told of and left as they are."""
+    if not (build / ENGINES).is_dir():
+        return []
+    from services.models.tensorrt.engines import verify_engines
+
+    with console.status(f"{name}: engines") as status:
+        return verify_engines(build, lambda stage: status.update(f"{name}: {stage}"))
 
 
 def _files(build: Path) -> list[str]:

@@ -70,10 +70,11 @@ def run(
     *,
     allow_noncommercial: bool = False,
     engines: bool = False,
+    sm: int | None = None,
 ) -> int:
     """Build and print; returns the exit code: 0 all is built, 1 something is not, 2 usage, 130 stopped.
 
-    With any of the options, or `engines` (TensorRT's) to be built, exactly one model is named.
+    With any of the options, or `engines` (TensorRT's, for compute capability `sm`) to be built, one model is named.
     """
     console, home = Console(), home.expanduser()
     try:
@@ -82,10 +83,6 @@ def run(
             raise CatalogueError(f"{FOR_ONE} are for one model at a time; {len(names) or 'none'} named")
         with BuildProgress(console, alone=len(names) == 1) as progress:
             outcomes = _build(names, home, order, progress.tell, allow_noncommercial)
-            if engines and outcomes[0].served:
-                from services.models.engines import build_engines_of
-
-                build_engines_of(outcomes[0].model, home, lambda stage: progress.tell(names[0], stage))
     except (CatalogueError, ValueError) as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return USAGE
@@ -97,7 +94,31 @@ def run(
         if outcome.detail:
             console.print(f"\n[bold]{outcome.model}[/]: {escape(outcome.detail)}", soft_wrap=True)
     bad = WRONG_WHEN_NAMED if names else {BuildStatus.FAILED}
-    return 1 if any(outcome.status in bad for outcome in outcomes) else 0
+    if any(outcome.status in bad for outcome in outcomes):
+        return 1
+    return add_engines(console, outcomes[0].model, home, options.precision, sm) if engines else 0
+
+
+def add_engines(console: Console, name: str, home: Path, precision: str | None, sm: int | None) -> int:
+    """Build TensorRT engines for a built model and print them; returns the exit code, as `run` does."""
+    from services.models.engine_table import print_engines
+    from services.models.engines import build_engines_of
+
+    try:
+        with BuildProgress(console, alone=True) as progress:
+            chosen = read_precision(precision) if precision else None
+            tell = lambda stage: progress.tell(name, stage)  # noqa: E731
+            outcomes = build_engines_of(name, home, tell, precision=chosen, sm=sm)
+    except CatalogueError as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return USAGE
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped[/]; engines that were finished stay, no half-made one was left")
+        return INTERRUPTED
+    except Exception as error:  # the builder's own errors say what to do
+        console.print(f"[red]{name}: no engines:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    return 0 if print_engines(console, outcomes) else 1
 
 
 def _build(

@@ -1,32 +1,53 @@
-"""TensorRT engines for a model that is built, made and checked on the machine whose GPU will run them."""
+"""TensorRT engines for the models that are built on this machine: made on request, stopped by Ctrl-C."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
 
 from services.models.catalogue import CatalogueError
-from services.models.entry import Model, Precision
+from services.models.entry import Precision
 from services.models.inventory import built_models
+
+if TYPE_CHECKING:
+    from services.models.tensorrt.engines import EngineOutcome
 
 
 def build_engines_of(
-    name: str, home: Path, report: Callable[[str], None], precision: Precision | None = None
-) -> None:
-    """Build an engine for every component of a built model; an engine that is there and fits is left as it is.
+    name: str,
+    home: Path,
+    report: Callable[[str], None],
+    *,
+    precision: Precision | None = None,
+    sm: int | None = None,
+) -> "list[EngineOutcome]":
+    """Build an engine for every component of a built model, from the main thread; one that is there already stays.
 
-    `precision` is the model's own when not given. Raises CatalogueError when the model is not built, and what
-    `services.models.tensorrt` raises.
+    `precision` is what the model was built in and `sm` this machine's GPU when not given. Raises CatalogueError when
+    the model is not built, KeyboardInterrupt after Ctrl-C, and BuilderError when no engine can be built here.
     """
-    from services.models.tensorrt import build_engines  # heavy, and its library is on GPU machines alone
-
     built = {model.name: (model, build) for model, build in built_models(home)}
     if name not in built:
         raise CatalogueError(f"{name} is not built; first: vmesh models build {name}")
     model, build = built[name]
-    build_engines(build, model, _checked(model, precision), report)
+    from services.models.tensorrt.engines import build_engines  # its library is where engines are built alone
 
-
-def _checked(model: Model, precision: Precision | None) -> Precision:
-    if precision and precision not in model.precisions:
-        known = ", ".join(model.precisions)
-        raise CatalogueError(f"--precision: {model.name} is built in {known}; not in {precision}")
-    return precision or model.precision
+    # An exception cannot pass through the builder's own threads, so Ctrl-C is asked for instead of raised.
+    stopped = Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    try:
+        outcomes = build_engines(
+            build,
+            model,
+            precision=precision,
+            target_sm=sm,
+            home=home,
+            report=report,
+            proceed=lambda: not stopped.is_set(),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if stopped.is_set():
+        raise KeyboardInterrupt
+    return outcomes
