@@ -63,7 +63,7 @@ class UnsafeFileError(Exception):
 
 
 def check_checkpoint(path: Path) -> None:
-    """Look at a `.pth`, `.pt`, `.ckpt` or `.bin` file. Raises UnsafeFileError naming everything it wants to run."""
+    """Look at a file that torch saved. Raises UnsafeFileError naming everything it wants to run."""
     try:
         with path.open("rb") as file:
             zipped = file.read(len(ZIP)) == ZIP

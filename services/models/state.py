@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from enum import Enum, auto
+from pathlib import PurePosixPath
 
 from services.models.entry import Layout, Model, OperatorSource, RepositorySource
 from services.models.presence import Presence
 from services.models.sources import package_of
+from services.models.weights import SUFFIXES
 
 TRITON_READY = "READY"
 
@@ -51,6 +53,7 @@ def remedy(model: Model, here: Presence) -> str:
 def origin(source: OperatorSource) -> str:
     """Return where an operator's weights are published, and how to fetch them."""
     if source.hub.startswith("https://"):
-        return f"curl --location --remote-name {source.hub}"
+        is_file = PurePosixPath(source.hub).suffix in SUFFIXES
+        return f"curl --location --remote-name {source.hub}" if is_file else f"published at {source.hub}"
     files = [file.path for file in source.files] if source.layout is Layout.CHECKPOINT else []
     return " ".join(["hf download", source.hub, *files, "--local-dir", "." if files else "DIR"])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 SAFETENSORS = ".safetensors"
-PICKLES = (".pth", ".pt", ".ckpt", ".bin")
+PICKLES = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
 SUFFIXES = (SAFETENSORS, *PICKLES)
 
 Tensors: TypeAlias = "dict[str, torch.Tensor]"

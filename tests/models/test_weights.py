@@ -39,7 +39,7 @@ def same(read: dict[str, Any], prefix: str = "") -> bool:
     }
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".bin"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".bin", ".pkl"])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_checkpoint_of_tensors_is_read(tmp_path: Path, suffix: str, zipped: bool) -> None:
     path = tmp_path / f"model{suffix}"
