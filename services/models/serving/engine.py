@@ -191,6 +191,8 @@ class Engine:
             self._drop_oldest()
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(self._config or strategy)
+        if context is None:
+            raise RuntimeError("TensorRT made no execution context; its log says why")
         shaped = _Shaped(context)
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):

@@ -25,6 +25,7 @@ OUT_OF_MEMORY = (
     "out of memory",
     "outofmemory",
     "memory allocation failure",
+    "errormemoryallocation",
     "error_out_of_memory",
     "status_alloc_failed",
 )

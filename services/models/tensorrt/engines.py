@@ -96,7 +96,9 @@ def verify_engines(build: Path, report: Callable[[str], None] = lambda stage: No
     if not store.directory.is_dir():
         return []
     with exclusive(store.directory / ".lock"):
-        return [_outcome(_gate(build, store, record, present, report)) for record in list(store.records())]
+        for record in list(store.records()):
+            _gate(build, store, record, present, report)
+        return [_outcome(record) for record in store.records()]  # one may have taken another's place
 
 
 def components(build: Path) -> list[Path]:
@@ -108,12 +110,11 @@ def _build_one(site: _Site, graph: Path, present: int | None) -> EngineOutcome:
     component, store = graph.stem, Store(site.build)
     try:
         site.report(f"reading {component}")
-        profiles = engine_profiles(
-            site.model,
-            component,
-            {name: kind.shape for name, kind in graph_tensors(graph)[0].items()},
-            _pixels_per_latent(site.build),
-        )
+        shapes = {name: kind.shape for name, kind in graph_tensors(graph)[0].items()}
+        kept = _recording(site.build, component)
+        checked_at = {name: array.shape for name, array in kept.feed.items()} if kept else {}
+        factor = _pixels_per_latent(site.build)
+        profiles = engine_profiles(site.model, component, shapes, checked_at, factor)
         key = EngineKey(
             site.sm, site.library.name, site.library.version, profiles, site.precision, _weights(graph)
         )

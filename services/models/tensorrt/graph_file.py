@@ -25,8 +25,14 @@ class WeightError(Exception):
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """Read a graph, leaving weights that lie outside it where they are; local functions are inlined."""
+    """Read a graph, leaving large weights that lie outside it where they are; local functions are inlined."""
     model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        # Shapes follow from small ones, such as the axes of a sum.
+        if tensor.external_data and np.prod(tensor.dims) <= INLINE_BYTES // 8:
+            external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            del tensor.external_data[:]
+            tensor.data_location = TensorProto.DEFAULT
     return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 

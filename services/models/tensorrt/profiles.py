@@ -22,11 +22,16 @@ class ProfileError(Exception):
 
 
 def engine_profiles(
-    model: Model, component: str, inputs: Mapping[str, Shape], pixels_per_latent: int = 8
+    model: Model,
+    component: str,
+    inputs: Mapping[str, Shape],
+    checked_at: Mapping[str, tuple[int, ...]],
+    pixels_per_latent: int = 8,
 ) -> dict[str, Profile]:
     """Return a profile for every input of `component` that has a free axis.
 
-    `inputs` are its shapes, None where free. Raises ProfileError.
+    `inputs` are its shapes, None where free; `checked_at` are the shapes that its engine will be held against the
+    reference at, which a derived profile is widened to and a given one must take in. Raises ProfileError.
     """
     given = model.profiles.get(component, {})
     if unknown := sorted(given.keys() - inputs.keys()):
@@ -37,14 +42,15 @@ def engine_profiles(
     for name, shape in inputs.items():
         where = f"{model.name}: profiles.{component}.{name}"
         if name in given:
-            _check(where, given[name], shape)
+            _check(where, given[name], shape, checked_at.get(name))
             profiles[name] = given[name]
         elif None in shape:
-            profiles[name] = _derive(where, model, inputs, name, shape, pixels_per_latent)
+            derived = _derive(where, model, inputs, name, shape, pixels_per_latent)
+            profiles[name] = _widen(derived, checked_at[name]) if name in checked_at else derived
     return profiles
 
 
-def _check(where: str, profile: Profile, shape: Shape) -> None:
+def _check(where: str, profile: Profile, shape: Shape, checked_at: tuple[int, ...] | None) -> None:
     if len(profile.min) != len(shape):
         raise ProfileError(f"{where}: has {len(profile.min)} axes, the graph's input has {len(shape)}")
     for axis, length in enumerate(shape):
@@ -53,6 +59,19 @@ def _check(where: str, profile: Profile, shape: Shape) -> None:
             raise ProfileError(f"{where}: axis {axis}: min must be at least 1; {low} given")
         if length is not None and not low == most == length:
             raise ProfileError(f"{where}: axis {axis} is {length} in the graph; {low} to {most} given")
+
+    if checked_at and not all(
+        low <= length <= most for low, length, most in zip(profile.min, checked_at, profile.max, strict=True)
+    ):
+        raise ProfileError(
+            f"{where}: must take in {list(checked_at)}, the shape at which the engine is held against its reference"
+        )
+
+
+def _widen(profile: Profile, shape: tuple[int, ...]) -> Profile:
+    return Profile(
+        min=tuple(map(min, profile.min, shape)), opt=profile.opt, max=tuple(map(max, profile.max, shape))
+    )
 
 
 def _derive(where: str, model: Model, inputs: Iterable[str], name: str, shape: Shape, factor: int) -> Profile:

@@ -148,6 +148,7 @@ def test_runs_what_only_torch_could_trace(tmp_path):
         (RuntimeError("Failed to allocate memory for requested buffer of size 8589934592"), True),
         (RuntimeError("CUDA failure 2: out of memory ; GPU=0"), True),
         (RuntimeError("CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cudaMalloc: cudaErrorMemoryAllocation"), True),
         (RuntimeError("Invalid input name: q"), False),
         (ValueError("x: must have 3 columns"), False),
     ],
