@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from scrollintel.visual import VisualClient
+from scrollintel.visual import Denoise, VisualClient
 from scrollintel.visual.v1 import prompt_pb2, prompt_pb2_grpc
 from services.local import directory
 from services.local.directory import TRITON
@@ -57,6 +57,7 @@ async def test_every_edge_of_the_directory_is_seen_in_traces(
         "a red apple beside a tall green tree", steps=2, width=256, height=256
     ).result()
     await result.assets[0].read()
+    await client.enhance(result.assets[0], Denoise())
     await client.models()
     await client.backends()
     async with connect(mesh.address) as channel:

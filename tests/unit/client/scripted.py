@@ -1,6 +1,7 @@
 """A gRPC server that plays a script: what the client makes of the wire is under test, not the mesh."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -149,6 +150,14 @@ class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer
         self.requests.append(request)
         self.cancelled.set()
         return generation_pb2.CancelGenerationResponse()
+
+    async def UploadAsset(self, requests: AsyncIterator[Any], context: Any) -> Any:  # type: ignore[override]
+        parts = [part async for part in requests]
+        data = b"".join(part.data for part in parts)
+        digest = hashlib.sha256(data).hexdigest()
+        media = media_pb2.MediaRef(uri=f"blob:{digest}", sha256=digest, media_type=parts[0].header.media_type)
+        self.requests.append(data)
+        return assets_pb2.UploadAssetResponse(asset=assets_pb2.Asset(id="uploaded", media=media))
 
     async def DownloadAsset(self, request: Any, context: Any) -> AsyncIterator[Any]:  # type: ignore[override]
         self.requests.append(request)
