@@ -27,8 +27,9 @@ class Settings(ServerSettings):
     assets_address: str
     """Address of the assets server."""
 
-    running: Annotated[int, Field(ge=1, le=1024)] = 2
-    """Generations worked on at one time."""
+    running: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Generations worked on at one time. Models draw for several in shared calls, fairly: as many large ones hold up
+    those that wait, and each must still end within `generation_seconds`."""
     waiting: Annotated[int, Field(ge=0, le=65536)] = 64
     """Generations that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
     expected_seconds: Seconds = 5.0

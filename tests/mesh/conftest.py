@@ -12,6 +12,7 @@ from services.local.settings import ANYWHERE, LocalSettings
 
 # Room for the ten callers of one test, so that the hundred of another fill it and the rest is refused.
 WAITING = 16
+RUNNING = 4
 
 
 def home_with_models(folder: Path, model_repository: Path) -> Path:
@@ -32,7 +33,7 @@ async def mesh(mesh_home: Path) -> AsyncIterator[LocalMesh]:
     settings = LocalSettings(
         home=mesh_home,
         listen=ANYWHERE,
-        servers={"orchestrator": {"waiting": WAITING}},
+        servers={"orchestrator": {"running": RUNNING, "waiting": WAITING}},
     )
     async with local_mesh(settings) as running:
         yield running

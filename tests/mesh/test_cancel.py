@@ -14,6 +14,7 @@ from scrollintel.visual import (
 from scrollintel.visual.v1 import generation_pb2, generation_pb2_grpc
 from services.local.mesh import LocalMesh
 from services.runtime.channels import connect
+from tests.mesh.conftest import RUNNING
 from tests.mesh.quick import LONG, QUICK, assert_sound, draw_steps
 from tests.mesh.triton_idle import busy_share, seconds_until_idle
 
@@ -111,7 +112,7 @@ async def test_one_that_is_cancelled_leaves_the_others_alone(client: VisualClien
 
 
 async def test_cancelling_one_that_waits_takes_it_out_of_the_queue(client: VisualClient, mesh: LocalMesh):
-    running = [client.generate_image("a red apple", **LONG) for _ in range(2)]
+    running = [client.generate_image("a red apple", **LONG) for _ in range(RUNNING)]
     for generation in running:
         await until_step(generation, 1)
     waiting = client.generate_image("a smiling cat", **QUICK)

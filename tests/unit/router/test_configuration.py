@@ -107,6 +107,8 @@ def test_the_backends_that_ship_are_models_that_triton_serves():
     for one in load_entries(BACKENDS_FILE):
         for model in (one.model, *one.requires):
             assert (ROOT / "model_repository" / model / "config.pbtxt").is_file(), model
+        config = (ROOT / "model_repository" / one.model / "config.pbtxt").read_text()
+        assert f'key: "concurrency" value {{ string_value: "{one.concurrency}" }}' in config
 
 
 def test_the_backends_that_ship_agree_with_the_catalogue():
