@@ -52,6 +52,8 @@ CONVERTERS: Mapping[Converter, Conversion] = {
 CHECKPOINTS: Mapping[str, Conversion] = {
     "centerface": Conversion("services.models.convert_centerface:convert"),
     "gfpgan": Conversion("services.models.convert_faces:convert_gfpgan", DIFFUSERS),
+    "realesrgan": Conversion("services.models.convert_realesrgan:convert", DIFFUSERS),
+    "rife": Conversion("services.models.convert_rife:convert", DIFFUSERS),
     "codeformer": Conversion("services.models.convert_faces:convert_codeformer", DIFFUSERS),
 }
 

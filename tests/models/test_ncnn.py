@@ -6,30 +6,72 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from torch import nn
 
+from services.models.architectures.realesrgan import RrdbNet, SrvggNetCompact
 from services.models.catalogue import get_model
 from services.models.convert_ncnn import run_reference, to_onnx
-from services.models.ncnn import NcnnError, read_ncnn
+from services.models.ncnn import Array, Layer, NcnnError, read_ncnn
 from services.models.sources import weights_directory
 from tests.triton_fixture import BUILD_HOME
 
 FP16 = struct.pack("<I", 0x01306B47)
+NAMES = ("realesr-animevideov3-x4", "realesrgan-x4plus-anime", "realesrgan-x4plus")
 HEAD = "7767517\n2 2\nInput data 0 1 in\n"
 
 
-@pytest.mark.parametrize("name", ["realesr-animevideov3-x4", "realesrgan-x4plus-anime"])
-def test_real_weights_convert_to_a_graph_that_equals_numpy(model_repository: Path, name: str) -> None:
+def read(name: str) -> list[Layer]:
     source = get_model("upscale_realesrgan").source
     assert source.kind == "package"
     directory = weights_directory(source, BUILD_HOME)
-    layers = read_ncnn(directory / f"{name}.param", directory / f"{name}.bin")
-    session = onnxruntime.InferenceSession(
-        to_onnx(layers).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    image = np.random.default_rng(3).random((3, 9, 12), dtype=np.float32)
-    served = session.run(None, {"image": image[None]})[0][0]
+    return read_ncnn(directory / f"{name}.param", directory / f"{name}.bin")
+
+
+def run(layers: list[Layer], image: Array) -> Array:
+    graph = to_onnx(layers).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"image": image[None]})[0][0], np.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_real_weights_convert_to_a_graph_that_equals_numpy(model_repository: Path, name: str) -> None:
+    layers, image = read(name), np.random.default_rng(3).random((3, 9, 12), dtype=np.float32)
+    served = run(layers, image)
     assert served.shape == (3, 36, 48)
     np.testing.assert_allclose(served, run_reference(layers, image), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_real_weights_give_what_the_published_networks_give_in_pytorch(
+    model_repository: Path, name: str
+) -> None:
+    """The ncnn files say a graph; Real-ESRGAN's own networks, with these weights, are another account of it."""
+    layers, image = read(name), np.random.default_rng(3).random((3, 9, 12), dtype=np.float32)
+    network = published_network(layers)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image[None]))[0].numpy()
+    np.testing.assert_allclose(run(layers, image), expected, atol=1e-4)
+
+
+def published_network(layers: list[Layer]) -> nn.Module:
+    """RRDBNet or SRVGGNetCompact, filled in the order of execution, which in the files is that of the layers."""
+    torch.set_num_threads(1)
+    weighty = [layer for layer in layers if layer.weight is not None]
+    slopes = [layer for layer in weighty if layer.kind == "PReLU"]
+    network: RrdbNet | SrvggNetCompact
+    if slopes:
+        network = SrvggNetCompact(convolutions=len(slopes) - 1)
+        parts: list[nn.Module] = list(network.body)
+    else:
+        network = RrdbNet(blocks=(len(weighty) - 6) // 15)
+        blocks = [dense for block in network.body for dense in block.children()]
+        parts = [network.conv_first, *(part for dense in blocks for part in dense.children())]
+        parts += [network.conv_body, network.conv_up1, network.conv_up2, network.conv_hr, network.conv_last]
+    for part, layer in zip(parts, weighty, strict=True):
+        state = {"weight": torch.from_numpy(layer.weight)}
+        part.load_state_dict(state if layer.bias is None else state | {"bias": torch.from_numpy(layer.bias)})
+    return network.eval()
 
 
 def files(directory: Path, param: str, weights: bytes = b"") -> tuple[Path, Path]:

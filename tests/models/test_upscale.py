@@ -45,7 +45,7 @@ async def test_any_size(client: InferenceServerClient, height: int, width: int) 
     assert np.abs(back.astype(int) - image).mean() < 20  # the same picture; another is 60 and more away
 
 
-@pytest.mark.parametrize("variant", ["compact", "x4plus-anime"])
+@pytest.mark.parametrize("variant", ["compact", "x4plus-anime", "x4plus"])
 async def test_a_flat_colour_stays_flat(client: InferenceServerClient, variant: str) -> None:
     enlarged = await upscale(client, np.full((12, 12, 3), (200, 120, 40), np.uint8), variant)
     assert np.abs(enlarged.astype(int) - (200, 120, 40)).max() <= 6
@@ -106,7 +106,7 @@ async def test_cancelling_stops_before_the_next_tile(client: InferenceServerClie
 @pytest.mark.parametrize(
     ("image", "variant", "rule"),
     [
-        (np.zeros((4, 4, 3), np.uint8), "x2", "variant: must be one of compact, x4plus-anime; 'x2' given"),
+        (np.zeros((4, 4, 3), np.uint8), "x2", "variant: must be one of compact, x4plus-anime, x4plus; 'x2' given"),
         (
             np.zeros((2049, 2048, 3), np.uint8),
             "compact",

@@ -12,9 +12,10 @@ from tensors import Cancelled, stop_if_cancelled, values
 from tiles import Mosaic, Tiling, tiles
 
 HERE = Path(__file__).parent
-# The network mixes pixels of a whole tile on a grid, so no overlap makes a seam exact; with this one (measured on a
-# blurred 384x384 photograph) neighbours differ by 1 level of 255 in the mean where they meet, and fade over it.
-MARGIN, DISCARD, BLEND = 8, 8, 16
+# The network mixes pixels of a whole tile on a grid, so no overlap makes a seam exact: on a photograph with 15 pixels of
+# motion neighbours disagree by 1 to 3 levels of 255 in the mean, and fade into each other. More overlap changed nothing,
+# and a reflected margin cost 0.2 dB.
+MARGIN, DISCARD, BLEND = 0, 8, 16
 
 
 class TritonPythonModel:

@@ -1,5 +1,6 @@
 """Published checkpoints into networks: every tensor in its place, or an error that names those that are not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,13 +15,18 @@ WRAPPERS = ("params_ema", "params")  # where BasicSR's training keeps weights; t
 NAMED = 3  # how many wrong tensors an error names
 
 
-def load(network: Network, path: Path, hub: str) -> Network:
+def load(
+    network: Network, path: Path, hub: str, wrappers: Sequence[str] = WRAPPERS, *, extra: bool = False
+) -> Network:
     """Fill a network with a checkpoint's weights and return it, in evaluation mode.
 
-    `hub` says where the right file is published. Raises WeightsError naming the file and the tensors that are missing,
-    unknown or of another shape, and UnsafeFileError for a file that is not to be read.
+    `hub` says where the right file is published, `wrappers` what its names may begin with, `extra` whether tensors of
+    other networks may lie in it, which are then passed over. Raises WeightsError naming the file and the tensors that
+    are missing, unknown or of another shape, and UnsafeFileError for a file that is not to be read.
     """
-    given, wanted = unwrap(read_tensors(path), WRAPPERS), network.state_dict()
+    given, wanted = unwrap(read_tensors(path), wrappers), network.state_dict()
+    if extra:
+        given = {name: tensor for name, tensor in given.items() if name in wanted}
     wrong = [f"{name} is missing" for name in wanted if name not in given]
     wrong += [f"{name} is not of this network" for name in given if name not in wanted]
     wrong += [
