@@ -59,7 +59,9 @@ def drawing_inputs(
     return inputs
 
 
-async def draw_steps(client: InferenceServerClient, inputs: list[InferInput]) -> AsyncGenerator[Step, None]:
+async def draw_steps(
+    client: InferenceServerClient, inputs: list[InferInput], model: str = "text_to_image_house"
+) -> AsyncGenerator[Step, None]:
     """Closing this iterator before its end cancels the request.
 
     A stream that is over is read to its end instead: cancelling one that the server is just closing has
@@ -68,7 +70,7 @@ async def draw_steps(client: InferenceServerClient, inputs: list[InferInput]) ->
     done = asyncio.Event()
 
     async def requests() -> AsyncIterator[dict[str, Any]]:
-        yield {"model_name": "text_to_image_house", "inputs": inputs}
+        yield {"model_name": model, "inputs": inputs}
         await done.wait()
 
     call, failure, over = client.stream_infer(requests(), stream_timeout=60), None, False

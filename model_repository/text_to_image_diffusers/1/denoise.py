@@ -74,7 +74,7 @@ def begin(pipeline, drawing, first, encode_image=None):
 
 
 def denoise(pipeline, drawing, steps, x, conditions, predict):
-    """Yield the latents [B, C, h, w] after each of the steps.
+    """Yield the latents [B, C, h, w] after each of the steps, and the clean ones that it was heading for.
 
     conditions: for each stage (positive, negative or None), as `conditioning.condition` gives them.
     predict(denoiser, {name: [N, ...]}) -> [N, C, h, w].
@@ -95,8 +95,9 @@ def denoise(pipeline, drawing, steps, x, conditions, predict):
             output = avoided + np.float32(guidance_of(pipeline["stages"][stage], drawing)) * (
                 wanted - avoided
             )
+        clean = schedule.clean(output, index, x)
         x = schedule.step(output, index, x)
-        yield x
+        yield x, clean
 
 
 def guidance_of(stage, drawing):
@@ -113,9 +114,7 @@ def to_pixels(image):
     return np.rint(shares * np.float32(255)).astype(np.uint8)
 
 
-def preview(pipeline, x):
-    """Latents [B, C, h, w] -> UINT8 [B, h, w, 3]: a linear guess at each latent's colour, fitted when it was built."""
-    fit = pipeline["preview"]
-    spread = x / np.maximum(x.std(axis=(1, 2, 3), keepdims=True), np.float32(1e-6))
-    colours = np.einsum("bchw,cr->brhw", spread, np.array(fit["weights"], np.float32))
-    return to_pixels(colours + np.array(fit["bias"], np.float32)[None, :, None, None])
+def preview(pipeline, clean):
+    """Clean latents [B, C, h, w] -> UINT8 [B, h, w, 3]: each latent's colour, by weights fitted at the build."""
+    weights, bias = (np.array(pipeline["preview"][name], np.float32) for name in ("weights", "bias"))
+    return to_pixels(np.einsum("bchw,cr->brhw", clean, weights) + bias[None, :, None, None])

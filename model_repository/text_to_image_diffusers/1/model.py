@@ -132,14 +132,15 @@ class TritonPythonModel:
                 bucket = (denoiser, names, drawing.width, drawing.height)
                 return np.stack(owner.run(bucket, zip(*arrays, strict=True)))
 
-            for done, x in enumerate(denoise(self.pipeline, drawing, steps, start, conditions, predict), 1):
+            taken = denoise(self.pipeline, drawing, steps, start, conditions, predict)
+            for done, (latents, clean) in enumerate(taken, start=1):
                 if done == len(steps):
-                    break
-                shown = drawing.preview_every and done % drawing.preview_every == 0
-                picture = preview(self.pipeline, x) if shown else NO_IMAGES
-                self.send(sender, done, len(steps), picture, NO_IMAGES)
-        check_wanted()
-        self.send(sender, done, len(steps), NO_IMAGES, self.decode(x), last=True)
+                    check_wanted()
+                    self.send(sender, done, len(steps), NO_IMAGES, self.decode(latents), last=True)
+                else:
+                    shown = drawing.preview_every and done % drawing.preview_every == 0
+                    picture = preview(self.pipeline, clean) if shown else NO_IMAGES
+                    self.send(sender, done, len(steps), picture, NO_IMAGES)
 
     def send(self, sender, done, steps, picture, images, *, last=False):
         """Send one response."""

@@ -45,6 +45,10 @@ class Scheduler(Protocol):
         """The sample after step i, from the network's output and the sample before it."""
         ...
 
+    def clean(self, output: FP32, i: int, x: FP32) -> FP32:
+        """The clean sample that the network's output at step i stands for: what a preview shows."""
+        ...
+
     def add_noise(self, x0: FP32, noise: FP32, i: int) -> FP32:
         """A clean sample noised for step i: where image-to-image begins, its first step being i."""
         ...
@@ -267,11 +271,14 @@ class Euler:
     def step(self, output: FP32, i: int, x: FP32) -> FP32:
         """One Euler step, from sigmas[i] to sigmas[i + 1]."""
         sigma = self.sigmas[i]
+        return np.asarray(x + (x - self.clean(output, i, x)) / sigma * (self.sigmas[i + 1] - sigma))
+
+    def clean(self, output: FP32, i: int, x: FP32) -> FP32:
+        """What the output stands for where signals are not scaled down."""
+        sigma = self.sigmas[i]
         if self.prediction == "v_prediction":
-            x0 = output * (-sigma / np.sqrt(sigma**2 + f32(1))) + x / (sigma**2 + f32(1))
-        else:
-            x0 = _predicted_x0(self.prediction, output, x, f32(1), sigma)
-        return np.asarray(x + (x - x0) / sigma * (self.sigmas[i + 1] - sigma))
+            return np.asarray(output * (-sigma / np.sqrt(sigma**2 + f32(1))) + x / (sigma**2 + f32(1)))
+        return _predicted_x0(self.prediction, output, x, f32(1), sigma)
 
     def add_noise(self, x0: FP32, noise: FP32, i: int) -> FP32:
         """The sample is not scaled down here; `scale_input` does that."""
@@ -321,7 +328,7 @@ class Ddim:
     def step(self, output: FP32, i: int, x: FP32) -> FP32:
         """From timestep i towards the clean sample that the output stands for."""
         alpha, sigma = np.sqrt(self.departures[i]), np.sqrt(f32(1) - self.departures[i])
-        x0 = _predicted_x0(self.prediction, output, x, alpha, sigma)
+        x0 = self.clean(output, i, x)
         if self.prediction == "epsilon":
             noise = output
         elif self.prediction == "v_prediction":
@@ -331,6 +338,11 @@ class Ddim:
         arrival = self.arrivals[i]
         clipped = np.clip(x0, -f32(self.clip), f32(self.clip))
         return np.asarray(np.sqrt(arrival) * clipped + np.sqrt(f32(1) - arrival) * noise)
+
+    def clean(self, output: FP32, i: int, x: FP32) -> FP32:
+        """What the output stands for, not clipped."""
+        alpha, sigma = np.sqrt(self.departures[i]), np.sqrt(f32(1) - self.departures[i])
+        return _predicted_x0(self.prediction, output, x, alpha, sigma)
 
     def add_noise(self, x0: FP32, noise: FP32, i: int) -> FP32:
         """As it is, scaled to unit variance."""
@@ -372,7 +384,7 @@ class DpmSolver:
         """Second order from the second step on, and first order where the schedule ends at sigma 0."""
         alpha, sigma = _alpha_sigma(self.sigmas)
         lambdas = _lambdas(alpha, sigma)
-        x0 = _predicted_x0(self.prediction, output, x, alpha[i], sigma[i])
+        x0 = self.clean(output, i, x)
         h = lambdas[i + 1] - lambdas[i]
         decay = np.exp(-h) - f32(1)
         after = (sigma[i + 1] / sigma[i]) * x - (alpha[i + 1] * decay) * x0
@@ -384,6 +396,11 @@ class DpmSolver:
             after = after + (alpha[i + 1] * f32(weight)) * slope
         self._earlier.append(x0)
         return np.asarray(after)
+
+    def clean(self, output: FP32, i: int, x: FP32) -> FP32:
+        """What the output stands for, whose slope the solver follows."""
+        alpha, sigma = _alpha_sigma(self.sigmas[i])
+        return _predicted_x0(self.prediction, output, x, alpha, sigma)
 
     def add_noise(self, x0: FP32, noise: FP32, i: int) -> FP32:
         """As it is, scaled to unit variance."""
@@ -436,6 +453,10 @@ class FlowEuler:
     def step(self, output: FP32, i: int, x: FP32) -> FP32:
         """Along the velocity, from sigmas[i] to sigmas[i + 1]."""
         return np.asarray(x + (self.sigmas[i + 1] - self.sigmas[i]) * output)
+
+    def clean(self, output: FP32, i: int, x: FP32) -> FP32:
+        """Where the velocity leads."""
+        return np.asarray(x - self.sigmas[i] * output)
 
     def add_noise(self, x0: FP32, noise: FP32, i: int) -> FP32:
         """On the straight line between the two."""
@@ -507,7 +528,7 @@ class UniPc:
 
     def step(self, output: FP32, i: int, x: FP32) -> FP32:
         """Correct the sample that the last step predicted, then predict the next one."""
-        x0 = x - self.sigmas[i] * output
+        x0 = self.clean(output, i, x)
         if self._last:
             before, order = self._last.pop()
             x = self._update(before, i, order, corrected_by=x0)
@@ -516,6 +537,10 @@ class UniPc:
         order = min(self.order, len(self.timesteps) - i, len(self._outputs))
         self._last.append((x, order))
         return self._update(x, i + 1, order)
+
+    def clean(self, output: FP32, i: int, x: FP32) -> FP32:
+        """Where the velocity leads."""
+        return np.asarray(x - self.sigmas[i] * output)
 
     def add_noise(self, x0: FP32, noise: FP32, i: int) -> FP32:
         """On the straight line between the two."""
