@@ -21,10 +21,12 @@ def build_engines_of(
     *,
     precision: Precision | None = None,
     sm: int | None = None,
+    finished: Callable[[str], None] = lambda component: None,
 ) -> "list[EngineOutcome]":
     """Build an engine for every component of a built model, from the main thread; one that is there already stays.
 
-    `precision` is what the model was built in and `sm` this machine's GPU when not given. Raises CatalogueError when
+    `precision` is what the model was built in and `sm` this machine's GPU when not given; `finished` is told each
+    component when it is done with. Raises CatalogueError when
     the model is not built, KeyboardInterrupt after Ctrl-C, and BuilderError when no engine can be built here.
     """
     built = {model.name: (model, build) for model, build in built_models(home)}
@@ -44,6 +46,7 @@ def build_engines_of(
             target_sm=sm,
             home=home,
             report=report,
+            finished=finished,
             proceed=lambda: not stopped.is_set(),
         )
     finally:

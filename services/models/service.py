@@ -14,14 +14,16 @@ import structlog
 
 from scrollintel.visual.v1 import errors_pb2, models_pb2, models_pb2_grpc
 from scrollintel.visual.v1.errors_pb2 import ErrorReason
-from services.models.cache.cache import Cache, Times
+from services.models.cache.cache import Cache
 from services.models.cache.ledger import Ledger, Phase, Resident
 from services.models.cache.loading import Loader
 from services.models.cache.memory import choose
+from services.models.cache.moves import Moves, Times
 from services.models.cache.recycling import Recycler
 from services.models.cache.warmup import read_feed
 from services.models.catalogue import CatalogueError, read_catalogue
 from services.models.entry import Model, Residency
+from services.models.export import Exporter
 from services.models.presence import Presence, presence, served_repository
 from services.models.settings import Settings
 from services.models.state import State, state_of
@@ -56,11 +58,19 @@ log = structlog.get_logger()
 class ModelService(models_pb2_grpc.ModelServiceServicer):
     """Reads the catalogue against Triton's index and the weights under `home`; `cache` holds its models."""
 
-    def __init__(self, catalogue: dict[str, Model], triton: TritonClient, home: Path, cache: Cache) -> None:
+    def __init__(
+        self,
+        catalogue: dict[str, Model],
+        triton: TritonClient,
+        home: Path,
+        cache: Cache,
+        exporter: Exporter,
+    ) -> None:
         self._catalogue = catalogue
         self._triton = triton
         self._home = home
         self._cache = cache
+        self._exporter = exporter
 
     async def ListModels(
         self, request: models_pb2.ListModelsRequest, context: Context
@@ -115,6 +125,15 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
             failure = await _failure_of(requests)
         if failure is not None:
             self._cache.report(name, failure)
+
+    async def ExportModel(
+        self, request: models_pb2.ExportModelRequest, context: Context
+    ) -> AsyncGenerator[models_pb2.ExportModelResponse]:
+        """Export one, telling each stage."""
+        await self._check_name(request.name)
+        async with aclosing(self._exporter.export(request.name, request.target)) as stages:
+            async for stage in stages:
+                yield models_pb2.ExportModelResponse(message=stage.message, progress=stage.progress)
 
     async def _check_name(self, name: str) -> None:
         if name not in self._catalogue:
@@ -207,8 +226,10 @@ async def build(settings: Settings) -> AsyncIterator[ModelService]:
         loader = Loader(triton, meter, feeds, times.restart)
         ledger = Ledger(budget, {name: to_resident(model) for name, model in catalogue.items()})
         recycler = Recycler(loader, settings.growth_mib * MEBIBYTE)
-        async with Cache(ledger, loader, recycler, times, absent, settings.manage) as cache:
-            yield ModelService(catalogue, triton, settings.home, cache)
+        moves = Moves(ledger, loader, recycler, times, settings.manage)
+        async with Cache(ledger, moves, absent) as cache:
+            exporter = Exporter(settings.home, settings.allow_noncommercial)
+            yield ModelService(catalogue, triton, settings.home, cache, exporter)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -151,6 +151,8 @@ def build_plan(
     monitor = _monitor(module, step)
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
+    if monitor.failure is not None:
+        raise monitor.failure
     if monitor.stopped:
         raise BuilderError(f"{graph.name}: stopped before it was built")
     if plan is None:
@@ -178,16 +180,23 @@ def _monitor(module: Any, step: Callable[[str], bool]) -> Any:
         def __init__(self) -> None:
             module.IProgressMonitor.__init__(self)
             self.stopped = False
+            self.failure: Exception | None = None
+
+        def ask(self, phase: str) -> bool:
+            try:  # an exception that reached the builder's threads would end the process
+                self.stopped = self.stopped or not step(phase)
+            except Exception as error:
+                self.stopped, self.failure = True, error
+            return not self.stopped
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            self.stopped = self.stopped or not step(phase)
+            self.ask(phase)
 
         def phase_finish(self, phase: str) -> None:
             pass
 
         def step_complete(self, phase: str, done: int) -> bool:
-            self.stopped = self.stopped or not step(phase)
-            return not self.stopped
+            return self.ask(phase)
 
     return Monitor()
 

@@ -1,6 +1,7 @@
 """Building engines of a model's components, and letting those be run that compute what the reference computes."""
 
 import hashlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from services.models.tensorrt.store import ENGINES, Record, Status, Store, new_r
 from services.models.tensorrt.timings import keep_timings, read_timings
 from services.models.tensorrt.triton_config import plan_config, python_config
 
+MAKING = ".making-"
 REFUSALS = (BuilderError, CastError, ParityError, PlainError, ProfileError, WeightError)
 
 
@@ -60,13 +62,15 @@ def build_engines(
     target_sm: int | None = None,
     home: Path,
     report: Callable[[str], None] = lambda stage: None,
+    finished: Callable[[str], None] = lambda component: None,
     proceed: Callable[[], bool] = lambda: True,
 ) -> list[EngineOutcome]:
     """Build an engine for each component of `build`, and promote those that pass the gate on the GPU here.
 
     `precision` is the entry's first by default, `target_sm` (89 for 8.9) the GPU's that is here. An engine that is
-    there already, from all the same, is not built again. `proceed` is asked often; false ends the work between two
-    steps of the builder, and what is finished stays. One process at a time works on a build. Blocking.
+    there already, from all the same, is not built again. `report` is told each stage, and `finished` each component
+    that is done with. `proceed` is asked often; false ends the work between two steps of the builder, and what is
+    finished stays. One process at a time works on a build. Blocking.
     Returns an outcome for each component; raises BuilderError when none could have any, naming what is missing.
     """
     present = compute_capability()
@@ -80,7 +84,12 @@ def build_engines(
         raise BuilderError(reason)
     site = _Site(build, model, precision, sm, library_for(sm, present), home, report, proceed)
     with exclusive(build / ENGINES / ".lock"):
-        outcomes = [_build_one(site, graph, present) for graph in components(build)]
+        for left in (build / ENGINES).glob(f"{MAKING}*"):  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        outcomes = []
+        for graph in components(build):
+            outcomes.append(_build_one(site, graph, present))
+            finished(graph.stem)
         if any(outcome.record for outcome in outcomes) and (build / "config.pbtxt").is_file():
             on_gpu = python_config((build / "config.pbtxt").read_text(encoding="utf-8"))
             (build / ENGINES / "config.pbtxt").write_text(on_gpu, encoding="utf-8")
@@ -136,7 +145,7 @@ def _make(site: _Site, store: Store, graph: Path, key: EngineKey) -> Record:
         site.report(f"building {component}: {phase}")
         return site.proceed()
 
-    with tempfile.TemporaryDirectory(dir=site.build / ENGINES, prefix=".making-") as scratch:
+    with tempfile.TemporaryDirectory(dir=site.build / ENGINES, prefix=MAKING) as scratch:
         kept = _recording(site.build, component)
         prepared = prepare(graph, site.precision, kept, Path(scratch), site.report)
         plan = build_plan(

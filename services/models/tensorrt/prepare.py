@@ -41,7 +41,7 @@ def prepare(
                 f"{source.stem}: {precision} needs recorded inputs to calibrate on; build the model again"
             )
         report(f"calibrating {source.stem}")
-        model, values = _quantised(model, source, precision, recording)
+        model, values = _quantised(model, source, precision, recording, scratch)
     # What is around codes is float16, which every GPU that has them computes in.
     types = (
         {} if precision is Precision.FP32 else lower(model, precision if precision in LOW else Precision.FP16)
@@ -53,11 +53,11 @@ def prepare(
 
 
 def _quantised(
-    model: onnx.ModelProto, source: Path, precision: Precision, recording: Recording
+    model: onnx.ModelProto, source: Path, precision: Precision, recording: Recording, scratch: Path
 ) -> tuple[onnx.ModelProto, Values]:
     """Return the quantised graph, still in float32 around its codes, and what reads its weights."""
     lift_constants(model)
-    with tempfile.TemporaryDirectory(dir=source.parent, prefix=".calibrating-") as probe:
+    with tempfile.TemporaryDirectory(dir=scratch) as probe:
         ranges = activation_ranges(model, source.parent, recording.feed, Path(probe))
     values = quantise(model, stored_values(source.parent), ranges, precision)
     model.ir_version = max(model.ir_version, 10)

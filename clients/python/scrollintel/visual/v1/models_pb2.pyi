@@ -440,7 +440,7 @@ class ExportModelResponse(_message.Message):
     message: _builtins.str
     """What is being done."""
     progress: _builtins.float
-    """How much is done, in [0, 1]."""
+    """The share of components that are finished, in [0, 1]; 0 for as long as it is not known, 1 in the last response."""
     def __init__(
         self,
         *,

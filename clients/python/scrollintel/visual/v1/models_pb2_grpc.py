@@ -117,7 +117,10 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportModel(self, request, context):
-        """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version.
+        """Exports a model to ONNX, or to TensorRT for the GPU of the server's machine, and streams progress; what is there
+        already is not made again. One is exported at a time, and the end of the call ends it. Ends with NOT_FOUND (not in
+        the catalogue), RESOURCE_EXHAUSTED (another one is being exported) and UNAVAILABLE (no weights here, its licence, or
+        the exporter's own reason).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

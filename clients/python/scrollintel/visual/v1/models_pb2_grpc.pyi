@@ -57,7 +57,11 @@ class ModelServiceStub:
     not come in this order.
     """
     ExportModel: _grpc.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]
-    """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version."""
+    """Exports a model to ONNX, or to TensorRT for the GPU of the server's machine, and streams progress; what is there
+    already is not made again. One is exported at a time, and the end of the call ends it. Ends with NOT_FOUND (not in
+    the catalogue), RESOURCE_EXHAUSTED (another one is being exported) and UNAVAILABLE (no weights here, its licence, or
+    the exporter's own reason).
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -88,7 +92,11 @@ class ModelServiceAsyncStub(ModelServiceStub):
     not come in this order.
     """
     ExportModel: _aio.UnaryStreamMultiCallable[_models_pb2.ExportModelRequest, _models_pb2.ExportModelResponse]  # type: ignore[assignment]
-    """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version."""
+    """Exports a model to ONNX, or to TensorRT for the GPU of the server's machine, and streams progress; what is there
+    already is not made again. One is exported at a time, and the end of the call ends it. Ends with NOT_FOUND (not in
+    the catalogue), RESOURCE_EXHAUSTED (another one is being exported) and UNAVAILABLE (no weights here, its licence, or
+    the exporter's own reason).
+    """
 
 class ModelServiceServicer:
     """Tells which models there are and brings them into and out of memory."""
@@ -146,6 +154,10 @@ class ModelServiceServicer:
         request: _models_pb2.ExportModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_models_pb2.ExportModelResponse], _abc.AsyncIterator[_models_pb2.ExportModelResponse]]:
-        """Exports a model to ONNX or TensorRT and streams progress. Answers UNIMPLEMENTED in this version."""
+        """Exports a model to ONNX, or to TensorRT for the GPU of the server's machine, and streams progress; what is there
+        already is not made again. One is exported at a time, and the end of the call ends it. Ends with NOT_FOUND (not in
+        the catalogue), RESOURCE_EXHAUSTED (another one is being exported) and UNAVAILABLE (no weights here, its licence, or
+        the exporter's own reason).
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
