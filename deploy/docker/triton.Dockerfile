@@ -7,6 +7,8 @@ FROM nvcr.io/nvidia/tritonserver:24.12-py3
 RUN pip install --no-cache-dir --disable-pip-version-check --break-system-packages \
     numpy==1.26.4 \
     onnxruntime==1.31.1 \
+    opencv-python-headless==4.11.0.86 \
+    pillow==13.0.0 \
     tokenizers==0.23.3
 # triton-server, the image's own user
 USER 1000:1000
