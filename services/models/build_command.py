@@ -89,7 +89,8 @@ def run(
     except KeyboardInterrupt:
         console.print("[yellow]stopped[/]; nothing half-built was left, and what was served before still is")
         return INTERRUPTED
-    console.print(_table(outcomes, home))
+    console.print(f"[dim]{escape(str(served_repository(home)))}[/]", soft_wrap=True, highlight=False)
+    console.print(_table(outcomes))
     for outcome in outcomes:
         if outcome.detail:
             console.print(f"\n[bold]{outcome.model}[/]: {escape(outcome.detail)}", soft_wrap=True)
@@ -133,10 +134,10 @@ def _build(
     return [build_one(names[0], order or Order(), Site(home, tell, allow_noncommercial, allowed))]
 
 
-def _table(outcomes: list[Outcome], home: Path) -> Table:
-    table = Table(title=str(served_repository(home)), title_justify="left", box=None, padding=(0, 2))
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("model", "status"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for outcome in outcomes:
         style = STYLES[outcome.status]
         table.add_row(outcome.model, f"[{style}]{outcome.status}[/]")
