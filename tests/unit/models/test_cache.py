@@ -12,10 +12,11 @@ import pytest
 
 from scrollintel.visual.v1 import errors_pb2
 from services.models.cache import loading, recycling
-from services.models.cache.cache import Cache, Times
+from services.models.cache.cache import Cache
 from services.models.cache.ledger import Ledger, Phase, Resident
 from services.models.cache.loading import Loader
 from services.models.cache.memory import MEBIBYTE
+from services.models.cache.moves import Moves, Times
 from services.models.cache.recycling import Recycler
 from services.runtime import deadline
 from services.runtime.errors import MeshError
@@ -48,15 +49,9 @@ async def caching(triton: ScriptedTriton, **choices: Any) -> AsyncIterator[Cache
     }
     scripted: Any = triton
     loader = Loader(scripted, meter, feeds, times.restart)
-    cache = Cache(
-        Ledger(BUDGET * MEBIBYTE, residents),
-        loader,
-        Recycler(loader, growth),
-        times,
-        absent,
-        choices.pop("manage", True),
-    )
-    async with cache:
+    ledger = Ledger(BUDGET * MEBIBYTE, residents)
+    moves = Moves(ledger, loader, Recycler(loader, growth), times, choices.pop("manage", True))
+    async with Cache(ledger, moves, absent) as cache:
         yield cache
     assert not choices
 
@@ -272,7 +267,7 @@ async def test_other_failures_make_the_cache_look_and_nothing_else(triton: Scrip
 async def test_what_is_used_and_gone_is_loaded_again_unasked(triton: ScriptedTriton) -> None:
     async with caching(triton) as cache, using(cache, "a"):
         triton.loaded.clear()
-        await cache.reconcile()
+        await cache.moves.look()
         await settle()
         assert triton.loaded == {"a"}
         assert cache.ledger["a"].leases == 1

@@ -1,0 +1,254 @@
+"""Models on the move: into memory, out of it, or both when memory ran out; and the server process, when it keeps memory.
+
+A model that is on the move has one task, which everybody who wants the model waits for: a hundred callers are one
+loading. The task is nobody's but ours, so a caller that goes away neither stops it nor waits for its end.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from services.models.cache import figures, refusals
+from services.models.cache.ledger import Ledger, Phase, Resident
+from services.models.cache.loading import Loader
+from services.models.cache.plan import Fits
+from services.models.cache.recycling import Recycler
+from services.runtime.errors import MeshError
+
+log = structlog.get_logger()
+
+Task = asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds: for a loading with its warm-up, an unloading, the work on a model to end, Triton to come back, a look."""
+
+    load: float
+    unload: float
+    drain: float
+    restart: float
+    poll: float
+
+
+@dataclass(eq=False)
+class Moves:
+    """Does to Triton what the ledger allows. One event loop; `end` cancels what is under way.
+
+    Where `manage` is false Triton alone decides what is loaded, and nothing moves.
+    """
+
+    ledger: Ledger
+    loader: Loader
+    recycler: Recycler
+    times: Times
+    manage: bool = True
+    recycling: Task | None = None
+    _tasks: dict[str, Task] = field(default_factory=dict)
+    _working: int = 0
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def of(self, name: str) -> Task | None:
+        """Return the task that moves a model, unless it has ended and only its tidying up is to come."""
+        task = self._tasks.get(name)
+        return None if task is None or task.done() else task
+
+    async def settle(self, name: str) -> None:
+        """Wait for a model's move to end; raises the MeshError that it failed with, to each waiter one of its own."""
+        task = self.of(name)
+        if task is None:
+            return
+        try:
+            await asyncio.shield(task)
+        except MeshError as error:
+            raise replace(error) from error
+
+    def load(self, name: str) -> None:
+        """Begin to load a model that is UNLOADED; raises MeshError when there is no room for it, and then moves nothing."""
+        resident = self.ledger[name]
+        if not self.manage:
+            raise refusals.not_loaded_here(name)
+        plan = self.ledger.plan(name)
+        if not isinstance(plan, Fits):
+            raise refusals.does_not_fit(name, resident.size, self.ledger.budget, plan)
+        self._evict(plan.evict)
+        leaving = [task for other, task in self._tasks.items() if not self.ledger[other].holds]
+        self._start(name, Phase.LOADING, self._load(resident, leaving))
+
+    def retire(self, name: str) -> None:
+        """Begin to unload a model that is READY once nobody uses it; it stays READY when that takes too long."""
+        self._start(name, Phase.UNLOADING, self._retire(self.ledger[name]))
+
+    def renew(self, name: str) -> None:
+        """Begin to unload a model that is READY and to load it afresh."""
+        figures.quarantines.add(1, {"model": name})
+        self._start(name, Phase.QUARANTINED, self._renew(self.ledger[name]))
+
+    def work_begins(self) -> None:
+        """Count one more who works under a lease: the server process is not recycled meanwhile."""
+        self._working += 1
+
+    def work_ends(self) -> None:
+        """Count one less."""
+        self._working -= 1
+        self._released.set()
+
+    def released(self) -> None:
+        """Take note that somebody who used a model does no more."""
+        self._released.set()
+
+    async def look(self) -> None:
+        """Compare the books with what Triton has loaded and with what its processes hold."""
+        asked_at = time.time()
+        ready = await self.loader.ready()
+        if ready is None:
+            return
+        for name in self.ledger.reconcile(ready, asked_at, time.time()):
+            log.warning("a model is not loaded any more", model=name)
+            if self.ledger[name].leases and self.manage:
+                self._load_again(name)
+        await self._measure()
+
+    async def end(self) -> None:
+        """Cancel what is under way; Triton is left as it is."""
+        tasks = [task for task in (self.recycling, *self._tasks.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # The moves
+
+    def _start(self, name: str, phase: Phase, move: Coroutine[Any, Any, None]) -> None:
+        self.ledger.move(name, phase, time.time())
+        task = self._tasks[name] = spawn(move)
+        task.add_done_callback(lambda _: self._tasks.pop(name) if self._tasks.get(name) is task else None)
+        self._gauge()
+
+    def _evict(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            log.info("a model makes room", model=name)
+            figures.evictions.add(1, {"model": name})
+            self._start(name, Phase.UNLOADING, self._unload(self.ledger[name]))
+
+    def _load_again(self, name: str) -> None:
+        try:
+            self.load(name)
+        except MeshError as error:
+            log.warning("a model in use is not loaded again", model=name, reason=error.name)
+
+    async def _load(self, resident: Resident, leaving: list[Task]) -> None:
+        """Get a model that is LOADING ready, or back to UNLOADED with the MeshError that tells why."""
+        started, outcome = time.perf_counter(), "CANCELLED"
+        try:
+            async with asyncio.timeout(self.times.load):
+                if leaving:  # each ends within its own time
+                    await asyncio.wait(leaving)
+                if self.recycling is not None:
+                    await asyncio.shield(self.recycling)
+                await self.loader.load(resident.name, self.times.load)
+            outcome = "OK"
+        except TimeoutError:
+            outcome = "DEADLINE_EXCEEDED"
+            raise refusals.too_slow(resident.name, self.times.load) from None
+        except MeshError as error:
+            outcome = error.name
+            log.warning("a model was not loaded", model=resident.name, reason=error.name, error=error.message)
+            raise
+        finally:
+            phase = Phase.READY if outcome == "OK" else Phase.UNLOADED
+            self.ledger.move(resident.name, phase, time.time())
+            labels = {"model": resident.name, "outcome": outcome}
+            figures.load_seconds.record(time.perf_counter() - started, labels)
+        await self._measure()
+
+    async def _retire(self, resident: Resident) -> None:
+        await self._until_free(lambda: resident.leases)
+        if resident.leases:
+            self.ledger.move(resident.name, Phase.READY, time.time())
+        else:
+            await self._unload(resident)
+
+    async def _unload(self, resident: Resident) -> None:
+        """Get a model that is UNLOADING out of memory; whatever happens, the books say what is so."""
+        loaded = True
+        try:
+            loaded = await self._take_out(resident.name)
+        finally:
+            self.ledger.move(resident.name, Phase.READY if loaded else Phase.UNLOADED, time.time())
+            self._gauge()
+
+    async def _renew(self, resident: Resident) -> None:
+        """Unload a model that is QUARANTINED, with whoever has not ended their work in time, and load it afresh."""
+        following = Phase.UNLOADED
+        try:
+            await self._until_free(lambda: resident.leases)
+            await self._take_out(resident.name)
+            following = Phase.LOADING
+        finally:
+            self.ledger.move(resident.name, following, time.time())
+        await self._load(resident, [])
+
+    async def _take_out(self, name: str) -> bool:
+        """Unload a model and see that its memory comes back, else recycle the server; returns whether it is still loaded."""
+        stays = ""
+        try:
+            async with asyncio.timeout(self.times.unload):
+                await self.loader.unload(name, self.times.unload)
+        except TimeoutError:
+            stays = f"{name} was not gone {self.times.unload:g} s after its unloading"
+        except MeshError as error:
+            log.warning("a model was not unloaded", model=name, reason=error.name)
+            return name in (await self.loader.ready() or ())
+        stays = stays or self.recycler.reason(await self.loader.measure())
+        if stays and self.recycling is None:
+            self.recycling = spawn(self._recycle(stays))
+        return False
+
+    async def _recycle(self, reason: str) -> None:
+        log.warning("Triton is recycled", reason=reason, leases=self._working)
+        try:
+            await self._until_free(lambda: self._working)
+            if await self.recycler.restart(self.times.restart):
+                figures.recycles.add(1)
+            await self.look()  # before anybody comes for a lease on what is gone
+        finally:
+            self.recycling = None
+
+    async def _until_free(self, in_use: Callable[[], int]) -> None:
+        """Wait until nobody uses something, at most for as long as work may take to end."""
+        try:
+            async with asyncio.timeout(self.times.drain):
+                while in_use():
+                    self._released.clear()
+                    await self._released.wait()
+        except TimeoutError:
+            pass
+
+    async def _measure(self) -> None:
+        measured = await self.loader.measure()
+        if measured is not None:
+            self.recycler.note(measured)
+            for name, held in measured.models.items():
+                if name in self.ledger.residents and self.ledger[name].phase is Phase.READY:
+                    self.ledger[name].measured = held
+        if self.manage:
+            self._evict(self.ledger.surplus())
+        self._gauge()
+
+    def _gauge(self) -> None:
+        figures.memory_used.set(self.ledger.used)
+        figures.memory_budget.set(self.ledger.budget)
+
+
+def spawn(work: Coroutine[Any, Any, None]) -> Task:
+    """Start work that is nobody's: without the deadline, the trace and the identity of who gave rise to it."""
+    task = asyncio.get_running_loop().create_task(work, context=Context())
+    task.add_done_callback(
+        lambda done: done.cancelled() or done.exception()
+    )  # taken note of, if nobody waits
+    return task
