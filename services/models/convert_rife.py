@@ -30,7 +30,9 @@ def _network(model: Model, sources: Path) -> rife.IfNet:
     if isinstance(model.source, RandomSource):
         with ALONE:
             torch.manual_seed(model.source.seed)
-            return rife.IfNet(NARROW).eval()
+            drawn = rife.IfNet(NARROW)
+            drawn.eval()
+            return drawn
     assert isinstance(model.source, OperatorSource)
     # Left over from training, and passed over by the publisher's own loader too.
     filled: rife.IfNet = checkpoint.load(rife.IfNet(), sources, model.source.hub, WRAPPERS, extra=True)

@@ -7,9 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 
-from services.models.architectures.realesrgan import RrdbNet, SrvggNetCompact
+from services.models.architectures.realesrgan import of_layers
 from services.models.catalogue import get_model
 from services.models.convert_ncnn import run_reference, to_onnx
 from services.models.ncnn import Array, Layer, NcnnError, read_ncnn
@@ -48,30 +47,11 @@ def test_real_weights_give_what_the_published_networks_give_in_pytorch(
 ) -> None:
     """The ncnn files say a graph; Real-ESRGAN's own networks, with these weights, are another account of it."""
     layers, image = read(name), np.random.default_rng(3).random((3, 9, 12), dtype=np.float32)
-    network = published_network(layers)
+    torch.set_num_threads(1)
+    network = of_layers(layers)
     with torch.inference_mode():
         expected = network(torch.from_numpy(image[None]))[0].numpy()
     np.testing.assert_allclose(run(layers, image), expected, atol=1e-4)
-
-
-def published_network(layers: list[Layer]) -> nn.Module:
-    """RRDBNet or SRVGGNetCompact, filled in the order of execution, which in the files is that of the layers."""
-    torch.set_num_threads(1)
-    weighty = [layer for layer in layers if layer.weight is not None]
-    slopes = [layer for layer in weighty if layer.kind == "PReLU"]
-    network: RrdbNet | SrvggNetCompact
-    if slopes:
-        network = SrvggNetCompact(convolutions=len(slopes) - 1)
-        parts: list[nn.Module] = list(network.body)
-    else:
-        network = RrdbNet(blocks=(len(weighty) - 6) // 15)
-        blocks = [dense for block in network.body for dense in block.children()]
-        parts = [network.conv_first, *(part for dense in blocks for part in dense.children())]
-        parts += [network.conv_body, network.conv_up1, network.conv_up2, network.conv_hr, network.conv_last]
-    for part, layer in zip(parts, weighty, strict=True):
-        state = {"weight": torch.from_numpy(layer.weight)}
-        part.load_state_dict(state if layer.bias is None else state | {"bias": torch.from_numpy(layer.bias)})
-    return network.eval()
 
 
 def files(directory: Path, param: str, weights: bytes = b"") -> tuple[Path, Path]:

@@ -7,12 +7,14 @@ convolutions whose result is added to the enlarged picture. Both take FP32 [N, 3
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from services.models.ncnn import Layer
 
 SLOPE = 0.2
 RESIDUAL = 0.2  # residuals are scaled down so that deep networks can be trained
@@ -119,3 +121,26 @@ def of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Network | None:
         if 3 * scale**2 == last[0] and 1 <= scale <= 4 and max(numbers) % 2 == 0:
             return SrvggNetCompact(scale, max(numbers) // 2 - 1, features=start[0])
     return None
+
+
+def of_layers(layers: Sequence[Layer]) -> Network:
+    """Make the network that an ncnn file was made of and fill it in; in evaluation mode.
+
+    An account of the same weights that owes nothing to the file's graph: layers are taken in the order of execution.
+    """
+    weighty = [layer for layer in layers if layer.weight is not None]
+    slopes = sum(layer.kind == "PReLU" for layer in weighty)
+    network: Network
+    if slopes:
+        network = SrvggNetCompact(convolutions=slopes - 1)
+        parts = list(network.body)
+    else:
+        network = RrdbNet(blocks=(len(weighty) - 6) // 15)
+        dense = [part for block in network.body for part in block.children()]
+        parts = [network.conv_first, *(part for block in dense for part in block.children())]
+        parts += [network.conv_body, network.conv_up1, network.conv_up2, network.conv_hr, network.conv_last]
+    for part, layer in zip(parts, weighty, strict=True):
+        state = {"weight": torch.from_numpy(layer.weight)}
+        part.load_state_dict(state if layer.bias is None else state | {"bias": torch.from_numpy(layer.bias)})
+    network.eval()
+    return network
