@@ -42,6 +42,7 @@ OPTIONS = {
     "model_preference": "--model",
     "enhancement_level": "--enhancement",
     "prompt": "PROMPT",
+    "name": "NAME",
     "factor": "--upscale",
     "media": "FILE",
     "data": "FILE",
