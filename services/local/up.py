@@ -18,7 +18,7 @@ from services.local.mesh import START_ERRORS, LocalMesh, local_mesh
 from services.local.settings import LocalSettings
 from services.runtime.server import stop_signal
 
-DETACH_SECONDS = 600.0  # models may have to be fetched and converted first: 70 s of two busy cores, and the network
+DETACH_SECONDS = 600.0  # models may have to be fetched first, and converted: 70 s on two busy cores
 POLL_SECONDS = 0.1
 
 
