@@ -1,8 +1,7 @@
-"""The upscaler on the real Triton, and its tiling as a function: numbers, seams, any size."""
+"""The upscaler on the real Triton: numbers, seams, any size, fairness between callers."""
 
 import asyncio
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from services.local.triton import Triton
-from services.models.serving import tiles
+from services.models.serving.tiles import Mosaic, Tiling, tiles
 from services.runtime.workers import find_workers
 from tests.models.calls import cpu_seconds, infer, texts
 
@@ -85,6 +84,25 @@ async def test_a_short_upscale_overtakes_a_long_one(client: InferenceServerClien
     await long
 
 
+async def test_long_upscales_do_not_starve_a_short_one(client: InferenceServerClient) -> None:
+    """Three long ones take all there is; the short one's turn comes after the tiles that have begun."""
+    long = [asyncio.create_task(upscale(client, np.zeros((700, 700, 3), np.uint8))) for _ in range(3)]
+    await asyncio.sleep(0.5)
+    await upscale(client, np.zeros((8, 8, 3), np.uint8))
+    assert not any(task.done() for task in long)
+    for task in long:
+        task.cancel()
+    await asyncio.gather(*long, return_exceptions=True)
+
+
+async def test_upscales_at_the_same_time_are_those_of_one_alone(client: InferenceServerClient) -> None:
+    pictures = [resize(photograph(), 20 + 3 * number, 24) for number in range(4)]
+    alone = [await upscale(client, picture) for picture in pictures]
+    together = await asyncio.gather(*(upscale(client, picture) for picture in pictures * 2))
+    for enlarged, expected in zip(together, alone * 2, strict=True):
+        np.testing.assert_array_equal(enlarged, expected)
+
+
 async def test_cancelling_stops_before_the_next_tile(client: InferenceServerClient, triton: Triton) -> None:
     """A hundred tiles, a minute and more of work; the caller goes away during the first."""
     assert triton.pid is not None
@@ -106,7 +124,11 @@ async def test_cancelling_stops_before_the_next_tile(client: InferenceServerClie
 @pytest.mark.parametrize(
     ("image", "variant", "rule"),
     [
-        (np.zeros((4, 4, 3), np.uint8), "x2", "variant: must be one of compact, x4plus-anime, x4plus; 'x2' given"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            "x2",
+            "variant: must be one of compact, x4plus-anime, x4plus; 'x2' given",
+        ),
         (
             np.zeros((2049, 2048, 3), np.uint8),
             "compact",
@@ -123,58 +145,24 @@ async def test_bad_tensors_are_refused(
     assert rule in caught.value.message()
 
 
-@pytest.mark.parametrize("length", [1, 8, 31, 32, 33, 50, 77, 500])
-def test_the_weights_of_a_cut_add_up_to_one_and_overlap_enough(length: int) -> None:
-    tiling = tiles.Tiling(size=32, margin=0, discard=3, blend=4)
-    cut, tile = tiles.cut(length, tiling, 4)
-    assert tile <= 32
-    total = np.zeros(4 * length)
-    for start, weights in cut:
-        total[4 * start : 4 * (start + tile)] += weights
-    np.testing.assert_allclose(total, 1, atol=1e-6)
-    assert cut[0][0] == 0
-    assert cut[-1][0] + tile == length
-    for (start, weights), (following, _) in pairwise(cut):
-        assert start + tile - following >= tiling.overlap
-        assert not weights[4 * (tile - tiling.discard) :].any()
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (150, 211), (333, 1000)])
-def test_tiles_that_agree_leave_no_seam(height: int, width: int) -> None:
-    """With a network that treats every pixel alone, tiling must be invisible to the last bit."""
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    nearest = lambda tile: tile.repeat(4, 2).repeat(4, 3)  # noqa: E731
-    tiled = tiles.upscale(image, nearest, tiles.Tiling(size=40, margin=4, discard=4, blend=6), 4)
-    np.testing.assert_array_equal(tiled, image.repeat(4, 0).repeat(4, 1))
-
-
-def test_refusing_to_proceed_stops_between_tiles() -> None:
-    seen: list[int] = []
-
-    def enlarge(tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen.append(1)
-        return tile.repeat(4, 2).repeat(4, 3)
-
-    tiling = tiles.Tiling(size=40, margin=4, discard=4, blend=6)
-    assert tiles.upscale(photograph(), enlarge, tiling, 4, proceed=lambda: len(seen) < 3) is None
-    assert len(seen) == 3
-
-
 @pytest.fixture(scope="module")
 def compact(model_repository: Path) -> onnxruntime.InferenceSession:
     graph = model_repository / MODEL / "1" / "compact.onnx"
     return onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
 
+def enlarged(image: Image, session: onnxruntime.InferenceSession, tiling: Tiling) -> NDArray[np.int64]:
+    mosaic = Mosaic(*image.shape[:2], tiling, 4)
+    for tile in tiles(image, tiling, 4):
+        mosaic.add(tile, session.run(None, {"image": tile.pixels})[0])
+    return mosaic.picture().astype(int)
+
+
 def test_no_seam_is_visible(compact: onnxruntime.InferenceSession) -> None:
     """Many small tiles against one whole: at most one level of 255 apart, and no worse at the seams."""
     image = photograph()[:140, 60:220]
-    enlarge = lambda tile: compact.run(None, {"image": tile})[0]  # noqa: E731
-    served = {"margin": 8, "discard": 8, "blend": 8}
-    whole = tiles.upscale(image, enlarge, tiles.Tiling(size=400, **served), 4).astype(int)
-    tiled = tiles.upscale(image, enlarge, tiles.Tiling(size=64, **served), 4).astype(int)
+    whole = enlarged(image, compact, Tiling(size=400, margin=8, discard=8, blend=8))
+    tiled = enlarged(image, compact, Tiling(size=64, margin=8, discard=8, blend=8))
     assert np.abs(tiled - whole).max() <= 1
-    careless = tiles.upscale(image, enlarge, tiles.Tiling(size=64, margin=8, discard=0, blend=1), 4).astype(
-        int
-    )
+    careless = enlarged(image, compact, Tiling(size=64, margin=8, discard=0, blend=1))
     assert np.abs(careless - whole).max() > 8  # so the line above can fail

@@ -1,11 +1,11 @@
 """Tiling: a picture of any size through a network in overlapping tiles whose seams are blended.
 
-Pure: knows numpy and nothing of Triton or of what runs the network. `tiles` cuts, a `Mosaic` blends what comes back in
-whatever order it comes, and `upscale` is the two of them with one network call at a time.
+Pure: knows numpy and nothing of Triton or of what runs the network. `tiles` cuts, and a `Mosaic` blends what comes back
+in whatever order it comes.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -175,22 +175,3 @@ class Mosaic:
             raise ValueError(f"tiles are missing from row {self._next} on")
         top, left = (self.scale * self.tiling.padding(side)[0] for side in (self.height, self.width))
         return self._result[top : top + self.scale * self.height, left : left + self.scale * self.width]
-
-
-def upscale(
-    image: Pixels,
-    enlarge: Callable[[Floats], Floats],
-    tiling: Tiling,
-    scale: int,
-    proceed: Callable[[], bool] = lambda: True,
-) -> Pixels | None:
-    """UINT8 [H, W, 3] -> UINT8 [scale * H, scale * W, 3], or None when `proceed()` said no before a tile.
-
-    enlarge(FP32 [1, 3, h, w] in [0, 1]) -> FP32 [1, 3, scale * h, scale * w]. `scale` is 1 for networks that keep the size.
-    """
-    mosaic = Mosaic(image.shape[0], image.shape[1], tiling, scale)
-    for tile in tiles(image, tiling, scale):
-        if not proceed():
-            return None
-        mosaic.add(tile, enlarge(tile.pixels))
-    return mosaic.picture()

@@ -1,6 +1,5 @@
-"""Tiling as pure functions: the weights of a cut, seams, any size, any order, multiples, stopping."""
+"""Tiling as pure functions: the weights of a cut, seams, any size, any order, multiples."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -10,18 +9,12 @@ from numpy.typing import NDArray
 from services.models.serving import tiles
 from services.models.serving.tiles import Mosaic, Tiling
 
-Floats = NDArray[np.float32]
 TILING = Tiling(size=40, margin=4, discard=4, blend=6)
 EVEN = Tiling(size=48, margin=4, discard=4, blend=6, multiple=16)
 
 
 def noise(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def nearest(scale: int) -> Callable[[Floats], Floats]:
-    """A network that treats every pixel alone: with it tiling must be invisible to the last bit."""
-    return lambda tile: tile.repeat(scale, 2).repeat(scale, 3)
 
 
 @pytest.mark.parametrize("multiple", [1, 8])
@@ -47,10 +40,12 @@ def test_the_weights_of_a_cut_add_up_to_one_and_overlap_enough(length: int, mult
 @pytest.mark.parametrize("scale", [1, 4])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (1, 40), (41, 48), (150, 211), (333, 1000)])
 def test_tiles_that_agree_leave_no_seam(height: int, width: int, scale: int, tiling: Tiling) -> None:
-    image = noise(height, width)
-    tiled = tiles.upscale(image, nearest(scale), tiling, scale)
-    assert tiled is not None
-    np.testing.assert_array_equal(tiled, image.repeat(scale, 0).repeat(scale, 1))
+    """With a network that treats every pixel alone, tiling must be invisible to the last bit."""
+    image, mosaic = noise(height, width), Mosaic(height, width, tiling, scale)
+    for tile in tiles.tiles(image, tiling, scale):
+        assert tile.pixels.shape[2:] == mosaic.tile_shape
+        mosaic.add(tile, tile.pixels.repeat(scale, 2).repeat(scale, 3))
+    np.testing.assert_array_equal(mosaic.picture(), image.repeat(scale, 0).repeat(scale, 1))
 
 
 def test_tiles_of_one_picture_have_one_shape_of_the_multiple() -> None:
@@ -103,17 +98,6 @@ def test_a_step_between_two_tiles_is_blended_not_cut() -> None:
     assert column[-1] == 255
     assert 0 < np.diff(column).max() <= 255 / 2 / TILING.blend + 2
     assert np.diff(column).min() >= 0
-
-
-def test_refusing_to_proceed_stops_between_tiles() -> None:
-    seen: list[int] = []
-
-    def enlarge(tile: Floats) -> Floats:
-        seen.append(1)
-        return tile.repeat(4, 2).repeat(4, 3)
-
-    assert tiles.upscale(noise(512, 512), enlarge, TILING, 4, proceed=lambda: len(seen) < 3) is None
-    assert len(seen) == 3
 
 
 @pytest.mark.parametrize(
