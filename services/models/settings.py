@@ -21,7 +21,7 @@ class Settings(TritonSettings):
     manage: bool = True
     """Whether models are loaded and unloaded from here; else Triton alone decides (`--model-control-mode=none`)."""
     memory_mib: Annotated[int, Field(ge=1)] | None = None
-    """Memory that models may hold together; unset is a share of the GPUs' memory, or of this machine's or container's."""
+    """Memory that models may hold together; unset is a share of a GPU's memory, or of this machine's or container's."""
     triton_pid_file: Path | None = None
     """File with the id of Triton's process, when that is on this machine: to measure it and, if need be, to recycle it."""
     load_seconds: Seconds = 600.0

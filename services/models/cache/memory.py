@@ -63,14 +63,17 @@ class Meter:
 
 
 def resident(pids: Iterable[int]) -> dict[int, int]:
-    """Bytes of RAM by process, pages that several share counted once over all of them (proportional set size)."""
+    """Bytes of RAM by process that nothing else has and only its end gives back: its anonymous resident memory.
+
+    Files that it maps, such as libraries, are shared and can be read again; the kernel drops them when it is short.
+    """
     found = {}
     for pid in pids:
         try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:  # ended, or another user's
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        except OSError:  # ended
             continue
-        found[pid] = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        found[pid] = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
     return found
 
 
@@ -84,8 +87,9 @@ def on_device(pids: Iterable[int]) -> dict[int, int]:
 
 
 def device_bytes() -> int:
-    """Memory of this machine's GPUs in bytes; 0 when there is none, or no driver."""
-    return sum(int(row[0]) * MEBIBYTE for row in _smi("--query-gpu=memory.total") if row[0].isdigit())
+    """Memory of this machine's smallest GPU in bytes, as a model runs on one of them; 0 without a GPU or its driver."""
+    sizes = [int(row[0]) * MEBIBYTE for row in _smi("--query-gpu=memory.total") if row[0].isdigit()]
+    return min(sizes, default=0)
 
 
 def ram_bytes(root: Path = Path("/")) -> int:

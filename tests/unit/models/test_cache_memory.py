@@ -55,11 +55,11 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tool
 
 
-def test_where_there_are_gpus_their_memory_is_the_budget(smi: Path) -> None:
-    assert device_bytes() == 122880 * MEBIBYTE
+def test_where_there_are_gpus_the_smallest_is_the_budget(smi: Path) -> None:
+    assert device_bytes() == 40960 * MEBIBYTE
     assert on_device([11, 13]) == {11: 320 * MEBIBYTE}
     budget, meter = choose(None, None)
-    assert budget == int(122880 * MEBIBYTE * memory.GPU_SHARE)
+    assert budget == int(40960 * MEBIBYTE * memory.GPU_SHARE)
     assert meter.held is on_device
 
 
