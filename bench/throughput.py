@@ -6,7 +6,7 @@
 Each checkout runs its own mesh from its own home; bursts of requests take turns between them, so that whatever else the
 machine does falls on both alike. Measured are, for each checkout:
 
-- pictures a second and the time of one at 1, 4 and 16 callers, on Triton directly and through the whole mesh;
+- pictures a second, the time of one and the processor time for it at 1, 4 and 16 callers, on Triton directly and through the whole mesh;
 - megapixels (of the input) a second of the upscaler, and the time of one picture, at 1, 4 and 16 callers;
 - the time of a small request alone, beside one large one that never ends, and beside two.
 
@@ -36,12 +36,13 @@ from scrollintel.visual import VisualClient, running
 from services.local.bench import paths, plot
 from services.local.bench.command import machine
 from services.local.bench.figures import Sample, quantile
-from services.local.bench.loop import measure
 from services.runtime.errors import MeshError
 from services.runtime.triton import TritonClient
 
 CALLERS = (1, 4, 16)
 START_SECONDS = 300.0
+BURST = 2  # requests of one caller before the other checkout has its turn
+TICKS = os.sysconf("SC_CLK_TCK")
 LOG = "bench.log"
 UPSCALER = "upscale_realesrgan"
 STEPS = 8
@@ -139,17 +140,60 @@ async def throughput(
     unit: float,
     requests: int,
 ) -> list[dict[str, Any]]:
-    """Measure one kind of work at each number of callers; `unit` is what one request counts for."""
+    """Measure one kind of work at each number of callers; `unit` is what one request counts for.
+
+    Processor time is that of all the mesh's processes: what other programs take of the machine does not count in it.
+    """
     rows = []
     for callers in CALLERS:
+        found: dict[str, dict[str, Any]] = {
+            one.name: {
+                "work": work,
+                "callers": callers,
+                "checkout": one.name,
+                "seconds": [],
+                "busy_seconds": 0.0,
+                "processor_seconds": 0.0,
+            }
+            for one in contenders
+        }
         ways = {one.name: make(one) for one in contenders}
-        for name, found in (await measure(ways, max(requests, 2 * callers), callers, 600)).items():
-            seconds = [sample.drawn for sample in found.samples]
-            rate = unit * len(seconds) / found.busy_seconds
-            rows.append(
-                {"work": work, "callers": callers, "checkout": name, "per_second": rate, "seconds": seconds}
-            )
+        for way in ways.values():
+            await way(0)
+        for turn in range(max(1, requests // (callers * BURST))):
+            for one in contenders if turn % 2 else contenders[::-1]:
+                row, used, began = found[one.name], processor_seconds(one.mesh.pid), time.perf_counter()
+                samples = await asyncio.gather(
+                    *(burst(ways[one.name], 1000 * turn + 10 * caller) for caller in range(callers))
+                )
+                row["busy_seconds"] += time.perf_counter() - began
+                row["processor_seconds"] += processor_seconds(one.mesh.pid) - used
+                row["seconds"] += [sample.drawn for several in samples for sample in several]
+        for row in found.values():
+            count = len(row["seconds"])
+            row["per_second"] = unit * count / row["busy_seconds"]
+            row["processor_seconds_each"] = row["processor_seconds"] / count
+            rows.append(row)
     return rows
+
+
+async def burst(way: paths.Path, seed: int) -> list[Sample]:
+    """Send one caller's requests of one turn, one after the other."""
+    return [await way(seed + number) for number in range(BURST)]
+
+
+def processor_seconds(root: int) -> float:
+    """Return the processor time that a process and all below it have used."""
+    parents, used = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            pid = int(stat.parent.name)
+            parents[pid], used[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS
+    tree = {root}
+    while below := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= below
+    return sum(used.get(pid, 0.0) for pid in tree)
 
 
 @contextlib.asynccontextmanager
@@ -203,14 +247,19 @@ def show(console: Console, title: str, rows: list[dict[str, Any]], by: str) -> N
     """Print rows as a table, a checkout beside the other."""
     names = list(dict.fromkeys(row["checkout"] for row in rows))
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
-    for column in ("work", by, *(f"{name} {what}" for name in names for what in ("/s", "P50 ms", "P95 ms"))):
+    for column in (
+        "work",
+        by,
+        *(f"{name} {what}" for name in names for what in ("/s", "P50 ms", "P95 ms", "CPU ms")),
+    ):
         table.add_column(column, justify="left" if column == "work" else "right")
     for work, key in dict.fromkeys((row["work"], row[by]) for row in rows):
         cells = []
         for name in names:
             (row,) = [row for row in rows if (row["work"], row[by], row["checkout"]) == (work, key, name)]
             rate = f"{row['per_second']:.3g}" if "per_second" in row else ""
-            cells += [rate, *(f"{quantile(row['seconds'], q) * 1000:.0f}" for q in (0.5, 0.95))]
+            used = f"{row['processor_seconds_each'] * 1000:.0f}" if "processor_seconds_each" in row else ""
+            cells += [rate, *(f"{quantile(row['seconds'], q) * 1000:.0f}" for q in (0.5, 0.95)), used]
         table.add_row(work, str(key), *cells)
     console.print(table)
 
@@ -223,7 +272,8 @@ async def run(checkouts: dict[str, Path], homes: Path, requests: int, console: C
             contenders.append(await stack.enter_async_context(contender(name, checkout, homes / name)))
             console.print(f"{name}: {checkout} serves at {contenders[-1].mesh.gateway}")
         work = paths.Work(STEPS)
-        rates = []
+        rates: list[dict[str, Any]] = []
+        beside: list[dict[str, Any]] = []
         for title, make, unit, count in (
             (
                 f"house, {STEPS} steps, direct: pictures",
@@ -231,17 +281,16 @@ async def run(checkouts: dict[str, Path], homes: Path, requests: int, console: C
                 1.0,
                 requests,
             ),
+            (f"upscale {SIDE}²: megapixels", lambda one: upscale(one.triton, SIDE), SIDE**2 / 1e6, requests),
             (
                 f"house, {STEPS} steps, mesh: pictures",
                 lambda one: paths.gateway(one.client, work),
                 1.0,
-                requests,
+                requests // 2,
             ),
-            (f"upscale {SIDE}²: megapixels", lambda one: upscale(one.triton, SIDE), SIDE**2 / 1e6, requests),
         ):
             rates += await throughput(contenders, title, make, unit, count)
             show(console, "throughput", [row for row in rates if row["work"] == title], "callers")
-        beside = []
         for title, small, large in (
             (
                 "1 picture, 4 steps, beside 16 of 100 steps",
@@ -254,7 +303,7 @@ async def run(checkouts: dict[str, Path], homes: Path, requests: int, console: C
                 lambda one: enlarging(one.triton, 2048),
             ),
         ):
-            beside += await fairness(contenders, title, small, large, max(5, requests // 4))
+            beside += await fairness(contenders, title, small, large, max(3, requests // 4))
             show(
                 console,
                 "a small request beside large ones",

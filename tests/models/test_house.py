@@ -55,6 +55,46 @@ async def test_a_seed_gives_the_same_picture_whatever_is_drawn_beside_it(
     assert np.abs(batch[0].astype(int) - alone).mean() > 1
 
 
+async def test_a_picture_does_not_depend_on_whose_rows_share_its_batches(
+    client: InferenceServerClient,
+) -> None:
+    """Callers that come and go, each at another step with another number of pictures: to the last bit."""
+    seeds = [7, 8, 9, 10]
+    alone = (await draw(client, "a red apple", seeds, steps=6))[-1].images
+    others = [
+        asyncio.create_task(draw(client, f"prompt {number}", range(number), steps=2 * number))
+        for number in range(1, 6)
+    ]
+    for _ in range(2):
+        beside = (await draw(client, "a red apple", seeds, steps=6))[-1].images
+        np.testing.assert_array_equal(beside, alone)
+    await asyncio.gather(*others)
+
+
+async def test_large_drawings_do_not_hold_up_a_small_one(client: InferenceServerClient) -> None:
+    """Counted in the large ones' own steps, so the machine's speed does not matter.
+
+    The small one is eight rows, a step of a large one is thirty-two; beside two of them it gets a third of the rows.
+    """
+    seen = [0, 0]
+
+    async def large(number: int) -> None:
+        async with aclosing(draw_steps(client, drawing_inputs("a cat", range(16), steps=100))) as steps:
+            async for step in steps:
+                seen[number] = step.number
+
+    running = [asyncio.create_task(large(number)) for number in range(2)]
+    while not all(seen):
+        await asyncio.sleep(0.01)
+    before = list(seen)
+    await draw(client, "a dog", [1], steps=4)
+    during = [now - then for now, then in zip(seen, before, strict=True)]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert max(during) <= 2, during
+
+
 async def test_prompt_negative_prompt_and_guidance_all_count(client: InferenceServerClient) -> None:
     async def picture(prompt: str, **options: object) -> NDArray[np.int64]:
         return np.asarray((await draw(client, prompt, [3], steps=6, **options))[-1].images[0], np.int64)
@@ -139,7 +179,7 @@ async def test_cancelling_stops_before_the_next_step(client: InferenceServerClie
 async def test_a_cancelled_request_in_the_queue_costs_nothing(
     client: InferenceServerClient, triton: Triton
 ) -> None:
-    """Two drawings run; the rest wait. Cancelled while they wait, they never start."""
+    """Cancelled before their turn came or soon after it, they do not go on."""
     assert triton.pid is not None
 
     async def cancelled() -> None:
@@ -147,7 +187,7 @@ async def test_a_cancelled_request_in_the_queue_costs_nothing(
             async with asyncio.timeout(0.3):
                 await draw(client, "a cat", range(8), steps=100)
 
-    await asyncio.gather(*(cancelled() for _ in range(6)))
+    await asyncio.gather(*(cancelled() for _ in range(24)))
     started = time.monotonic()
     await draw(client, "a dog", [1], steps=2)
     assert time.monotonic() - started < 3
