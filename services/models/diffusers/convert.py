@@ -20,7 +20,7 @@ from services.models.diffusers import preview, recipe, tokenizers
 from services.models.diffusers.backend import backend
 from services.models.diffusers.directory import Directory, DirectoryError, inspect
 from services.models.diffusers.export import ALONE, export
-from services.models.entry import Model, RandomSource
+from services.models.entry import Model, Precision, RandomSource
 from services.models.serving.graph import load
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any
     from services.models.diffusers import components
 
     main = parts[0][1]
+    _check_sizes(model, main)
     encoders = {
         prefix + encoder.component: {
             "tokenizer": f"{prefix}{encoder.tokenizer}.json",
@@ -104,6 +105,20 @@ def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any
     }
 
 
+def _check_sizes(model: Model, directory: Directory) -> None:
+    """Raise DirectoryError for a size that the denoiser cannot halve as often as it does."""
+    from services.models.diffusers import components
+
+    config, family = directory.config(directory.family.denoiser), directory.family
+    halvings = len(config["block_out_channels"]) - 1 if family.denoiser == "unet" else 0
+    multiple = components.pixels_per_latent(directory) * max(family.patch, 2**halvings)
+    wrong = [f"{width}x{height}" for width, height in model.sizes if width % multiple or height % multiple]
+    if wrong or not model.sizes:
+        raise DirectoryError(
+            f"{model.name}: sizes: must be multiples of {multiple}; {', '.join(wrong) or 'none'} given"
+        )
+
+
 def _export(model: Model, directory: Directory, prefix: str, destination: Path, report: Report) -> None:
     from services.models.diffusers import lora
 
@@ -117,27 +132,38 @@ def _export(model: Model, directory: Directory, prefix: str, destination: Path, 
         component = make()
         return replace(component, name=prefix + component.name)
 
-    for make in _makers(directory, merge, pictures=not prefix):
+    networks = _networks(directory, merge)
+    pictures = () if prefix else _autoencoders(directory)
+    for make, precision in [
+        *((make, model.precision) for make in networks),
+        # As diffusers does: what lies between latents and pictures overflows in FP16 (SDXL's decoder).
+        *((make, Precision.FP32) for make in pictures),
+    ]:
         export(
             partial(named, make),
             destination,
-            precision=model.precision,
+            precision=precision,
             tolerance=model.tolerance_of,
             report=report,
         )
     merge.finish()
 
 
-def _makers(directory: Directory, change: "Change", *, pictures: bool) -> Iterator[Callable[[], "Component"]]:
-    """Yield a function for each network; `pictures`: also those between latents and pictures."""
+def _networks(directory: Directory, change: "Change") -> Iterator[Callable[[], "Component"]]:
+    """Yield a function for each text encoder, and for the denoiser."""
     from services.models.diffusers import components
 
     for encoder in recipe.encoders(directory):
         yield partial(components.text_encoder, directory, encoder, change)
     yield partial(components.denoiser, directory, recipe.input_shapes(directory), change)
-    if pictures:
-        yield partial(components.vae_decoder, directory)
-    if pictures and directory.family.from_image:
+
+
+def _autoencoders(directory: Directory) -> Iterator[Callable[[], "Component"]]:
+    """Yield a function for each network between latents and pictures."""
+    from services.models.diffusers import components
+
+    yield partial(components.vae_decoder, directory)
+    if directory.family.from_image:
         yield partial(components.vae_encoder, directory)
 
 

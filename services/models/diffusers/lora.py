@@ -193,7 +193,7 @@ def _translated(change: Change, network: "Module") -> str:
     layers = network.config["layers_per_block"]
     where, number, part, rest = found[1], int(found[2]), int(found[3] or 0), RESNET.get(found[4], found[4])
     if where == "middle_block":
-        return f"mid_block_{'attentions_0' if number == 1 else f'resnets_{number // 2}'}_{RESNET.get(rest, rest)}"
+        return f"mid_block_{'attentions_0' if number == 1 else f'resnets_{number // 2}'}_{rest}"
     if where == "input_blocks":
         block, layer = divmod(number - 1, layers + 1)
         if layer == layers:

@@ -66,7 +66,8 @@ class SdxlUNet(Module):  # type: ignore[misc]
         time_ids: Tensor,
     ) -> Tensor:
         """Predict."""
-        added = {"text_embeds": pooled, "time_ids": time_ids}
+        # In FP16 too these are joined with what is made of time_ids in FP32; ONNX joins nothing of two types.
+        added = {"text_embeds": pooled.float(), "time_ids": time_ids}
         return self.network(
             sample, timestep, encoder_hidden_states, added_cond_kwargs=added, return_dict=False
         )[0]
@@ -92,12 +93,34 @@ class Sd3Transformer(Module):  # type: ignore[misc]
         )[0]
 
 
+class Rotary(Module):  # type: ignore[misc]
+    """FLUX's rotary embedding, angles in FP32: the network's own takes FP64, which TensorRT has not.
+
+    ids [N, axes] -> cosines and sines [N, sum of dims]. At position 512, the furthest, an angle is off by 3e-5.
+    """
+
+    def __init__(self, theta: float, dims: list[int]) -> None:
+        super().__init__()
+        powers = [torch.arange(0, dim, 2, dtype=torch.float64) / dim for dim in dims]
+        for axis, power in enumerate(powers):
+            self.register_buffer(f"rates_{axis}", (1.0 / theta**power).float(), persistent=False)
+        self.axes = len(dims)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn positions into the two halves of the rotations."""
+        rates = (getattr(self, f"rates_{axis}").float() for axis in range(self.axes))
+        angles = torch.cat([ids[:, axis, None].float() * rate for axis, rate in enumerate(rates)], dim=1)
+        angles = angles.repeat_interleave(2, dim=1)
+        return angles.cos(), angles.sin()
+
+
 class FluxTransformer(Module):  # type: ignore[misc]
     """encoder_hidden_states [B, T, D], pooled [B, P], guidance [B] if it was distilled -> velocity [B, C, h, w]."""
 
     def __init__(self, network: Module) -> None:
         super().__init__()
         self.network = network
+        network.pos_embed = Rotary(network.pos_embed.theta, network.pos_embed.axes_dim)
 
     def forward(
         self,

@@ -1,10 +1,12 @@
 """A pipeline's tokenizers as one file each, which the small `tokenizers` library reads where pictures are drawn."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from services.models.diffusers.directory import Directory
 
+PIECES = "spiece.model"
 PROMPTS = (
     "",
     " ",
@@ -35,7 +37,7 @@ def convert(directory: Directory, tokenizer: str, tokens: int, destination: Path
     from tokenizers import Tokenizer
 
     _, kind = directory.components[tokenizer]
-    own: Any = getattr(transformers, kind).from_pretrained(directory.path / tokenizer, local_files_only=True)
+    own = _own(directory.path / tokenizer, getattr(transformers, kind))
     file = destination / f"{prefix}{tokenizer}.json"
     made = Tokenizer.from_str(own.backend_tokenizer.to_str())
     made.enable_truncation(tokens)
@@ -49,3 +51,27 @@ def convert(directory: Directory, tokenizer: str, tokens: int, destination: Path
             raise TokenizerError(
                 f"{tokenizer}: reads {prompt!r} unlike {kind} (transformers {transformers.__version__})"
             )
+
+
+def _own(folder: Path, kind: Any) -> Any:
+    """The pipeline's own tokenizer. Raises TokenizerError where it cannot be read."""
+    try:
+        if (folder / PIECES).is_file() and not (folder / "tokenizer.json").is_file():
+            return _from_pieces(folder, kind)
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises whatever its readers meet
+        raise TokenizerError(f"{folder}: {kind.__name__} cannot read it: {error}") from error
+
+
+def _from_pieces(folder: Path, kind: Any) -> Any:
+    """T5's tokenizer from SentencePiece's model alone, as transformers makes it where `sentencepiece` is installed."""
+    from transformers.utils import sentencepiece_model_pb2_new as sentencepiece
+
+    model: Any = sentencepiece.ModelProto.FromString((folder / PIECES).read_bytes())
+    config = folder / "tokenizer_config.json"
+    told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    extra = int(told.get("extra_ids", 100))
+    vocabulary = [(piece.piece, piece.score) for piece in model.pieces]
+    vocabulary += [(f"<extra_id_{index}>", 0.0) for index in reversed(range(extra))]
+    charsmap = model.normalizer_spec.precompiled_charsmap or None
+    return kind(vocab=vocabulary, extra_ids=extra, _spm_precompiled_charsmap=charsmap)
