@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from services.models.diffusers import tokenizers
-from services.models.diffusers.directory import Directory, inspect
-from services.models.diffusers.export import Component, ExportError, export
+from services.models.diffusers.directory import Directory, DirectoryError, inspect
+from services.models.diffusers.export import ALONE, Component, ExportError, export, quiet
 from services.models.diffusers.families import Encoder, Family
 from services.models.entry import Model, RandomSource
 from services.models.serving.schedulers import scheduler
@@ -62,19 +62,22 @@ def convert(model: Model, sources: Path, destination: Path, report: Callable[[st
     """
     if model.loras:
         raise ExportError("loras: are not merged into video pipelines")
-    if not isinstance(model.source, RandomSource):
-        _convert(model, inspect(sources, VIDEOS), destination, report)
-        return
-    from services.models.diffusers.video_random import write_random
+    # One pipeline at a time: each fills the memory, and the libraries do not bear being imported by two threads.
+    with ALONE, TemporaryDirectory() as scratch:
+        if isinstance(model.source, RandomSource):
+            from services.models.diffusers.video_random import draw
 
-    with TemporaryDirectory() as scratch:
-        drawn = Path(scratch) / model.source.of
-        report("drawing random weights")
-        write_random(model.source.of, model.source.seed, drawn)
-        _convert(model, inspect(drawn, VIDEOS), destination, report)
+            report("drawing random weights")
+            sources = Path(scratch) / "pipeline"
+            with quiet():
+                draw(model.source.of, model.source.seed).save_pretrained(sources)
+        _convert(model, inspect(sources, VIDEOS), destination, report)
 
 
 def _convert(model: Model, directory: Directory, destination: Path, report: Callable[[str], None]) -> None:
+    if directory.family.name != model.family:
+        holds = f"a {directory.pipeline}, which is {directory.family.name}"
+        raise DirectoryError(f"{directory.path}: holds {holds}; {model.name} serves {model.family}")
     video = VIDEOS[directory.family]
     described = _describe(model, directory, video)  # what is wrong with it is known before the long part
     for encoder in directory.family.encoders:
