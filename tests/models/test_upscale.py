@@ -104,21 +104,19 @@ async def test_upscales_at_the_same_time_are_those_of_one_alone(client: Inferenc
 
 
 async def test_cancelling_stops_before_the_next_tile(client: InferenceServerClient, triton: Triton) -> None:
-    """A hundred tiles, a minute and more of work; the caller goes away during the first."""
+    """A hundred tiles of some seconds each; the caller goes away during the first. Counted in processor time."""
     assert triton.pid is not None
     workers = [pid for pid, model in find_workers(triton.pid).items() if model == MODEL]
     call = asyncio.create_task(upscale(client, np.zeros((1200, 1200, 3), np.uint8), "x4plus-anime"))
     before = {pid: cpu_seconds(pid) for pid in workers}
     await asyncio.sleep(0.5)
     call.cancel()
-    started = time.monotonic()
     while True:
         seen = sum(map(cpu_seconds, workers))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.0)
         if sum(map(cpu_seconds, workers)) - seen < 0.02:
             break
-    assert time.monotonic() - started < 20
-    assert sum(map(cpu_seconds, workers)) - sum(before.values()) > 0.02  # it had begun
+    assert 0.02 < sum(map(cpu_seconds, workers)) - sum(before.values()) < 30  # it had begun, and did not go on
 
 
 @pytest.mark.parametrize(

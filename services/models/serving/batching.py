@@ -10,7 +10,7 @@ batching: Yu et al., "Orca", OSDI 2022), so nobody waits for a batch to be drawn
         z, t = (np.stack(part) for part in zip(*units))
         return self.unet.run({"sample": z, "timestep": t})["out"]
 
-    with batcher.enter(lambda: stop_if_cancelled(request, done)) as owner:   # on the request's own thread
+    with batcher.enter(lambda: stop_if_cancelled(request, f"after {step} steps")) as owner:   # on the request's thread
         for step in range(steps):
             images = np.stack(owner.run(bucket=(height, width), units=rows_of(step)))
 
@@ -23,8 +23,9 @@ batching: Yu et al., "Orca", OSDI 2022), so nobody waits for a batch to be drawn
   runs out of memory is tried again in halves, and later batches stay small for a while. What still fails is raised
   by the `run` or `map` that asked for it. So the function must bear being called again with the same units, and
   should see to what a run that failed keeps: an arena holds on to all it got (`Graph.run(shrink=True)`, or load anew).
-- One worker for a GPU (with `gather=0.002`: requests in step with one another then stay in one batch), as many as
-  there are cores, with one thread to each call, for a CPU.
+- One worker for a GPU (with `gather=0.002`: requests in step with one another then stay in one batch) and the largest
+  batch that it fills well; on a CPU, which gains little from large batches, two workers and small ones.
+- Close the request, or let it be closed, after `enter` or when all its units are done: see `enter`.
 
 Order: start-time fair queueing (Goyal, Vin, Cheng, "Start-time Fair Queueing", SIGCOMM 1996), which needs no notion
 of how fast the server is; the idea of serving by finish tags is Demers, Keshav and Shenker's (SIGCOMM 1989). See
@@ -46,8 +47,6 @@ Result = TypeVar("Result")
 
 RECOVERY = 100
 """Batches that must fit before one more unit is allowed into a batch again, after memory had run out."""
-
-
 ANY: Hashable = object()
 
 
@@ -77,7 +76,7 @@ class FairQueue(Generic[Unit]):
     batch and its tag is the virtual time. Units of the same bucket ride along in the order of their tags, as long as
     their tag is at most a batch ahead of the leader's.
 
-    Bound: while two owners both have units waiting, what they have been handed differs by at most 2 b c + 2 c, with b
+    Bound: while two owners both have units waiting and may be served, what they have been handed differs by at most 2 b c + 2 c, with b
     the largest batch and c the largest cost. (Every unit taken has a tag in [v, v + b c]; every owner that waits has a
     tag of at least v; so over a time in which v grows by d each gets between d - (b + 1) c and d + (b + 1) c.)
 
