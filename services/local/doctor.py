@@ -54,7 +54,7 @@ def examine(home: Path) -> Iterator[Finding]:
 def models(home: Path) -> Iterator[Finding]:
     """Look at every model of the catalogue: are its weights here, and is it built."""
     from services.models.catalogue import read_catalogue
-    from services.models.entry import RepositorySource
+    from services.models.entry import RepositorySource, Residency
     from services.models.presence import missing_weights, served_repository
 
     for model in read_catalogue(home).values():
@@ -73,7 +73,8 @@ def models(home: Path) -> Iterator[Finding]:
             )
         else:
             # `up` and `generate` build by themselves; saying it beforehand spares the wait.
-            yield missing(name, "not built yet", f"vmesh models build {model.name}")
+            found = missing if model.residency is Residency.PINNED else advice
+            yield found(name, "not built yet", f"vmesh models build {model.name}")
 
 
 def live(mesh: running.RunningMesh | None) -> Iterator[Finding]:

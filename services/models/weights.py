@@ -81,8 +81,12 @@ def _flat(content: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, A
 
 
 def _check_safetensors(path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise UnsafeFileError(
+            f"{path.name}: cannot be looked at without safetensors: pip install 'visual-mesh[export]'"
+        ) from error
     try:
         with safe_open(path, framework="np"):  # reads the header and holds it against the file's length
             pass
