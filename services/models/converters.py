@@ -134,6 +134,7 @@ def _find(module: str) -> Path | None:
     return None
 
 
+@cache
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)

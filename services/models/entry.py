@@ -10,6 +10,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Edge = Annotated[int, Field(ge=64, le=8192)]
+Tolerance = Annotated[float, Field(gt=0, le=1)]
 
 
 def _stays_below(path: str) -> str:
@@ -239,8 +240,8 @@ class Model(Entry):
     it can be built in, the default first. `memory_mib` is the resident memory of one serving process after a request
     of the largest batch, measured on CPU. `outputs` maps a built file's stem to the source file's stem where the
     converter makes several graphs. `defaults` and `limits` speak of request fields; a default is inside its limit.
-    `tolerance` is how far a component may be from its reference (`services.models.parity`), `tolerances` the same for
-    single components. `profiles` are TensorRT's shapes by component and input. `sizes` are the pictures it can draw,
+    `tolerance` is how far a component may be from its reference (`services.models.parity`), in each precision where
+    they differ, `tolerances` the same for single components. `profiles` are TensorRT's shapes by component and input. `sizes` are the pictures it can draw,
     (width, height) in pixels. An `optional` model is built only when it is named.
     """
 
@@ -263,8 +264,8 @@ class Model(Entry):
     limits: dict[str, Limit] = Field(default_factory=dict)
     sizes: tuple[tuple[Edge, Edge], ...] = ()
     profiles: dict[str, dict[str, Profile]] = Field(default_factory=dict)
-    tolerance: float = Field(default=1e-3, gt=0, le=1)
-    tolerances: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    tolerance: Tolerance | dict[Precision, Tolerance] = 1e-3
+    tolerances: dict[str, Tolerance] = Field(default_factory=dict)
     loras: tuple[Lora, ...] = ()
 
     @property
@@ -273,8 +274,9 @@ class Model(Entry):
         return self.precisions[0]
 
     def tolerance_of(self, component: str) -> float:
-        """How far a component may be from its reference."""
-        return self.tolerances.get(component, self.tolerance)
+        """How far a component may be from its reference, in the precision that it is built in."""
+        each = self.tolerance
+        return self.tolerances.get(component, each[self.precision] if isinstance(each, dict) else each)
 
     @model_validator(mode="before")
     @classmethod
@@ -289,6 +291,12 @@ class Model(Entry):
                 raise ValueError(
                     f"defaults.{field} = {value!r} is outside [{limit.minimum:g}, {limit.maximum:g}]"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _tolerance_in_every_precision(self) -> Self:
+        if isinstance(self.tolerance, dict) and set(self.tolerance) != set(self.precisions):
+            raise ValueError(f"tolerance: must hold {', '.join(self.precisions)}, as precisions does")
         return self
 
     @model_validator(mode="after")

@@ -107,7 +107,8 @@ def test_tasks_are_typed() -> None:
         ({"residency": "sometimes"}, "residency: Input should be 'pinned' or 'on-demand'"),
         ({"precisions": []}, "precisions: Tuple should have at least 1 item"),
         ({"precisions": ["fp32", "fp32"]}, "precisions: must not hold anything twice"),
-        ({"tolerance": 0}, "tolerance: Input should be greater than 0"),
+        ({"tolerance": 0}, "Input should be greater than 0"),
+        ({"tolerance": {"fp16": 1e-2}}, "tolerance: must hold fp32, as precisions does"),
         ({"sizes": [[32, 64]]}, "sizes.0.0: Input should be greater than or equal to 64"),
         (
             {"profiles": {"unet": {"x": {"min": [2], "opt": [1], "max": [4]}}}},
