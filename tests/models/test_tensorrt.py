@@ -258,6 +258,7 @@ class ReferenceEngine:
     """Stands where the GPU would be: answers with what was recorded, moved by `off`."""
 
     off = 0.0
+    inputs = outputs = {}  # noqa: RUF012
 
     def __init__(self, plan, library, device):
         self.plan = plan
@@ -286,10 +287,10 @@ def test_an_engine_that_agrees_is_promoted_and_then_run(build, tmp_path, ada, mo
     (outcome,) = build_engines(build, entry(), home=tmp_path)  # no --sm: the GPU that is here
     assert (outcome.status, outcome.record.tolerance) == (Status.PROMOTED, 1e-2)
     assert outcome.record.error == pytest.approx(5e-3, rel=0.2)
-    opened = []
-    monkeypatch.setattr(serving, "Engine", lambda *arguments: opened.append(arguments))
-    load(build / "1", "net", threads=1)
-    assert opened == [(Store(build).plan(outcome.record), "tensorrt_rtx", 0)]
+    monkeypatch.setattr(serving, "Engine", ReferenceEngine)
+    graph = load(build / "1", "net", threads=1)
+    assert graph.runtime == "tensorrt"
+    assert graph._engine.plan == Store(build).plan(outcome.record)
 
 
 @pytest.mark.parametrize(

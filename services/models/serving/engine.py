@@ -27,6 +27,10 @@ class EngineError(Exception):
     """No engine can be run here; the text says why."""
 
 
+class ShapeError(ValueError):
+    """An input has a shape that the engine was not built for; the text names both."""
+
+
 class TensorType(NamedTuple):
     """What a tensor holds; as in `graph.py`, since what is copied beside a model imports nothing but its libraries."""
 
@@ -139,7 +143,7 @@ class Engine:
     def run(
         self, feed: Mapping[str, Array], outputs: Sequence[str] | None = None, *, shrink: bool = False
     ) -> dict[str, Array]:
-        """See `graph.Graph`. Raises ValueError for a shape that the engine was not built for."""
+        """See `graph.Graph`. Raises ShapeError."""
         arrays = {name: np.ascontiguousarray(feed[name], kind.dtype) for name, kind in self.inputs.items()}
         results: dict[str, Array] = {}
         with self._lock:
@@ -196,7 +200,7 @@ class Engine:
         shaped = _Shaped(context)
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
-                raise ValueError(f"{name}: the engine was not built for the shape {list(shape)}")
+                raise ShapeError(f"{name}: the engine was not built for the shape {list(shape)}")
         context.set_device_memory(int(self._scratch), self._scratch_bytes)
         try:
             for name, kind in {**self.inputs, **self.outputs}.items():

@@ -8,8 +8,9 @@ that was found to compute the same on GPUs like the one here; else ONNX Runtime,
 import importlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -39,10 +40,9 @@ DTYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
-
-TENSORS = (
-    "tensors.json"  # inside a .pt2: {"inputs": [...], "outputs": [...]}, the names in the module's order
-)
+# A file inside a .pt2: {"inputs": [...], "outputs": [...]}, the tensors' names in the module's order.
+TENSORS = "tensors.json"
+NAMES = {"onnxruntime": "ONNX Runtime", "pytorch": "PyTorch"}
 
 log = logging.getLogger(__name__)
 
@@ -102,31 +102,58 @@ def load(
     Logs why a better runtime was passed over. Raises FileNotFoundError naming what was looked for.
     """
     exported, traced = directory / f"{component}.onnx", directory / f"{component}.pt2"
+    if not exported.is_file() and not traced.is_file():
+        raise FileNotFoundError(
+            f"{component}: there is neither {exported} nor {traced.name}; build the model again (vmesh models build)"
+        )
+
+    def open_portable() -> Graph:
+        if exported.is_file():
+            return _OnnxGraph(exported, _options(threads, spin, steady_shapes, optimise), device)
+        return _TorchGraph(traced, threads, device)
+
     engines = directory.parent / "engines" / component
     try:
-        return _open_engine(engines, device)
+        return _EngineGraph(engines, device, open_portable)
     except Exception as error:  # whatever it is, the model can still be served
-        reason = str(error)
-    # Worth a warning only where somebody built engines and expects them to run.
-    level = logging.WARNING if engines.is_dir() else logging.INFO
-    if exported.is_file():
-        log.log(level, "%s runs in ONNX Runtime, not TensorRT: %s", component, reason)
-        return _OnnxGraph(exported, _options(threads, spin, steady_shapes, optimise), device)
-    if traced.is_file():
-        log.log(level, "%s runs in PyTorch, having no %s; not TensorRT: %s", component, exported.name, reason)
-        return _TorchGraph(traced, threads, device)
-    raise FileNotFoundError(
-        f"{component}: there is neither {exported} nor {traced.name}; build the model again (vmesh models build)"
-    )
+        # Worth a warning only where somebody built engines and expects them to run.
+        level = logging.WARNING if engines.is_dir() else logging.INFO
+        graph = open_portable()
+        log.log(level, "%s runs in %s, not TensorRT: %s", component, NAMES[graph.runtime], error)
+    return graph
 
 
-def _open_engine(engines: Path, device: int | None) -> Graph:
-    if device is None:
-        raise ValueError("its caller keeps to the CPU")
-    # Beside this file in a build, in this package elsewhere.
-    module: Any = importlib.import_module(f"{__package__}.engine" if __package__ else "engine")
-    opened: Graph = module.Engine(*module.promoted(engines, device), device)
-    return opened
+class _EngineGraph:
+    """The engine promoted for this machine; what comes in shapes it was not built for takes the portable graph."""
+
+    runtime = "tensorrt"
+
+    def __init__(self, engines: Path, device: int | None, open_portable: Callable[[], Graph]) -> None:
+        if device is None:
+            raise ValueError("its caller keeps to the CPU")
+        # Beside this file in a build, in this package elsewhere.
+        module: Any = importlib.import_module(f"{__package__}.engine" if __package__ else "engine")
+        self._engine = module.Engine(*module.promoted(engines, device), device)
+        self._refusal = module.ShapeError
+        self.inputs: dict[str, TensorType] = self._engine.inputs
+        self.outputs: dict[str, TensorType] = self._engine.outputs
+        self._component = engines.name
+        self._open_portable = open_portable
+        self._portable: Graph | None = None
+        self._lock = Lock()
+
+    def run(
+        self, feed: Mapping[str, Array], outputs: Sequence[str] | None = None, *, shrink: bool = False
+    ) -> dict[str, Array]:
+        try:
+            results: dict[str, Array] = self._engine.run(feed, outputs, shrink=shrink)
+        except self._refusal as error:
+            with self._lock:
+                if self._portable is None:
+                    log.warning("%s also runs beside its engine, which is slower: %s", self._component, error)
+                    self._portable = self._open_portable()
+            return self._portable.run(feed, outputs, shrink=shrink)
+        return results
 
 
 def _options(threads: int, spin: bool, steady_shapes: bool, optimise: bool) -> Any:

@@ -103,16 +103,46 @@ def test_says_why_an_engine_was_passed_over(tmp_path, monkeypatch, caplog, promo
     assert record.message.startswith(f"double runs in ONNX Runtime, not TensorRT: {reason}")
 
 
-def test_opens_the_engine_that_was_promoted_for_this_machine(tmp_path, monkeypatch):
-    """Opening itself needs a GPU; what is chosen, and for which device, does not."""
+class ShortEngine:
+    """Answers with threes, for two rows at most."""
+
+    inputs = outputs = {}  # noqa: RUF012
+
+    def __init__(self, *opened):
+        self.opened = opened
+
+    def run(self, feed, outputs, *, shrink):
+        if len(feed["x"]) > 2:
+            raise engine.ShapeError("x: the engine was not built for the shape [4, 3]")
+        return {"y": np.full_like(feed["x"], 3)}
+
+
+@pytest.fixture
+def promoted(tmp_path, monkeypatch):
+    """Opening an engine needs a GPU; what is chosen, for which device, and what goes past it does not."""
     write_double(tmp_path / "1")
     write_engines(tmp_path, {"sm86 tensorrt_rtx 9.9": "other.plan", PLACE: "some.plan"})
     monkeypatch.setattr(engine, "compute_capability", lambda device: 89)
     monkeypatch.setattr(engine, "version", lambda library: "9.9")
-    monkeypatch.setattr(engine, "Engine", lambda plan, library, device: (plan, library, device))
-    chosen = tmp_path / "engines" / "double" / "some.plan"
-    assert load(tmp_path / "1", "double", threads=1, device=2) == (chosen, "tensorrt_rtx", 2)
-    assert load(tmp_path / "1", "double", threads=1, device=None).runtime == "onnxruntime"
+    monkeypatch.setattr(engine, "Engine", ShortEngine)
+    return tmp_path
+
+
+def test_opens_the_engine_that_was_promoted_for_this_machine(promoted):
+    graph = load(promoted / "1", "double", threads=1, device=2)
+    assert graph.runtime == "tensorrt"
+    assert graph._engine.opened == (promoted / "engines" / "double" / "some.plan", "tensorrt_rtx", 2)
+    assert load(promoted / "1", "double", threads=1, device=None).runtime == "onnxruntime"
+
+
+def test_shapes_that_the_engine_was_not_built_for_run_without_it(promoted, caplog):
+    graph = load(promoted / "1", "double", threads=1)
+    short, long = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+    for _ in range(2):
+        np.testing.assert_array_equal(graph.run({"x": short}, ["y"])["y"], 3 * short)
+        np.testing.assert_array_equal(graph.run({"x": long}, ["y"])["y"], 2 * long)
+    (record,) = caplog.records  # said once
+    assert record.message.endswith("x: the engine was not built for the shape [4, 3]")
 
 
 def test_runs_what_only_torch_could_trace(tmp_path):
