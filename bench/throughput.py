@@ -43,6 +43,7 @@ CALLERS = (1, 4, 16)
 START_SECONDS = 300.0
 BURST = 2  # requests of one caller before the other checkout has its turn
 TICKS = os.sysconf("SC_CLK_TCK")
+SETTLE = 2.0  # seconds until large requests are under way, or have stopped
 LOG = "bench.log"
 UPSCALER = "upscale_realesrgan"
 STEPS = 8
@@ -206,7 +207,7 @@ async def busy(large: Request, count: int) -> AsyncIterator[None]:
 
     tasks = [asyncio.create_task(endless(number)) for number in range(1, count + 1)]
     try:
-        await asyncio.sleep(1.0 if count else 0.0)
+        await asyncio.sleep(SETTLE if count else 0.0)
         yield
     finally:
         for task in tasks:
@@ -239,7 +240,7 @@ async def fairness(
                     if seconds[-1] >= GIVE_UP:
                         break
             rows.append({"work": work, "beside": count, "checkout": one.name, "seconds": seconds})
-            await asyncio.sleep(2.0)  # what was cancelled stops before its next step or tile
+            await asyncio.sleep(SETTLE)  # what was cancelled stops before its next step or tile
     return rows
 
 
