@@ -46,6 +46,7 @@ Pixels = NDArray[np.uint8]
 NOBODY = "127.0.0.1:1"
 TWIN = face_twins.GFPGAN
 DENOISE = EnhancementOperation(denoise=Denoise())
+pytestmark = pytest.mark.timeout(300)  # the first test that wants the twin builds it
 IDLE = 0.2  # processor seconds in a second; enlarging takes one or two
 
 
