@@ -34,7 +34,8 @@ def shrink(length, side):
     bell = np.exp(-(offsets**2) / (2 * deviation**2))
     bell /= bell.sum()
     mirrored = np.pad(np.arange(length), taps // 2, mode="reflect")
-    places = np.arange(side) * ((length - 1) / (side - 1))
+    # In float32, as PyTorch finds them: in double precision they would be others by a ten thousandth of a pixel.
+    places = np.arange(side, dtype=np.float32) * np.float32((length - 1) / (side - 1))
     before = np.floor(places).astype(int)
     matrix = np.zeros((side, length))
     for tap in range(-1, 3):
