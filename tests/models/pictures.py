@@ -12,7 +12,7 @@ from skimage import data
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from services.models.build import REPOSITORY
+from services.models.presence import REPOSITORY
 from tests.models.calls import infer
 
 Image = NDArray[np.uint8]

@@ -30,7 +30,7 @@ RECORDED = Path(__file__).with_name("published") / "maxim_deblurring_64.npz"
 def motion(image: Image) -> Image:
     """Moved by 15 pixels aslant while the shutter was open."""
     kernel = np.zeros((15, 15), np.float32)
-    cv2.line(kernel, (2, 10), (12, 4), 1.0, 1)
+    cv2.line(kernel, (2, 10), (12, 4), (1.0,), 1)
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
 
 

@@ -19,7 +19,7 @@ async def between(client: InferenceServerClient, first: Image, second: Image, *t
 
 def moved(image: Image, across: float, down: float = 0, turned: float = 0, grown: float = 1) -> Image:
     """A window of 240 x 240 pixels over a moving, turning, growing picture."""
-    matrix = cv2.getRotationMatrix2D((256, 256), turned, grown)
+    matrix = np.asarray(cv2.getRotationMatrix2D((256, 256), turned, grown), np.float64)
     matrix[:, 2] += across, down
     return np.asarray(
         cv2.warpAffine(image, matrix, (512, 512), flags=cv2.INTER_CUBIC)[136:376, 136:376], np.uint8
@@ -108,5 +108,5 @@ HALF = np.array([0.5], np.float32)
 async def test_bad_tensors_are_refused(
     client: InferenceServerClient, changes: dict[str, NDArray[np.generic]], rule: str
 ) -> None:
-    given = {"first": PICTURE, "second": PICTURE, "times": HALF} | changes
+    given: dict[str, NDArray[np.generic]] = {"first": PICTURE, "second": PICTURE, "times": HALF, **changes}
     assert rule in await refused(client, MODEL, **given)

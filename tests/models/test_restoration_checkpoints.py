@@ -73,7 +73,8 @@ def as_tensor(image: Image) -> torch.Tensor:
 
 
 def as_image(tensor: torch.Tensor) -> Image:
-    return (tensor[0].permute(1, 2, 0).numpy() * 255).round().clip(0, 255).astype(np.uint8)
+    pixels = tensor[0].permute(1, 2, 0).numpy() * 255
+    return np.asarray(pixels.round().clip(0, 255), np.uint8)
 
 
 async def test_a_brought_upscaler_enlarges_as_it_does_in_pytorch(server: InferenceServerClient) -> None:
