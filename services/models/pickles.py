@@ -44,11 +44,6 @@ HARMLESS = frozenset(
         "torch._utils._rebuild_parameter",
         "torch._utils._rebuild_tensor",
         "torch._utils._rebuild_tensor_v2",
-        # What a training run leaves beside its weights: numbers of NumPy's.
-        "_codecs.encode",
-        "numpy.dtype",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
         *(f"torch.{name}Storage" for name in STORAGES),
         *(f"torch.{name}" for name in TYPES),
     }

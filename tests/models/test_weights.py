@@ -1,5 +1,6 @@
 """Files of weights that somebody brought: what is read, what is refused, and that nothing of it runs."""
 
+import argparse
 import json
 import os
 import pickle
@@ -65,14 +66,16 @@ def test_nested_names_are_joined_and_taken_apart_again(tmp_path: Path) -> None:
     assert unwrap(read, ("state_dict",)) == read
 
 
-def test_parameters_and_training_leftovers_do_no_harm(tmp_path: Path) -> None:
-    numpy = pytest.importorskip("numpy")
+def test_parameters_and_numbers_beside_the_weights_do_no_harm(tmp_path: Path) -> None:
     module = torch.nn.Linear(2, 2)
-    torch.save(
-        {"state_dict": module.state_dict(), "loss": numpy.float64(0.5), "p": module.weight},
-        tmp_path / "m.pth",
-    )
-    check_file(tmp_path / "m.pth")
+    torch.save({"state_dict": module.state_dict(), "loss": 0.5, "p": module.weight}, tmp_path / "m.pth")
+    assert set(read_tensors(tmp_path / "m.pth")) == {"state_dict.weight", "state_dict.bias", "p"}
+
+
+def test_what_a_training_run_leaves_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"state_dict": tensors(), "args": argparse.Namespace(a=1)}, tmp_path / "m.ckpt")
+    with pytest.raises(UnsafeFileError, match=r"wants to run argparse\.Namespace; .* as \.safetensors"):
+        read_tensors(tmp_path / "m.ckpt")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
