@@ -55,7 +55,7 @@ def run(names: list[str], home: Path, *, as_json: bool) -> int:
         }
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     else:
-        _print(console, found, problems)
+        _print(console, found, problems, built)
         for name, row in engines.items():
             if row:
                 console.print(f"\n[bold]engines of {name}[/]")
@@ -80,7 +80,9 @@ def _files(build: Path) -> list[str]:
         return [str(error)]
 
 
-def _print(console: Console, found: dict[str, list[Parity]], problems: dict[str, list[str]]) -> None:
+def _print(
+    console: Console, found: dict[str, list[Parity]], problems: dict[str, list[str]], built: dict[str, Path]
+) -> None:
     table = model_table.table("model", "component", "reference", "runtime", "max error", "tolerance", "")
     for name, row in found.items():
         for each in row:
@@ -99,6 +101,7 @@ def _print(console: Console, found: dict[str, list[Parity]], problems: dict[str,
         for line in lines:
             console.print(f"[red]{name}[/]: {escape(line)}", soft_wrap=True)
         if lines:
-            console.print(f"  make it anew: rm -r the build, then vmesh models build {name}", soft_wrap=True)
+            remedy = f"  make it anew: rm -r {built[name]} && vmesh models build {name}"
+            console.print(escape(remedy), soft_wrap=True, highlight=False)
     checked = sum(not lines for lines in problems.values())
     console.print(f"[dim]files as they were built: {checked} of {len(problems)} models[/]", highlight=False)

@@ -90,7 +90,7 @@ def build_repository(
 
     Builds the models in `only`, or all but the optional ones. Calls `progress(model, stage)` before each slow stage,
     from worker threads. A model that cannot be built is reported in its outcome, and taken out of the served repository
-    if its weights are missing; the others are built all the same. Raises CatalogueError, and ValueError for
+    if its committed weights are missing; the others are built all the same. Raises CatalogueError, and ValueError for
     a name in `only` that the catalogue does not hold.
     """
     catalogue = read_catalogue(home)
@@ -158,7 +158,10 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
         return Outcome(model.name, BuildStatus.REFUSED, detail)
     missing = missing_weights(model, home, repository, weights)
     if missing and package_of(model) is None:
-        link.unlink(missing_ok=True)
+        if isinstance(model.source, RepositorySource):
+            link.unlink(
+                missing_ok=True
+            )  # an operator's stay where they are; a build of them serves without them
         detail = (
             f"{', '.join(missing)} not here: {remedy(model, Presence(built=False, missing=tuple(missing)))}"
         )
@@ -176,6 +179,7 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
         operator_weights.check_loras(model)
         digest = fingerprint(model, home, repository, weights)
         if link.is_symlink() and link.readlink() == _target(model, digest) and (builds / digest).is_dir():
+            _remember(model, weights, home)  # the same files may have moved
             return Outcome(model.name, BuildStatus.UNCHANGED)
         if missing:
             site.progress(model.name, "fetching weights")
@@ -193,8 +197,7 @@ def _build_locked(model: Model, site: Site, weights: Path | None) -> Outcome:
             model.name, BuildStatus.FAILED, str(error) if own else f"{type(error).__name__}: {error}"
         )
     _publish(link, _target(model, digest))
-    if isinstance(model.source, OperatorSource) and weights:
-        operator_weights.remember(model, weights, home)
+    _remember(model, weights, home)
     for old in builds.iterdir():
         if old.name != digest:
             shutil.rmtree(old, ignore_errors=True)
@@ -208,6 +211,11 @@ def _sources(model: Model, site: Site, weights: Path | None) -> Path | None:
     if isinstance(model.source, RepositorySource):
         return site.repository / model.template / VERSION
     return weights if isinstance(model.source, OperatorSource) else None
+
+
+def _remember(model: Model, weights: Path | None, home: Path) -> None:
+    if isinstance(model.source, OperatorSource) and weights:
+        operator_weights.remember(model, weights, home)
 
 
 def _target(model: Model, digest: str) -> Path:

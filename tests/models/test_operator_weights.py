@@ -73,6 +73,15 @@ def test_gone_weights_are_asked_for_again(home: Path) -> None:
     assert outcome.status is BuildStatus.NEEDS_WEIGHTS
     assert "vmesh models build mine --weights DIR" in outcome.detail
     assert "hf download somebody/something" in outcome.detail
+    assert factor_of(home) == 2  # what was built of them serves all the same
+
+
+def test_weights_that_moved_are_found_where_they_are_now(home: Path) -> None:
+    weights = small_model.weights(home.parent / "brought")
+    built(home, weights=weights)
+    weights.rename(home.parent / "moved")
+    assert built(home, weights=home.parent / "moved").status is BuildStatus.UNCHANGED
+    assert built(home).status is BuildStatus.UNCHANGED
 
 
 def test_large_files_are_read_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
