@@ -27,9 +27,12 @@ def copy(tmp_path: Path) -> Path:
     return Path(copytree(directory("sdxl"), tmp_path / "weights"))
 
 
-def edit_index(weights: Path, **changes: object) -> None:
-    file = weights / "model_index.json"
+def edit(file: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def edit_index(weights: Path, **changes: object) -> None:
+    edit(weights / "model_index.json", **changes)
 
 
 def test_what_a_directory_holds() -> None:
@@ -68,6 +71,46 @@ def test_a_directory_that_will_not_do(copy: Path, spoil: Callable[[Path], object
     with pytest.raises(DirectoryError) as caught:
         inspect(copy)
     assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "rule"),
+    [
+        ("unet/config.json", {"in_channels": 9}, "in_channels: must be 4, as many as latents have; 9 given"),
+        ("unet/config.json", {"time_cond_proj_dim": 256}, "latent consistency models are not supported"),
+        (
+            "scheduler/scheduler_config.json",
+            {"_class_name": "LMSDiscreteScheduler"},
+            "_class_name: must be Euler",
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            {"use_beta_sigmas": True},
+            "use_beta_sigmas: must be False; True given",
+        ),
+    ],
+)
+def test_what_could_be_exported_but_not_drawn_with(
+    copy: Path, file: str, changes: dict[str, object], rule: str
+) -> None:
+    edit(copy / file, **changes)
+    with pytest.raises(DirectoryError) as caught:
+        recipe.check(inspect(copy), 30, [(128, 128)])
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(("of", "multiple"), [("sdxl", 16), ("sd3", 16), ("flux", 16)])
+def test_sizes_that_a_denoiser_cannot_halve(of: str, multiple: int) -> None:
+    recipe.check(inspect(directory(of)), 30, [(128, 112)])
+    with pytest.raises(DirectoryError, match=f"sizes: must be multiples of {multiple}; 128x120 given"):
+        recipe.check(inspect(directory(of)), 30, [(128, 128), (128, 120)])
+
+
+def test_the_scheduler_that_stable_diffusion_is_published_with_has_a_stand_in(copy: Path) -> None:
+    edit(copy / "scheduler/scheduler_config.json", _class_name="PNDMScheduler", skip_prk_steps=True)
+    found = inspect(copy)
+    recipe.check(found, 30, [(128, 128)])
+    assert recipe.stage(found)["scheduler"]["_class_name"] == "DPMSolverMultistepScheduler"
 
 
 def test_another_family_than_the_entrys(tmp_path: Path) -> None:

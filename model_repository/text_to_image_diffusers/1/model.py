@@ -4,7 +4,6 @@ What it is made of is data, in `pipeline.json` beside this file; the build wrote
 """
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -13,7 +12,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 # Beside this file, which the backend puts on the path.
-from batching import Batcher, Closed
+from batching import Batcher, Closed, start_threads
 from conditioning import condition
 from denoise import begin, denoise, guidance_of, plan, preview, to_pixels
 from drawing import Drawing, check
@@ -71,14 +70,15 @@ class TritonPythonModel:
         }
         self.graphs = Graphs(HERE, self.pipeline["components"], parameters["intra_op_threads"])
         self.graphs.load()
+        self.max_batch = parameters["max_batch"]
         self.batcher = Batcher(
             self.run_rows,
             workers=parameters["workers"],
-            max_batch=parameters["max_batch"],
+            max_batch=self.max_batch,
             max_owners=parameters["concurrency"],
             is_out_of_memory=is_out_of_memory,
         )
-        self.pool = ThreadPoolExecutor(parameters["concurrency"], "draw")
+        self.pool = start_threads(parameters["concurrency"], "draw")
         self.room = BoundedSemaphore(parameters["concurrency"] + parameters["queue_size"])
 
     def execute(self, requests):
@@ -151,7 +151,9 @@ class TritonPythonModel:
         """A denoiser on rows of several requests."""
         denoiser, names, *_ = bucket
         feed = {name: np.stack(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
-        return self.graphs.run(denoiser, feed)["output"]
+        # Where memory has run out, what a run got hold of is given back after it and not kept for the next.
+        scarce = self.batcher.statistics().largest_batch < self.max_batch
+        return self.graphs.run(denoiser, feed, shrink=scarce)["output"]
 
     def conditions(self, drawing):
         """For each stage, what the denoiser is told of the prompt and of the negative prompt, None if not asked."""

@@ -4,7 +4,6 @@ Imports torch, so import this module only where something is exported.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import diffusers
 import torch
@@ -12,7 +11,7 @@ import transformers
 from torch import Tensor
 from torch.nn import Module
 
-from services.models.diffusers import networks
+from services.models.diffusers import networks, recipe
 from services.models.diffusers.directory import Directory
 from services.models.diffusers.export import Component
 from services.models.diffusers.families import Encoder
@@ -73,7 +72,7 @@ def denoiser(
     """Return the denoiser; `shapes` are those of its inputs beyond sample and timestep, without the batch."""
     family = directory.family
     network = load(directory, family.denoiser, change)
-    channels = latent_channels(directory)
+    channels = recipe.latent_channels(directory)
     generator = torch.Generator().manual_seed(SEED)
 
     def random(*shape: int) -> Tensor:
@@ -99,7 +98,7 @@ def denoiser(
 def vae_decoder(directory: Directory) -> Component:
     """Return the decoder, with the scale and shift of its latents."""
     generator = torch.Generator().manual_seed(SEED)
-    channels = latent_channels(directory)
+    channels = recipe.latent_channels(directory)
     examples = [
         {"latents": torch.randn((batch, channels, rows, columns), generator=generator)}
         for batch, rows, columns in SIZES
@@ -112,7 +111,7 @@ def vae_decoder(directory: Directory) -> Component:
 def vae_encoder(directory: Directory) -> Component:
     """Return the encoder, with the scale and shift of its latents."""
     generator = torch.Generator().manual_seed(SEED)
-    factor = pixels_per_latent(directory)
+    factor = recipe.pixels_per_latent(directory)
     examples = [
         {"image": torch.rand((batch, 3, rows * factor, columns * factor), generator=generator) * 2 - 1}
         for batch, rows, columns in SIZES
@@ -124,15 +123,3 @@ def vae_encoder(directory: Directory) -> Component:
         ("mean", "deviation"),
         examples,
     )
-
-
-def latent_channels(directory: Directory) -> int:
-    """Return how many channels latents have."""
-    channels: int = directory.config("vae")["latent_channels"]
-    return channels
-
-
-def pixels_per_latent(directory: Directory) -> int:
-    """Return how many pixels a latent is wide: each block of the VAE but the last halves the picture."""
-    blocks: list[Any] = directory.config("vae")["block_out_channels"]
-    return int(2 ** (len(blocks) - 1))

@@ -59,6 +59,9 @@ def _convert(model: Model, sources: Path, destination: Path, report: Report) -> 
     if (sources / REFINER).is_dir():
         parts.append((f"{REFINER}_", inspect(sources / REFINER)))
     pipeline = _describe(model, parts)
+    published = directory.scheduler()["_class_name"]
+    if published in recipe.STAND_INS:
+        report(f"{published} is not served, {recipe.STAND_INS[published]} stands in for it")
     for prefix, part in parts:
         _export(model, part, prefix, destination, report)
     report("fitting previews and timing a step")
@@ -72,10 +75,9 @@ def _convert(model: Model, sources: Path, destination: Path, report: Report) -> 
 
 def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any]:
     """Return pipeline.json, but for what is measured on the graphs."""
-    from services.models.diffusers import components
-
     main = parts[0][1]
-    _check_sizes(model, main)
+    for _, part in parts:
+        recipe.check(part, int(model.defaults["steps"]), model.sizes)
     encoders = {
         prefix + encoder.component: {
             "tokenizer": f"{prefix}{encoder.tokenizer}.json",
@@ -96,27 +98,13 @@ def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any
         "encoders": encoders,
         "stages": stages,
         "latents": {
-            "channels": components.latent_channels(main),
-            "factor": components.pixels_per_latent(main),
+            "channels": recipe.latent_channels(main),
+            "factor": recipe.pixels_per_latent(main),
         },
         "sizes": [list(size) for size in model.sizes],
         "defaults": model.defaults,
         "limits": {name: int(limit.maximum) for name, limit in model.limits.items()},
     }
-
-
-def _check_sizes(model: Model, directory: Directory) -> None:
-    """Raise DirectoryError for a size that the denoiser cannot halve as often as it does."""
-    from services.models.diffusers import components
-
-    config, family = directory.config(directory.family.denoiser), directory.family
-    halvings = len(config["block_out_channels"]) - 1 if family.denoiser == "unet" else 0
-    multiple = components.pixels_per_latent(directory) * max(family.patch, 2**halvings)
-    wrong = [f"{width}x{height}" for width, height in model.sizes if width % multiple or height % multiple]
-    if wrong or not model.sizes:
-        raise DirectoryError(
-            f"{model.name}: sizes: must be multiples of {multiple}; {', '.join(wrong) or 'none'} given"
-        )
 
 
 def _export(model: Model, directory: Directory, prefix: str, destination: Path, report: Report) -> None:

@@ -30,7 +30,8 @@ class Family:
     `encoder_hidden_states` are blocks of encoders: within a block states are joined along features, blocks along
     tokens, narrower ones padded with zeros to the widest. `pooled` joins the encoders' along features. `time_ids`:
     SDXL's numbers, ending in the target size or in an aesthetic score. `guidance`: a second run with the negative
-    prompt, or a number that the denoiser is told. `patch`: latents a denoiser's token is wide. `sigmas`: "linear" where
+    prompt, or a number that the denoiser is told. `patch`: latents a denoiser's token is wide; `packed`: its configuration counts a patch as
+    channels. `sigmas`: "linear" where
     the pipeline hands the scheduler linspace(1, 1 / steps, steps). `from_image`: it starts from a picture.
     """
 
@@ -44,6 +45,7 @@ class Family:
     time_ids: Literal["size", "aesthetic"] | None = None
     guidance: Literal["classifier-free", "embedded"] = "classifier-free"
     patch: int = 1
+    packed: bool = False
     sigmas: Literal["linear"] | None = None
     from_image: bool = False
 
@@ -107,6 +109,7 @@ FAMILIES = (
         pooled=("text_encoder",),
         guidance="embedded",
         patch=2,
+        packed=True,
         sigmas="linear",
     ),
 )

@@ -3,12 +3,16 @@
 `conditioning.py` and `denoise.py` of the template read it; they know no family by name.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
-from services.models.diffusers.directory import Directory
+from services.models.diffusers.directory import SCHEDULER, Directory, DirectoryError
 from services.models.diffusers.families import Encoder
+from services.models.serving.schedulers import scheduler
 
 TIME_IDS = {"size": 6, "aesthetic": 5}
+# Stable Diffusion 1.x is published with the first; the second reads the same schedule and needs fewer steps.
+STAND_INS = {"PNDMScheduler": "DPMSolverMultistepScheduler"}
 
 
 def encoders(directory: Directory) -> list[Encoder]:
@@ -46,8 +50,52 @@ def stage(directory: Directory, prefix: str = "") -> dict[str, Any]:
         "empty_negative": "zeros" if directory.options.get("force_zeros_for_empty_prompt") else "encoded",
         "patch": family.patch,
         "sigmas": family.sigmas,
-        "scheduler": directory.scheduler(),
+        "scheduler": schedule(directory),
     }
+
+
+def schedule(directory: Directory) -> dict[str, Any]:
+    """Return the scheduler's configuration, under the name of its stand-in where it has one."""
+    config = directory.scheduler()
+    return config | {"_class_name": STAND_INS.get(config.get("_class_name", ""), config.get("_class_name"))}
+
+
+def check(directory: Directory, steps: int, sizes: Iterable[tuple[int, int]]) -> None:
+    """Look at what the export would only stumble over later. Raises DirectoryError: file or field, rule, what would do."""
+    family = directory.family
+    config = directory.config(family.denoiser)
+    where = f"{directory.path}/{family.denoiser}/config.json"
+    expected = latent_channels(directory) * (family.patch**2 if family.packed else 1)
+    if config["in_channels"] != expected:
+        raise DirectoryError(
+            f"{where}: in_channels: must be {expected}, as many as latents have; {config['in_channels']} given: "
+            "inpainting and control are not supported"
+        )
+    if config.get("time_cond_proj_dim"):
+        raise DirectoryError(f"{where}: time_cond_proj_dim: latent consistency models are not supported")
+    halvings = len(config["block_out_channels"]) - 1 if family.denoiser == "unet" else 0
+    multiple = pixels_per_latent(directory) * max(family.patch, 2**halvings)
+    wrong = [f"{width}x{height}" for width, height in sizes if width % multiple or height % multiple]
+    if wrong:
+        raise DirectoryError(f"sizes: must be multiples of {multiple}; {', '.join(wrong)} given")
+    described = schedule(directory)
+    shift: dict[str, Any] = {"mu": 1.0} if described.get("use_dynamic_shifting") else {}
+    try:
+        scheduler(described, steps, **shift)
+    except ValueError as error:
+        raise DirectoryError(
+            f"{directory.path / SCHEDULER}: {error}; change it to one that is served"
+        ) from error
+
+
+def latent_channels(directory: Directory) -> int:
+    """Return how many channels latents have."""
+    return int(directory.config("vae")["latent_channels"])
+
+
+def pixels_per_latent(directory: Directory) -> int:
+    """Return how many pixels a latent is wide: each block of the VAE but the last halves the picture."""
+    return int(2 ** (len(directory.config("vae")["block_out_channels"]) - 1))
 
 
 def input_shapes(directory: Directory) -> dict[str, tuple[int, ...]]:
