@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -82,12 +83,15 @@ def _look(home: Path) -> list[Row]:
 
 
 def _print(console: Console, rows: list[Row], told: str) -> None:
-    table = model_table.table("task", "model", "state", "memory", "licence")
-    for row in rows:
-        licence = model_table.licence(row.licence, row.commercial_use)
-        table.add_row(
-            row.task, row.model, model_table.state(row.state), model_table.memory(row.memory), licence
-        )
+    narrow = model_table.is_narrow(console)
+    table = model_table.table(*(() if narrow else ("task",)), "model", "state", "memory", "licence")
+    for task, group in groupby(rows, key=lambda row: row.task):
+        if narrow:
+            table.add_row(f"[dim]{task}[/]")
+        for row in group:
+            licence = model_table.licence(row.licence, row.commercial_use)
+            cells = model_table.state(row.state), model_table.memory(row.memory), licence
+            table.add_row(*((f"  {row.model}",) if narrow else (task, row.model)), *cells)
     console.print(table)
     if any(not row.commercial_use for row in rows):
         console.print(f"\n{model_table.NONCOMMERCIAL} not for commercial use", highlight=False)

@@ -16,7 +16,9 @@ COLOURS = {
 NONCOMMERCIAL = "[red]nc[/]"
 PIPE_COLUMNS = 200
 """Width of what is read by a program or kept in a file: nothing is worth folding there."""
-WHOLE = {"model", "task", "component", "file", "sha256"}
+NARROW_COLUMNS = 110
+"""Below this a table leaves out what can be told in another place."""
+WHOLE = {"model", "task", "state", "memory", "component", "max error", "tolerance", "file", "sha256"}
 """Columns that are copied from, so never folded."""
 
 
@@ -24,6 +26,11 @@ def console(*, stderr: bool = False) -> Console:
     """Return what is printed to: as wide as the terminal, or wide enough where there is none."""
     found = Console(stderr=stderr)
     return found if found.is_terminal else Console(stderr=stderr, width=PIPE_COLUMNS)
+
+
+def is_narrow(console: Console) -> bool:
+    """Tell whether a table has to do without a column or two."""
+    return console.width < NARROW_COLUMNS
 
 
 def table(*columns: str) -> Table:

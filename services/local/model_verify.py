@@ -83,16 +83,21 @@ def _files(build: Path) -> list[str]:
 def _print(
     console: Console, found: dict[str, list[Parity]], problems: dict[str, list[str]], built: dict[str, Path]
 ) -> None:
-    table = model_table.table("model", "component", "reference", "runtime", "max error", "tolerance", "")
+    told = () if model_table.is_narrow(console) else ("reference", "runtime")
+    table = model_table.table("model", "component", *told, "max error", "tolerance", "verdict")
     for name, row in found.items():
         for each in row:
             verdict = "[green]equal[/]" if each.passed else "[red]DIFFERS[/]"
-            errors = f"{each.error:.1e}", f"{each.tolerance:.0e}"
-            table.add_row(name, each.component, escape(each.reference), each.runtime, *errors, verdict)
+            which = (escape(each.reference), each.runtime) if told else ()
+            table.add_row(name, each.component, *which, f"{each.error:.1e}", f"{each.tolerance:.0e}", verdict)
         if not row:
-            table.add_row(name, "[dim]no graphs[/]", "", "", "", "", "")
+            table.add_row(name, "[dim]no graphs[/]")
     console.print(table)
     console.print("\n[dim]error: max|a - b| / max(1, max|b|) over every output[/]", highlight=False)
+    if not told:
+        pairs = {(each.runtime, each.reference) for row in found.values() for each in row}
+        for runtime, reference in sorted(pairs):
+            console.print(f"[dim]{runtime} against {escape(reference)}[/]", highlight=False)
     for name, row in found.items():
         for each in row:
             if each.detail:
