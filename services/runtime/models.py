@@ -9,7 +9,7 @@ The lease is an open `UseModel` call, so it ends with its holder, however that c
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
 
 SERVER = "the models server"
-REPORT_SECONDS = (
-    2.0  # for the models server to take a failure in, so that whoever asks again meets the quarantine
-)
+END_SECONDS = 2.0  # for the models server to take in that a lease ends, and with which failure
 
 # What the models server can mend: the model is loaded afresh, or found to be gone and loaded again.
 REPORTED = frozenset(
@@ -67,8 +65,9 @@ class Models:
                 yield
             except MeshError as error:
                 if error.reason in REPORTED:
-                    await _report(call, messages, error)
+                    await _end(call, messages, models_pb2.UseModelRequest(failure=error.reason))
                 raise
+            await _end(call, messages, None)
         finally:
             messages.put_nowait(None)  # else a call that the server ended would wait for messages for ever
             call.cancel()
@@ -98,12 +97,12 @@ async def _until_ready(call: Any, model: str, timeout: float) -> None:
     )
 
 
-async def _report(call: Any, messages: Messages, error: MeshError) -> None:
-    """Tell what the work failed with and wait until that was taken in; the failure itself is what the caller gets."""
-    messages.put_nowait(models_pb2.UseModelRequest(failure=error.reason))
-    with suppress(TimeoutError, grpc.aio.AioRpcError):
-        async with asyncio.timeout(REPORT_SECONDS):
+async def _end(call: Any, messages: Messages, last: models_pb2.UseModelRequest | None) -> None:
+    """Say the last word and wait until it was taken in: the lease is given back then, and a failure will be mended."""
+    messages.put_nowait(last)
+    try:
+        async with asyncio.timeout(END_SECONDS):
             async for _ in call:
                 pass
-            return
-    log.warning("failure not taken in by the models server", reason=error.name)
+    except (TimeoutError, grpc.aio.AioRpcError) as error:  # it ends with the call anyway
+        log.warning("the end of a lease was not taken in", error=type(error).__name__)

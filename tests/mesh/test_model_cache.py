@@ -310,6 +310,9 @@ async def test_what_happens_is_seen_in_the_metrics(mesh: Cached, home: Path) -> 
         (value,) = [value for key, value in figures.items() if key.startswith(name + "{") and label in key]
         return value
 
+    leases = [line for line in told.splitlines() if 'rpc_method="UseModel"' in line and "_count{" in line]
+    assert all('rpc_grpc_code="OK"' in line for line in leases), "a lease that ends is no failure"
+    assert leases
     assert figure("vmesh_models_num_requests_running", 'model="poor"') == 1
     assert figure("vmesh_models_num_requests_running", 'model="one"') == 0
     assert figure("vmesh_models_num_requests_waiting", 'model="poor"') == 0
