@@ -15,6 +15,7 @@ from tensors import end, end_with, send, stop_if_cancelled, text, values
 from tiles import Mosaic, Tiling, tiles
 
 HERE = Path(__file__).parent
+PARTS = (1, 4, 16)  # of the pixels allowed: the largest pictures of each class of sizes
 
 
 class Variant(NamedTuple):
@@ -77,8 +78,9 @@ class TritonPythonModel:
         )
         self.pool = start_threads(parameters["concurrency"], "upscale")
         self.room = BoundedSemaphore(parameters["concurrency"])
-        # A result is 48 bytes an input pixel: at most as much memory as two of the largest take is in use at a time.
-        self.pixels_left = 2 * self.max_pixels
+        # A result is 48 bytes an input pixel. Twice the largest picture of each class of sizes may be in memory at a
+        # time, so that a picture waits for room behind those of about its own size alone.
+        self.pixels_left = {part: 2 * self.max_pixels // part for part in PARTS}
         self.pixels_came_back = Condition()
 
     def network(self, variant):
@@ -117,9 +119,10 @@ class TritonPythonModel:
     def serve(self, request, image, variant, sender):
         """Enlarge one request's image to the end, whatever that is: exactly one response."""
         pixels = image.shape[0] * image.shape[1]
+        part = max(part for part in PARTS if pixels * part <= self.max_pixels)
         with self.pixels_came_back:
-            self.pixels_came_back.wait_for(lambda: self.pixels_left >= pixels)
-            self.pixels_left -= pixels
+            self.pixels_came_back.wait_for(lambda: self.pixels_left[part] >= pixels)
+            self.pixels_left[part] -= pixels
         try:
             send(sender, {"image": self.upscale(request, image, variant)}, last=True)
         except Exception as error:
@@ -133,7 +136,7 @@ class TritonPythonModel:
             )
         finally:
             with self.pixels_came_back:
-                self.pixels_left += pixels
+                self.pixels_left[part] += pixels
                 self.pixels_came_back.notify_all()
             self.room.release()
 
