@@ -15,8 +15,9 @@ class Settings(TritonSettings):
 
     models_address: str
     """Address of the models server, which brings models into memory."""
-    running: Annotated[int, Field(ge=1, le=64)] = 2
-    """Pictures worked on at one time; the upscaler has two instances."""
+    running: Annotated[int, Field(ge=1, le=64)] = 4
+    """Pictures worked on at one time. The upscaler lets them take turns, so three large ones hold up no small one; each
+    takes up to 0.4 GB here, a result of 8192 × 8192 and what it is made from."""
     waiting: Annotated[int, Field(ge=0, le=1024)] = 32
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
     seconds_per_megapixel: Annotated[float, Field(gt=0)] = 2000.0
