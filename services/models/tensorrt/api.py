@@ -24,7 +24,7 @@ class BuilderError(Exception):
 
 @dataclass(frozen=True)
 class Library:
-    """An installed builder. `targets` are the SMs it builds for without such a GPU; none means only the one present."""
+    """An installed builder. `targets` are the SMs it builds for without such a GPU."""
 
     name: str
     version: str
@@ -76,7 +76,8 @@ def library_for(sm: int, present: int | None) -> Library:
             "pip install 'visual-mesh[tensorrt-rtx]' (or [tensorrt], with the vendor's index)"
         )
     for library in libraries:
-        if sm in library.targets or (not library.targets and sm == present):
+        # One that measures kernels builds for the GPU it measures on, whichever that is.
+        if sm in library.targets or (library.keeps_timings and sm == present):
             return library
     can = "; ".join(
         f"{each.name} {each.version} builds for "
