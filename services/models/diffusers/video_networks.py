@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, unpatchify
 from torch import Tensor
 from torch.nn import Module, functional
 
@@ -129,12 +129,14 @@ class WanVaeDecoder(Module):  # type: ignore[misc]
     def _start(self, latents: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Decode the first frame, and turn what diffusers then keeps, one frame or a mark, into two frames."""
         doubled: list[Tensor] = []
+        modules = list(self.vae.decoder.modules())
         hooks = [
             module.register_forward_pre_hook(lambda _, inputs: doubled.append(inputs[0]))
-            for module in self.vae.decoder.modules()
+            for module in modules
             if isinstance(module, WanResample) and module.mode == "upsample3d"
         ]
-        decoded, kept = self._decode(latents, [None] * self.vae._cached_conv_counts["decoder"])
+        places = sum(isinstance(module, WanCausalConv3d) for module in modules)  # more than are used
+        decoded, kept = self._decode(latents, [None] * places)
         for hook in hooks:
             hook.remove()
         inputs = iter(doubled)
