@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from scrollintel.visual import running
+from services.local import model_table
 from services.local.commands import models
 from services.models import build_command
 from services.models.build import BuildStatus, Site, build_one
@@ -58,6 +59,17 @@ def test_list_reads_the_disk_where_no_mesh_runs(home: Path) -> None:
     ) in result.output
     assert "  vmesh models build sdxl --weights DIR   # DIR: hf download stabilityai/" in result.output
     assert "no mesh runs; this is what lies on the disk" in result.output
+
+
+def test_a_narrow_terminal_folds_no_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_table, "PIPE_COLUMNS", 80)
+    listed, verified = vmesh(home, "list"), vmesh(home, "verify")
+    assert "\nface-restoration" in listed.output  # a line of its own
+    assert row(listed, "face_restoration_codeformer-test").split()[1:3] == ["not", "built"]
+    assert row(verified, "mine").split()[1] == "model"
+    assert "against ONNX Runtime" in verified.output
+    table = listed.output.partition("\nnc ")[0]
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_list_as_json(home: Path) -> None:
