@@ -154,11 +154,10 @@ async def test_cancelled_while_it_loads_the_caller_is_released_and_the_others_se
     doomed = asyncio.create_task(mesh.use("slow"))
     others = [asyncio.create_task(mesh.use("slow")) for _ in range(3)]
     await eventually(lambda: waiting(mesh, "slow", 4))
-    began = asyncio.get_running_loop().time()
     doomed.cancel()
     with pytest.raises(asyncio.CancelledError):
         await doomed
-    assert asyncio.get_running_loop().time() - began < 0.5
+    assert not any(other.done() for other in others), "released before the loading ends"
     await eventually(lambda: waiting(mesh, "slow", 3))
     assert len(set(await asyncio.gather(*others))) == 1
     assert mesh.loadings("slow") == before + 1
