@@ -114,8 +114,9 @@ def test_it_is_nearer_to_the_truth_than_the_noisy_picture_resampled(
         )
     assert denoised > psnr(noisy(), clean(), seen) + 4
     assert ours > theirs + 1
-    means = [picture[seen].mean(0) for picture in (back, clean())]
-    assert np.abs(means[0] - means[1]).max() < 3  # the same colours
+    # The same colours; as given, for noise that is cut off at black makes the dark lighter, whatever is done later.
+    means = [picture[seen].mean(0) for picture in (back, noisy())]
+    assert np.abs(means[0] - means[1]).max() < 2
 
 
 def test_no_seam_where_tiles_meet(restored: Restored, model_repository: Path) -> None:

@@ -16,7 +16,7 @@ class GfpGan:
         The network itself has no say in how close it stays to the face, so `fidelity` mixes the face back in: at 1 it
         comes back unchanged.
         """
-        restored = self.restorer.run({"face": face}, ["restored"])["restored"]
+        restored = self.restorer.run({"face": face}, ["restored"], shrink=True)["restored"]
         return restored + np.float32(fidelity) * (face - restored)
 
 
@@ -29,10 +29,10 @@ class CodeFormer:
 
     def restore(self, face, fidelity):
         """[1, 3, 512, 512] in [-1, 1] -> the same, restored; `fidelity` is the paper's w."""
-        seen = self.encoder.run({"face": face})
+        seen = self.encoder.run({"face": face}, shrink=True)
         codes = seen.pop("scores").argmax(-1)
         drawn = {"codes": codes, "fidelity": np.array([fidelity], np.float32), **seen}
-        return self.decoder.run(drawn, ["restored"])["restored"]
+        return self.decoder.run(drawn, ["restored"], shrink=True)["restored"]
 
 
 NETWORKS = {"restore": GfpGan, "encode": CodeFormer}
