@@ -1,7 +1,7 @@
 """ModelService: the catalogue and its states, with the real Triton, without one, and on a bare machine."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.models.settings import Settings
 from services.models.state import State, state_of
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
+from services.runtime.models import Models
 from services.runtime.server import serve
 from tests import tiny_models
 
@@ -179,6 +180,26 @@ async def test_requests_out_of_order_end_the_lease(
 
         assert (await refusal(to_its_end())).name == "FIELD_INVALID"
         assert (await stub.GetModel(pb.GetModelRequest(name="text_embedding"))).model.leases == 0
+
+
+async def test_a_lease_without_a_models_server_says_when_to_ask_again() -> None:
+    async with connect(NOBODY) as channel:
+        with pytest.raises(MeshError) as caught:
+            async with Models(channel).use("text_embedding", timeout=5):
+                pytest.fail("nobody gave the lease")
+    assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
+    assert caught.value.retry_after
+
+
+async def test_work_under_a_lease_goes_on_when_the_models_server_ends(triton: Triton, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, triton_address=triton.grpc_address, grace_seconds=0)
+    done = []
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(spec(settings)))
+        async with connect(server.address) as channel, Models(channel).use("text_embedding", timeout=5):
+            await stack.aclose()
+            done.append("work")
+    assert done
 
 
 BUILD_UPSCALER = "vmesh models build upscale_realesrgan"
