@@ -181,7 +181,9 @@ def test_base_and_refiner(
         got = at(code, stack).draw(**asked, seeds=(9,), steps=10, width=128, height=128)
     compare(got, expected, "sdxl, base and refiner", capsys)
     alone = served("sdxl").draw(**asked, seeds=(9,), steps=10, width=128, height=128)
-    assert np.abs(alone.astype(int) - got).mean() > 1
+    assert (
+        np.abs(alone.astype(int) - got).mean() > 0.2
+    )  # the refiner counts: four times what may be apart above
 
 
 def refiner_options() -> dict[str, bool]:

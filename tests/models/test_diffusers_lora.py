@@ -137,7 +137,7 @@ def test_the_block_names_of_the_original_code(unet: Any, original: Any, tmp_path
     # Its names still go through the attention processors of earlier versions.
     found = {lora_conversion_utils._convert_unet_lora_key(key.partition(".")[0]) for key in mapped}
     assert {name.replace(".processor", "").replace(".", "_") for name in found} == {
-        f"unet_{layer.replace('.', '_')}" for layer in names.values()
+        layer.replace(".", "_") for layer in names.values()
     }
 
 
