@@ -329,6 +329,18 @@ def test_verify_promotes_what_was_built_elsewhere_and_the_last_one_wins(build, t
         }
 
 
+def test_a_plan_that_was_changed_is_not_run(build, tmp_path, ada):
+    (outcome,) = build_engines(build, entry(), home=tmp_path)
+    with Store(build).plan(outcome.record).open("ab") as plan:
+        plan.write(b"more")
+    (outcome,) = verify_engines(build)
+    assert outcome.status is Status.FAILED
+    assert outcome.detail == "its plan is not the file that was built; build it again"
+    assert Store(build).promoted("net") == {}
+    (outcome,) = build_engines(build, entry(), home=tmp_path)
+    assert (outcome.status, outcome.built) == (Status.PROMOTED, True)
+
+
 def test_an_engine_of_another_version_is_not_tried(build, tmp_path, ada, monkeypatch):
     build_engines(build, entry(), home=tmp_path)
     monkeypatch.setattr(engines, "version", lambda name: "2.0")

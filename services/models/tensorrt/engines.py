@@ -159,7 +159,7 @@ def _make(site: _Site, store: Store, graph: Path, key: EngineKey) -> Record:
     if plan.timings is not None:
         keep_timings(site.home, site.sm, site.library, plan.timings)
     seconds = time.perf_counter() - began
-    record = new_record(component, key, seconds=seconds, size_bytes=len(plan.engine), warnings=plan.warnings)
+    record = new_record(component, key, plan.engine, seconds=seconds, warnings=plan.warnings)
     store.add(record, plan.engine)
     if site.library.name == "tensorrt":  # the one that Triton's own backend opens
         config = plan_config(f"{site.model.name}-{component}", *graph_tensors(graph), key.profiles)
@@ -178,8 +178,10 @@ def _gate(
 ) -> Record:
     """Run an engine on what was recorded of its component: promoted when it agrees, failed when not.
 
-    Left as it is when it cannot be run here. One that stands back for another comes forward when it was `requested`.
+    A plan that was changed fails at once. Left as it is when it cannot be run here. One that stands back for another comes forward when it was `requested`.
     """
+    if not store.is_whole(record):
+        return store.fail(record, "its plan is not the file that was built; build it again")
     missing = _missing(record, present)
     if missing:
         return store.note(record, missing) if record.status is Status.BUILT else record

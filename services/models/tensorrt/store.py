@@ -4,6 +4,7 @@
 rename: a reader sees the old or the new, never half of either.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from services.models.digests import sha256_file
 from services.models.serving.engine import PROMOTED, place
 from services.models.tensorrt.key import EngineKey
 
@@ -31,7 +33,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Record:
-    """What went into an engine and what came of it.
+    """What went into an engine and what came of it; `sha256` is the plan's.
 
     `error` is its largest difference from the reference, as `services.models.parity` measures it, and `tolerance` what
     was allowed; None before a GPU of its kind has run it. `detail` says what is wrong or still to do.
@@ -47,6 +49,7 @@ class Record:
     weights: str
     seconds: float
     size_bytes: int
+    sha256: str
     status: Status
     detail: str = ""
     error: float | None = None
@@ -60,7 +63,7 @@ class Record:
 
 
 def new_record(
-    component: str, key: EngineKey, *, seconds: float, size_bytes: int, warnings: tuple[str, ...]
+    component: str, key: EngineKey, engine: bytes, *, seconds: float, warnings: tuple[str, ...]
 ) -> Record:
     """Return the record of an engine that was just built."""
     return Record(
@@ -76,7 +79,8 @@ def new_record(
         },
         weights=key.weights,
         seconds=round(seconds, 2),
-        size_bytes=size_bytes,
+        size_bytes=len(engine),
+        sha256=hashlib.sha256(engine).hexdigest(),
         status=Status.BUILT,
         warnings=warnings,
     )
@@ -93,16 +97,19 @@ class Store:
         return self.directory / record.component / f"{record.name}.plan"
 
     def find(self, component: str, key: EngineKey) -> Record | None:
-        """Return the record of an engine that was built before from all the same."""
-        path = self.directory / component / f"{key.name}.json"
-        return _read(path) if path.is_file() and path.with_suffix(".plan").is_file() else None
+        """Return the record of an engine that was built before from all the same, and is as it was built."""
+        record = _read(self.directory / component / f"{key.name}.json")
+        return record if record and self.is_whole(record) else None
+
+    def is_whole(self, record: Record) -> bool:
+        """Tell whether a record's plan is the file that was built."""
+        plan = self.plan(record)
+        return plan.is_file() and sha256_file(plan) == record.sha256
 
     def records(self) -> Iterator[Record]:
         """Yield every engine of the build, in the order in which they were built."""
         plans = sorted(self.directory.glob("*/sm*.plan"), key=lambda path: path.stat().st_mtime_ns)
-        for plan in plans:
-            if plan.with_suffix(".json").is_file():
-                yield _read(plan.with_suffix(".json"))
+        yield from filter(None, (_read(plan.with_suffix(".json")) for plan in plans))
 
     def add(self, record: Record, engine: bytes) -> None:
         """Keep an engine that was just built."""
@@ -167,9 +174,13 @@ def _json(record: Record) -> bytes:
     return (json.dumps(asdict(record), indent=2) + "\n").encode()
 
 
-def _read(path: Path) -> Record:
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    return Record(**fields | {"status": Status(fields["status"]), "warnings": tuple(fields["warnings"])})
+def _read(path: Path) -> Record | None:
+    """None for a record that is not there, or that another version of this module wrote: the engine is built again."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**fields | {"status": Status(fields["status"]), "warnings": tuple(fields["warnings"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -19,7 +19,7 @@ def store(tmp_path):
 
 
 def add(store, key, component="unet", engine=b"plan"):
-    record = new_record(component, key, seconds=1.234, size_bytes=len(engine), warnings=("slow",))
+    record = new_record(component, key, engine, seconds=1.234, warnings=("slow",))
     store.add(record, engine)
     return record
 
@@ -41,6 +41,13 @@ def test_keeps_what_went_in_and_what_came_out(store):
 
 def test_an_engine_whose_plan_is_gone_is_not_found(store):
     store.plan(add(store, key())).unlink()
+    assert store.find("unet", key()) is None
+    assert list(store.records()) == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"status": "built", "warnings": [], "more": 1}'])
+def test_a_record_of_another_version_is_as_if_it_were_not_there(store, text):
+    store.plan(add(store, key())).with_suffix(".json").write_text(text)
     assert store.find("unet", key()) is None
     assert list(store.records()) == []
 
