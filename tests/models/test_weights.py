@@ -189,6 +189,7 @@ def test_an_archive_that_is_no_checkpoint_says_so(tmp_path: Path) -> None:
         check_file(tmp_path / "m.pt")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_program_of_torchs_own_kind_is_refused(tmp_path: Path) -> None:
     scripted = torch.jit.script(torch.nn.Linear(2, 2))
     torch.jit.save(scripted, tmp_path / "m.pt")
