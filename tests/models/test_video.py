@@ -29,7 +29,7 @@ from tests.triton_fixture import BUILD_HOME
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-pytestmark = pytest.mark.timeout(600)  # exports eight networks the first time
+pytestmark = pytest.mark.timeout(900)  # exports eight networks the first time
 
 HOME = BUILD_HOME / "video"  # its own, so that other tests' servers do not load these
 SVD, WAN = "svd-test", "wan-test"
