@@ -41,7 +41,7 @@ from services.runtime.triton import TritonClient
 
 CALLERS = (1, 4, 16)
 START_SECONDS = 300.0
-BURST = 2  # requests of one caller before the other checkout has its turn
+TURNS = 4  # of each checkout, at least: in each, every caller sends one request
 TICKS = os.sysconf("SC_CLK_TCK")
 SETTLE = 2.0  # seconds until large requests are under way, or have stopped
 LOG = "bench.log"
@@ -161,26 +161,19 @@ async def throughput(
         ways = {one.name: make(one) for one in contenders}
         for way in ways.values():
             await way(0)
-        for turn in range(max(1, requests // (callers * BURST))):
+        for turn in range(max(TURNS, requests // callers)):
             for one in contenders if turn % 2 else contenders[::-1]:
                 row, used, began = found[one.name], processor_seconds(one.mesh.pid), time.perf_counter()
-                samples = await asyncio.gather(
-                    *(burst(ways[one.name], 1000 * turn + 10 * caller) for caller in range(callers))
-                )
+                samples = await asyncio.gather(*(ways[one.name](100 * turn + n) for n in range(callers)))
                 row["busy_seconds"] += time.perf_counter() - began
                 row["processor_seconds"] += processor_seconds(one.mesh.pid) - used
-                row["seconds"] += [sample.drawn for several in samples for sample in several]
+                row["seconds"] += [sample.drawn for sample in samples]
         for row in found.values():
             count = len(row["seconds"])
             row["per_second"] = unit * count / row["busy_seconds"]
             row["processor_seconds_each"] = row["processor_seconds"] / count
             rows.append(row)
     return rows
-
-
-async def burst(way: paths.Path, seed: int) -> list[Sample]:
-    """Send one caller's requests of one turn, one after the other."""
-    return [await way(seed + number) for number in range(BURST)]
 
 
 def processor_seconds(root: int) -> float:
