@@ -328,3 +328,21 @@ def test_every_component_was_held_against_pytorch(builds: Path, model: str, comp
         print(f"{model} {each.component}: {each.error:.1e} of {each.reference}, {each.tolerance:.0e} allowed")
     assert {each.component for each in found} == components
     assert all(each.passed for each in found)
+
+
+def test_profiles_name_what_the_published_decoder_looks_back_on() -> None:
+    """An engine needs the shape of each: those of the entry, against the published sizes without their weights."""
+    import diffusers
+
+    from services.models.catalogue import get_model
+    from services.models.diffusers.video_networks import WanVaeDecoder
+
+    profiles = get_model("wan").profiles["vae_decoder"]
+    width, height = get_model("wan").sizes[0]
+    with torch.device("meta"), torch.no_grad():
+        decoder = WanVaeDecoder(diffusers.AutoencoderKLWan(), first=True)
+        latents = torch.empty(1, 16, 1, height // 8, width // 8)
+        _, *caches = decoder(latents)
+    expected = {f"cache_{index}": tuple(cache.shape) for index, cache in enumerate(caches)}
+    expected["latents"] = tuple(latents.shape)
+    assert {name: profile.opt for name, profile in profiles.items()} == expected
