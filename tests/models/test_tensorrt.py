@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
 
+from services.models.catalogue import read_catalogue
 from services.models.entry import Model, Precision, Profile
 from services.models.parity import recording
 from services.models.serving import engine as serving
@@ -23,6 +25,7 @@ from services.models.tensorrt.precision import RULES, refusal
 from services.models.tensorrt.prepare import prepare
 from services.models.tensorrt.store import Status, Store
 from services.models.tensorrt.timings import keep_timings, read_timings, timings_path
+from tests.models.diffusers_fixture import built
 from tests.models.engine_graphs import node, small_network, value, write_build
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -470,6 +473,33 @@ def test_real_esrgan_becomes_an_engine(model_repository, tmp_path, library):
         made = prepare(served / "1" / f"{component}.onnx", Precision.FP16, None, scratch, lambda stage: None)
         plan = build_plan(library, made, {"image": profile}, sm=89)
         assert is_engine(library, plan.engine)
+
+
+@pytest.mark.timeout(600)  # where nobody built the pipeline before
+def test_sdxl_s_denoiser_becomes_an_engine_for_the_sizes_it_draws(tmp_path, library):
+    """Of random weights, exported as an operator's are: parts of a tensor as sequences, norms, attention, embeddings."""
+    pytest.importorskip("diffusers")
+    served = (built("sdxl-test") / "sdxl-test").resolve()
+    shutil.copytree(
+        served, tmp_path / "build", ignore=lambda _, names: [each for each in names if each.endswith(".onnx")]
+    )
+    shutil.copy(served / "1" / "unet.onnx", tmp_path / "build" / "1")
+    model = read_catalogue()["sdxl-test"]
+    (outcome,) = build_engines(
+        tmp_path / "build", model, precision=Precision.FP16, target_sm=89, home=tmp_path
+    )
+    assert (outcome.component, outcome.status) == ("unet", Status.BUILT), outcome.detail
+    assert is_engine(library, Store(tmp_path / "build").plan(outcome.record).read_bytes())
+    assert set(outcome.record.profiles) == {
+        "sample",
+        "timestep",
+        "encoder_hidden_states",
+        "pooled",
+        "time_ids",
+    }
+    rows, channels, height, width = outcome.record.profiles["sample"]["opt"]
+    assert (rows, channels) == (2, 4)
+    assert model.sizes[0] == (width * 8, height * 8)
 
 
 def test_records_are_json_that_others_can_read(build, tmp_path):

@@ -1,4 +1,7 @@
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -6,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from services.models.serving import engine
+from services.models.serving import graph as graph_module
 from services.models.serving.graph import TensorType, is_out_of_memory, load
 
 
@@ -101,6 +105,27 @@ def test_says_why_an_engine_was_passed_over(tmp_path, monkeypatch, caplog, promo
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith(f"double runs in ONNX Runtime, not TensorRT: {reason}")
+
+
+def test_finds_the_engine_s_runner_beside_itself_in_a_build(tmp_path):
+    """As Triton's Python backend imports it: from the model's own directory, in no package."""
+    write_double(tmp_path / "1")
+    write_engines(tmp_path, None)
+    for module in (graph_module, engine):
+        shutil.copy(module.__file__, tmp_path / "1")
+    program = (
+        "import pathlib, graph; print(graph.load(pathlib.Path('.').resolve(), 'double', threads=1).runtime)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); {program}"],
+        cwd=tmp_path / "1",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["onnxruntime"]
+    assert "none of its engines was found to compute the same" in done.stderr
 
 
 class ShortEngine:
