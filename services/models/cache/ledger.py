@@ -86,6 +86,10 @@ class Ledger:
         """Bytes set aside for what is loaded or being loaded."""
         return sum(resident.size for resident in self if resident.holds)
 
+    def loaded(self) -> dict[str, int]:
+        """Return what is set aside for each model that is READY."""
+        return {one.name: one.size for one in self if one.phase is Phase.READY}
+
     def plan(self, name: str) -> Plan:
         """Return what loading a model takes."""
         return plan(self[name].size, self._holdings(), self.budget)

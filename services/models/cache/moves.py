@@ -204,7 +204,8 @@ class Moves:
         except MeshError as error:
             log.warning("a model was not unloaded", model=name, reason=error.name)
             return name in (await self.loader.ready() or ())
-        stays = stays or self.recycler.reason(await self.loader.measure())
+        measured = await self.loader.measure()
+        stays = stays or self.recycler.reason(measured, self.ledger.loaded())
         if stays and self.recycling is None:
             self.recycling = spawn(self._recycle(stays))
         return False
@@ -232,7 +233,7 @@ class Moves:
     async def _measure(self) -> None:
         measured = await self.loader.measure()
         if measured is not None:
-            self.recycler.note(measured)
+            self.recycler.note(measured, self.ledger.loaded())
             for name, held in measured.models.items():
                 if name in self.ledger.residents and self.ledger[name].phase is Phase.READY:
                     self.ledger[name].measured = held

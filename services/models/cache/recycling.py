@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -24,16 +25,20 @@ class Recycler:
     growth: int
     _first: dict[int, int] = field(default_factory=dict)
 
-    def note(self, measured: Measured) -> None:
-        """Remember what a server that was not seen before begins with."""
+    def note(self, measured: Measured, loaded: Mapping[str, int]) -> None:
+        """Remember what a server that was not seen before begins with, apart from the models inside it."""
         if measured.pid not in self._first:
-            self._first = {measured.pid: measured.server}
+            self._first = {measured.pid: apart(measured, loaded)}
 
-    def reason(self, measured: Measured | None) -> str:
-        """Return why the server should be recycled; empty when it need not be, or cannot be seen."""
+    def reason(self, measured: Measured | None, loaded: Mapping[str, int]) -> str:
+        """Return why the server should be recycled; empty when it need not be, or cannot be seen.
+
+        `loaded` are the bytes of the models that are to be in memory: those without workers are in the server itself.
+        """
         if measured is None:
             return ""
-        gained = measured.server - self._first.get(measured.pid, measured.server)
+        now = apart(measured, loaded)
+        gained = now - self._first.get(measured.pid, now)
         if gained <= self.growth:
             return ""
         return f"its own memory has grown by {gained // MEBIBYTE} MiB"
@@ -57,3 +62,8 @@ class Recycler:
             log.error("Triton was not recycled", pid=pid, error=str(error) or type(error).__name__)
             return False
         return True
+
+
+def apart(measured: Measured, loaded: Mapping[str, int]) -> int:
+    """Return what the server process holds apart from the models that have no workers and so are inside it."""
+    return measured.server - sum(size for name, size in loaded.items() if name not in measured.models)

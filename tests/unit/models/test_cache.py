@@ -329,7 +329,7 @@ async def test_what_grew_beyond_the_budget_makes_idle_ones_go(triton: ScriptedTr
 async def test_memory_that_does_not_come_back_recycles_the_server(
     triton: ScriptedTriton, monkeypatch: pytest.MonkeyPatch, leased: bool
 ) -> None:
-    meter = ScriptedMeter(triton, process=1001, server=50)
+    meter = ScriptedMeter(triton, dict.fromkeys(SIZES, 1), process=1001, server=50)
     killed: list[tuple[int, int]] = []
 
     def kill(pid: int, number: int) -> None:
@@ -376,6 +376,25 @@ async def test_a_worker_that_does_not_end_recycles_the_server_too(
         await asyncio.sleep(0.1)
         assert meter.process == 1002
         assert cache.ledger["a"].phase is Phase.UNLOADED
+
+
+async def test_models_inside_the_server_process_are_no_growth(
+    triton: ScriptedTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(recycling.os, "kill", lambda pid, _: killed.append(pid))
+    meter = ScriptedMeter(triton, process=1001, server=50)  # nobody has workers: a backend of Triton's own
+    async with caching(triton, meter=meter, growth=10) as cache:
+        await cache.load("a")
+        await cache.load("b")
+        meter.server = 60 + SIZES["a"] * MEBIBYTE
+        await cache.unload("b")
+        await settle()
+        assert not killed
+        meter.server += 11
+        await cache.unload("a")
+        await settle()
+        assert killed == [1001]
 
 
 async def test_a_server_out_of_reach_is_not_recycled_and_serves_on(triton: ScriptedTriton) -> None:
