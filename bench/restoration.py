@@ -56,6 +56,7 @@ CLIPS = PackageSource(
     ),
 )
 TILE, LABEL = 192, 16
+UPSCALE_SIDE = 192
 DEBLUR_SIDE = 128  # one tile of the network; more of them cost minutes each
 TIMEOUT_S = 1800
 
@@ -118,17 +119,17 @@ def rounded(values: NDArray[Any]) -> Picture:
 async def upscale(bench: Bench) -> None:
     """Shrunk by an area filter and enlarged again; a factor of 2 is the network's 4 and an area filter back."""
     for name in PHOTOGRAPHS:
-        truth, line = middle(photograph(name), 256), []
+        truth, line = middle(photograph(name), UPSCALE_SIDE), []
         for factor in (4, 2):
-            small = resize(truth, 256 // factor)
-            bicubic = resize(small, 256, cv2.INTER_CUBIC)
+            small = resize(truth, UPSCALE_SIDE // factor)
+            bicubic = resize(small, UPSCALE_SIDE, cv2.INTER_CUBIC)
             bench.compare("upscale", f"x{factor}", name, truth, bicubic=bicubic)
             if factor == 4:
-                line = [("64 to 256: bicubic", bicubic)]
+                line = [(f"{UPSCALE_SIDE // 4} to {UPSCALE_SIDE}: bicubic", bicubic)]
             for variant in VARIANTS:
                 chosen = np.array([variant.encode()], np.object_)
                 enlarged = await bench.infer("upscale_realesrgan", image=small, variant=chosen)
-                made = resize(enlarged, 256) if factor == 2 else enlarged
+                made = resize(enlarged, UPSCALE_SIDE) if factor == 2 else enlarged
                 bench.score("upscale", f"x{factor}", name, variant, made, truth)
                 if factor == 4:
                     line.append((variant, made))
