@@ -309,6 +309,24 @@ async def test_what_a_family_knows_nothing_of_is_refused(
         await make(client, model, **foreign)
 
 
+async def test_a_full_queue_refuses_at_once(client: InferenceServerClient) -> None:
+    """One is made and eight wait; three more are refused, and nobody is by the time all have gone."""
+    asked = [asyncio.create_task(make(client, WAN, frames=25, steps=100)) for _ in range(12)]
+    refused: set[asyncio.Task[list[Response]]] = set()
+    waiting = set(asked)
+    while len(refused) < 3:
+        done, waiting = await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        assert done, "nobody was refused"
+        refused |= done
+    for task in refused:
+        assert str(task.exception()).endswith("the queue is full; try again later")
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.sleep(1)  # what is in progress may end
+    assert len(joined(await make(client, WAN))) == 5
+
+
 async def test_out_of_memory_is_told_and_passes(client: InferenceServerClient, video: Triton) -> None:
     with starved(video, SVD), pytest.raises(InferenceServerException, match=r"^out of memory: ask for fewer"):
         await make(client, SVD, frames=25, decode_chunk_size=25)
