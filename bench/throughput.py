@@ -153,23 +153,27 @@ async def throughput(
                 "callers": callers,
                 "checkout": one.name,
                 "seconds": [],
+                "failed": [],
                 "busy_seconds": 0.0,
                 "processor_seconds": 0.0,
             }
             for one in contenders
         }
         ways = {one.name: make(one) for one in contenders}
-        for way in ways.values():
-            await way(0)
+        await asyncio.gather(*(way(0) for way in ways.values()), return_exceptions=True)  # warms up
         for turn in range(max(TURNS, requests // callers)):
             for one in contenders if turn % 2 else contenders[::-1]:
                 row, used, began = found[one.name], processor_seconds(one.mesh.pid), time.perf_counter()
-                samples = await asyncio.gather(*(ways[one.name](100 * turn + n) for n in range(callers)))
+                sent = (ways[one.name](100 * turn + number) for number in range(callers))
+                ended = await asyncio.gather(*sent, return_exceptions=True)
                 row["busy_seconds"] += time.perf_counter() - began
                 row["processor_seconds"] += processor_seconds(one.mesh.pid) - used
-                row["seconds"] += [sample.drawn for sample in samples]
+                row["seconds"] += [sample.drawn for sample in ended if isinstance(sample, Sample)]
+                row["failed"] += [str(error) for error in ended if isinstance(error, BaseException)]
         for row in found.values():
             count = len(row["seconds"])
+            if not count:
+                raise RuntimeError(f"{work}: nothing succeeded: {row['failed'][:3]}")
             row["per_second"] = unit * count / row["busy_seconds"]
             row["processor_seconds_each"] = row["processor_seconds"] / count
             rows.append(row)
@@ -276,12 +280,6 @@ async def run(checkouts: dict[str, Path], homes: Path, requests: int, console: C
                 requests,
             ),
             (f"upscale {SIDE}²: megapixels", lambda one: upscale(one.triton, SIDE), SIDE**2 / 1e6, requests),
-            (
-                f"house, {STEPS} steps, mesh: pictures",
-                lambda one: paths.gateway(one.client, work),
-                1.0,
-                requests // 2,
-            ),
         ):
             rates += await throughput(contenders, title, make, unit, count)
             show(console, "throughput", [row for row in rates if row["work"] == title], "callers")
@@ -304,6 +302,11 @@ async def run(checkouts: dict[str, Path], homes: Path, requests: int, console: C
                 [r for r in beside if r["work"] == title],
                 "beside",
             )
+        title = f"house, {STEPS} steps, mesh: pictures"
+        rates += await throughput(
+            contenders, title, lambda one: paths.gateway(one.client, work), 1.0, requests
+        )
+        show(console, "throughput", [row for row in rates if row["work"] == title], "callers")
     return {"throughput": rates, "fairness": beside}
 
 
