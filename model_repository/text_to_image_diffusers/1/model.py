@@ -130,7 +130,10 @@ class TritonPythonModel:
             def predict(denoiser, feed):
                 names, arrays = tuple(feed), feed.values()
                 bucket = (denoiser, names, drawing.width, drawing.height)
-                return np.stack(owner.run(bucket, zip(*arrays, strict=True)))
+                pixels = (
+                    drawing.width * drawing.height
+                )  # so that large pictures wait their turn among small ones
+                return np.stack(owner.run(bucket, zip(*arrays, strict=True), cost=pixels))
 
             taken = denoise(self.pipeline, drawing, steps, start, conditions, predict)
             for done, (latents, clean) in enumerate(taken, start=1):
