@@ -34,11 +34,12 @@ class Availability:
         for model in found:
             if model.state not in ABSENT:
                 return model.name
-        remedies = " or ".join(_remedies(found))
-        raise MeshError(
-            errors_pb2.ERROR_REASON_MODEL_NEEDS_WEIGHTS,
-            f"{' or '.join(names)} is needed and not built on this installation: {remedies}",
-        )
+        wanted = "it is not" if len(names) == 1 else "none of them is"
+        lines = [
+            f"{' or '.join(names)} is needed, and {wanted} built on this installation:",
+            *_remedies(found),
+        ]
+        raise MeshError(errors_pb2.ERROR_REASON_MODEL_NEEDS_WEIGHTS, "\n".join(lines))
 
     async def _describe(self, name: str) -> models_pb2.Model:
         request = models_pb2.GetModelRequest(name=name)
@@ -47,5 +48,6 @@ class Availability:
 
 def _remedies(models: Iterable[models_pb2.Model]) -> Iterable[str]:
     for model in models:
-        licence = "" if model.commercial_use else f" (licence {model.licence}: not for commercial use)"
-        yield f"{model.remedy or f'vmesh models build {model.name}'}{licence}"
+        if not model.commercial_use:
+            yield f"{model.name}, whose licence ({model.licence}) is not for commercial use:"
+        yield model.remedy or f"vmesh models build {model.name}"
