@@ -44,9 +44,7 @@ class Run:
 class Engine:
     """Runs generations on one event loop. `limits` says by kind of spec how many seconds one may take once let in."""
 
-    def __init__(
-        self, steps: Steps, store: Store, admission: Admission, limits: Mapping[str, float]
-    ) -> None:
+    def __init__(self, steps: Steps, store: Store, admission: Admission, limits: Mapping[str, float]) -> None:
         self._steps = steps
         self._store = store
         self._admission = admission

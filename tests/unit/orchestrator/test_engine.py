@@ -135,6 +135,23 @@ async def test_the_limit_of_the_server_ends_a_generation_and_says_so():
     assert steps.stopped == ["step"]
 
 
+async def test_an_enhancement_has_a_limit_of_its_own():
+    """What a CPU restores in minutes must not end when a picture should have been drawn."""
+    steps = ScriptedSteps(hanging={"enhance_image"})
+    engine = Engine(steps, Store(100), Admission(2, 2, 0.1), {"image": 0.01, "enhancement": 0.2})
+    spec = generation_pb2.GenerationSpec(
+        enhancement={
+            "source": {"uri": f"blob:{'0' * 64}", "sha256": "0" * 64},
+            "operations": [{"upscale": {"factor": 2}}],
+        }
+    )
+    one = Generation(Work(store.new_id(), spec), "local", "", "")
+    engine.start(one)
+    await until_ended(one)
+    assert reason(one) == "DEADLINE_EXCEEDED"
+    assert "0.2 s" in terminal(one).failed.status.message
+
+
 async def test_waiting_generations_hear_their_position_and_the_next_is_refused_at_once():
     steps = ScriptedSteps(hanging={"step"})
     engine, admission = build(steps, running=1, waiting=2)
