@@ -20,6 +20,8 @@ from services.runtime.workers import find_workers
 from tests.models.calls import Step, cpu_seconds, draw_steps, drawing_inputs, tensor
 from tests.models.diffusers_fixture import Image, built, compare, generators, pictures, pipeline
 
+pytest.importorskip("diffusers")  # a first session exports what is served
+
 MODELS = ("sdxl-test", "sd3-test")
 LARGE, SPARE = (1024, 1024), 16 << 20
 PROMPT = "a photograph of an astronaut riding a horse"

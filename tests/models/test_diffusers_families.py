@@ -7,10 +7,8 @@ from pathlib import Path
 from shutil import copyfile, copytree
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
-import torch
 from skimage import data
 
 from services.models.catalogue import get_model
@@ -26,6 +24,9 @@ from tests.models.diffusers_fixture import (
     pipeline,
     serving_code,
 )
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
 
 PROMPT, NEGATIVE = "a lighthouse in a storm, oil on canvas", "blurry, grey"
 FAMILIES = ("sdxl", "sdxl-refiner", "stable-diffusion", "sd3", "flux")

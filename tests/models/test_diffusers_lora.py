@@ -1,22 +1,26 @@
 """LoRA: merged weights against W + scale * alpha / rank * B A written out, through the exported graph too."""
 
+import importlib
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-import torch
-from diffusers.loaders import lora_conversion_utils
-from safetensors.torch import save_file
 
-from services.models.diffusers import components, lora, recipe
+from services.models.diffusers import lora, recipe
 from services.models.diffusers.directory import inspect
 from services.models.diffusers.export import export
 from services.models.entry import Lora, Precision
 from services.models.serving.graph import load
 from tests.models.diffusers_fixture import directory
+
+torch = pytest.importorskip("torch")
+lora_conversion_utils = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
+save_file = pytest.importorskip("safetensors.torch").save_file
+components = importlib.import_module("services.models.diffusers.components")
+Tensor: TypeAlias = Any
 
 RANK, ALPHA, SCALE = 2, 4.0, 0.75
 QUERY = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -24,7 +28,7 @@ OUT = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0"
 CONVOLUTION = "down_blocks.1.resnets.0.conv1"
 
 
-def matrices(weight: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def matrices(weight: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """A (down) and B (up) for a weight."""
     generator = torch.Generator().manual_seed(seed)
     down = torch.randn(RANK, *weight.shape[1:], generator=generator)
@@ -32,12 +36,12 @@ def matrices(weight: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tenso
     return down * 0.3, up * 0.3
 
 
-def expected(weight: torch.Tensor, seed: int) -> torch.Tensor:
+def expected(weight: Tensor, seed: int) -> Tensor:
     down, up = matrices(weight, seed)
     return weight + SCALE * ALPHA / RANK * (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
 
 
-def kohya(prefix: str, layer: str, weight: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
+def kohya(prefix: str, layer: str, weight: Tensor, seed: int) -> dict[str, Tensor]:
     down, up = matrices(weight, seed)
     name = f"{prefix}_{layer.replace('.', '_')}"
     return {
@@ -48,7 +52,7 @@ def kohya(prefix: str, layer: str, weight: torch.Tensor, seed: int) -> dict[str,
 
 
 def saved(
-    tmp_path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+    tmp_path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
 ) -> tuple[Lora, ...]:
     file = tmp_path / "change.safetensors"
     save_file(tensors, file, metadata)
@@ -75,7 +79,7 @@ def check(unet: Any, original: Any, *layers: str) -> None:
 
 
 def test_kohyas_names(unet: Any, original: Any, tmp_path: Path) -> None:
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for seed, layer in enumerate((QUERY, CONVOLUTION)):
         tensors |= kohya("lora_unet", layer, original.state_dict()[f"{layer}.weight"], seed)
     lora.read(saved(tmp_path, tensors), "unet")("unet", unet)
@@ -128,7 +132,7 @@ def test_the_block_names_of_the_original_code(unet: Any, original: Any, tmp_path
         "output_blocks_0_1_proj_in": "up_blocks.0.attentions.0.proj_in",
         "output_blocks_1_1_transformer_blocks_0_ff_net_2": "up_blocks.0.attentions.1.transformer_blocks.0.ff.net.2",
     }
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for seed, (name, layer) in enumerate(names.items()):
         tensors |= kohya("lora_unet", name, original.state_dict()[f"{layer}.weight"], seed)
     lora.read(saved(tmp_path, tensors), "unet")("unet", unet)
@@ -225,7 +229,7 @@ def test_through_the_exported_graphs(tmp_path: Path) -> None:
     ):
 
         def by_hand(
-            _: str, network: Any, weight: torch.Tensor = weight, seed: int = seed, name: str = name
+            _: str, network: Any, weight: Tensor = weight, seed: int = seed, name: str = name
         ) -> None:
             layer = projection if name == "text_encoder_2" else attention
             network.get_submodule(layer).weight.data = expected(weight.detach(), seed)
