@@ -111,8 +111,10 @@ def _describe(model: Model, directory: Directory, video: Video) -> dict[str, Any
     except ValueError as error:
         raise ExportError(f"{directory.path}/scheduler/scheduler_config.json: {error}") from error
     multiple = described["pixels_per_latent"] * described.pop("latents_per_token")
+    if not model.sizes:
+        raise ExportError(f"{model.name}: sizes: is missing from the entry")
     for size in model.sizes:
-        if not model.sizes or any(side % multiple for side in size):
+        if any(side % multiple for side in size):
             raise ExportError(f"{model.name}: sizes: must be multiples of {multiple}; {size} given")
     return described
 
