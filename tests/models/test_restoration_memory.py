@@ -33,7 +33,10 @@ async def test_out_of_memory_is_said_and_survived(own: Triton) -> None:
     client = InferenceServerClient(own.grpc_address)
     # Sizes whose work takes far more than what is left to the starved worker.
     for model, side in (("denoise_oidn", 1200), ("deblur_maxim", 64), ("interpolation_flow", 1500)):
-        await infer(client, model, **inputs(model, 16))
+        if (
+            model != "deblur_maxim"
+        ):  # whose tiles all take the same, so that one that was run has all it needs
+            await infer(client, model, **inputs(model, 16))
         with starved(own, model):
             assert "out of memory: send" in await refused(client, model, **inputs(model, side))
         result = await infer(client, model, **inputs(model, 16))

@@ -35,7 +35,7 @@ class TritonPythonModel:
         self.load()
 
     def load(self):
-        """Open the graph, afresh where a failed run may still hold memory. It takes tiles of one size."""
+        """Open the graph. It takes tiles of one size."""
         self.graph = load(HERE, "deblur", threads=self.threads, optimise=False)
         ((self.name, expected),) = self.graph.inputs.items()
         side = expected.shape[1]
@@ -58,13 +58,15 @@ class TritonPythonModel:
             return refuse(str(gone), codes.CANCELLED)
         except Exception as error:
             if is_out_of_memory(error):
-                self.load()
+                self.graph = None  # it may still hold memory; the next request opens it afresh
                 return refuse("out of memory: send a smaller image", codes.UNAVAILABLE)
             return refuse(f"deblurring failed: {error}", codes.INTERNAL)
         return pb_utils.InferenceResponse([pb_utils.Tensor("image", np.ascontiguousarray(sharper))])
 
     def deblur(self, request, image):
         """The image, tile by tile. Raises Cancelled before the next tile of a caller who has gone."""
+        if self.graph is None:
+            self.load()
         mosaic = Mosaic(*image.shape[:2], self.tiling, scale=1)
         for tile in tiles(image, self.tiling, scale=1):
             stop_if_cancelled(request, "between two tiles")

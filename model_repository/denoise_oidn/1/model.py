@@ -30,7 +30,7 @@ class TritonPythonModel:
         self.load()
 
     def load(self):
-        """Open a device, afresh where a failed run may still hold memory."""
+        """Open a device."""
         self.denoiser = Denoiser(
             HERE, threads=self.parameters["threads"], memory_mib=self.parameters["memory_mib"]
         )
@@ -50,6 +50,8 @@ class TritonPythonModel:
         if request.is_cancelled():
             return refuse("cancelled before it began", codes.CANCELLED)
         try:
+            if self.denoiser is None:
+                self.load()
             cleaned = denoise(
                 image, lambda colour: self.denoiser.denoise(colour, lambda: not request.is_cancelled())
             )
@@ -58,15 +60,16 @@ class TritonPythonModel:
             if code == CANCELLED:
                 return refuse("cancelled while denoising", codes.CANCELLED)
             if code == OUT_OF_MEMORY or isinstance(error, MemoryError):
-                self.denoiser.close()
-                self.load()
+                self.finalize()  # it may still hold memory; the next request opens a device afresh
                 return refuse("out of memory: send a smaller image", codes.UNAVAILABLE)
             return refuse(f"denoising failed: {error}", codes.INTERNAL)
         return pb_utils.InferenceResponse([pb_utils.Tensor("image", np.ascontiguousarray(cleaned))])
 
     def finalize(self):
         """Give the device back."""
-        self.denoiser.close()
+        if self.denoiser is not None:
+            self.denoiser.close()
+        self.denoiser = None
 
 
 def refuse(message, code):

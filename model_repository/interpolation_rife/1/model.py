@@ -31,7 +31,7 @@ class TritonPythonModel:
         self.load()
 
     def load(self):
-        """Open the graph, afresh where a failed run may still hold memory."""
+        """Open the graph."""
         self.graph = load(HERE, "between", threads=self.threads, steady_shapes=False)
 
     def execute(self, requests):
@@ -51,13 +51,15 @@ class TritonPythonModel:
             return refuse(str(gone), codes.CANCELLED)
         except Exception as error:
             if is_out_of_memory(error):
-                self.load()
+                self.graph = None  # it may still hold memory; the next request opens it afresh
                 return refuse("out of memory: send smaller frames or fewer times", codes.UNAVAILABLE)
             return refuse(f"interpolating failed: {error}", codes.INTERNAL)
         return pb_utils.InferenceResponse([pb_utils.Tensor("frames", made)])
 
     def between(self, request, first, second, times):
         """One frame for each time. Raises Cancelled before the next one of a caller who has gone."""
+        if self.graph is None:
+            self.load()
         height, width, _ = first.shape
         feed = {"first": prepare(first), "second": prepare(second)}
         for time in times:
