@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import pytest_asyncio
+import torch
 from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
@@ -25,9 +26,6 @@ from services.runtime.workers import find_workers
 from tests.models.calls import cpu_seconds, tensor, texts
 from tests.models.test_memory import starved
 from tests.triton_fixture import BUILD_HOME
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("diffusers")
 
 pytestmark = pytest.mark.timeout(900)  # exports eight networks the first time
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
 from services.models.serving.noise import Generator, torch_noise
-
-torch = pytest.importorskip("torch")
 
 SEEDS = (0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**40 + 3, 2**63 - 1, 2**63 + 11, 2**64 - 1)
 SHAPES = (

@@ -5,13 +5,12 @@ import itertools
 import json
 import math
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
 from services.models.serving.schedulers import FOREIGN, SCHEDULERS, dynamic_shift, scheduler
-
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
 
 STEPS = (1, 2, 4, 20, 50)
 TOLERANCE = 1e-5  # of the largest value, in float32

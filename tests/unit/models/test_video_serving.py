@@ -98,8 +98,7 @@ def noise_picture(height: int, width: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("shape", [(40, 64), (224, 224), (225, 300), (576, 1024), (1200, 900)])
 def test_the_picture_for_clip_is_diffusers_own(code: dict[str, ModuleType], shape: tuple[int, int]) -> None:
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("diffusers")
+    import torch
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
         _resize_with_antialiasing,
     )
@@ -115,8 +114,6 @@ def test_the_picture_for_clip_is_diffusers_own(code: dict[str, ModuleType], shap
 
 @pytest.mark.parametrize("size", [(64, 40), (96, 64)])
 def test_the_picture_for_the_vae_is_diffusers_own(code: dict[str, ModuleType], size: tuple[int, int]) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("diffusers")
     from diffusers.video_processor import VideoProcessor
     from PIL import Image
 
@@ -131,7 +128,6 @@ def test_the_picture_for_the_vae_is_diffusers_own(code: dict[str, ModuleType], s
     "prompt", ["a  fox", " fish &amp;amp; chips\n", "日本の桜", "", "&lt;b&gt; \t x", "a b"]
 )
 def test_prompts_are_cleaned_as_wans_are(code: dict[str, ModuleType], prompt: str) -> None:
-    pytest.importorskip("diffusers")
     from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
     assert code["wan"].clean(prompt) == prompt_clean(prompt)
