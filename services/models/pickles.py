@@ -6,6 +6,7 @@ names a dozen functions of torch's own, all of them harmless; anything else is r
 
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -53,6 +54,11 @@ PUTS, GETS = {"BINPUT", "LONG_BINPUT", "PUT"}, {"BINGET", "LONG_BINGET", "GET"}
 EXTENSIONS = {"EXT1", "EXT2", "EXT4"}  # globals by a number that only this process's registry could explain
 
 
+# What reading a zip archive raises where it is not one, is cut, or says things of itself that cannot be: compressed in an
+# unknown way (NotImplementedError), encrypted (RuntimeError), named in no character set (UnicodeDecodeError, a ValueError).
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+
+
 class UnsafeFileError(Exception):
     """A file was not read: it wants to run something, unpacks to more than it is, or is damaged."""
 
@@ -63,7 +69,7 @@ def check_checkpoint(path: Path) -> None:
         with path.open("rb") as file:
             zipped = file.read(len(ZIP)) == ZIP
         wanted = sorted(set(_globals_of_zip(path) if zipped else _globals_of_legacy(path)) - HARMLESS)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise UnsafeFileError(f"{path.name}: is cut short or damaged: {error}") from error
     if wanted:
         raise UnsafeFileError(

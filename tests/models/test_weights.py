@@ -182,6 +182,41 @@ def test_what_is_no_checkpoint_says_so(tmp_path: Path, content: bytes, message: 
         read_tensors(tmp_path / "m.bin")
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "why"),
+    [
+        ((4, 6), 99, "zip file version"),
+        ((6, 8), 1, "encrypted"),
+        ((8, 10), 99, "compression method is not supported"),
+    ],
+)
+def test_an_archive_of_a_kind_that_cannot_be_read_says_so(
+    tmp_path: Path, offset: tuple[int, int], value: int, why: str
+) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(tensors(), path)
+    content = bytearray(path.read_bytes())
+    (name,) = [name for name in zipfile.ZipFile(path).namelist() if name.endswith("data.pkl")]
+    # Both headers of the pickle say the same of it, each in a place of its own.
+    content[content.find(name.encode()) - 30 + offset[0]] = value
+    content[content.rfind(name.encode()) - 46 + offset[1]] = value
+    path.write_bytes(content)
+    with pytest.raises(UnsafeFileError, match=rf"m\.pt: is cut short or damaged: .*{why}"):
+        check_file(path)
+
+
+def test_an_archive_whose_compressed_bytes_are_damaged_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    random = os.urandom(4096)  # does not shrink, so it is no bomb
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data.pkl", pickle.dumps(random))
+    content = bytearray(path.read_bytes())
+    content[len("m/data.pkl") + 30] = 0xFF  # a block of a type that deflate has not
+    path.write_bytes(content)
+    with pytest.raises(UnsafeFileError, match="is cut short or damaged"):
+        check_file(path)
+
+
 def test_an_archive_that_is_no_checkpoint_says_so(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
