@@ -15,6 +15,8 @@ from services.models.entry import Layout, Lora, Model, OperatorSource, Precision
 from services.models.weights import SAFETENSORS, SUFFIXES, check_file
 
 INDEX = "model_index.json"
+SHARDS = re.compile(r".*\.safetensors\.index(\.\w+)?\.json")
+"""A file that says which of a component's tensors are in which of its files; a variant has a name of its own."""
 COMPONENT = re.compile(r"[A-Za-z_]\w{0,63}")
 READ = (SAFETENSORS, ".json", ".txt", ".model")
 LEAST_BYTES = (
@@ -81,6 +83,8 @@ def check(source: OperatorSource, weights: Path, home: Path) -> None:
     for path in files_of(source, weights):
         if path.suffix in SUFFIXES:
             check_file(path)
+        elif SHARDS.fullmatch(path.name):
+            _check_shards(path)
 
 
 def check_loras(model: Model) -> None:
@@ -151,6 +155,18 @@ def _check_inside(path: Path, weights: Path) -> None:
     target = path.resolve()
     if not target.is_relative_to(root):
         raise WeightsError(f"{path}: is a link to {target}, outside {root}; put the file itself there")
+
+
+def _check_shards(index: Path) -> None:
+    """Refuse an index that names what was not looked at: a file of another folder, or one that is a pickle."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        names = set(content["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{index}: names no files of weights: {error}") from error
+    for name in sorted(map(str, names)):
+        if Path(name).name != name or Path(name).suffix != SAFETENSORS:
+            raise WeightsError(f"{index}: names {name!r}; its weights must be {SAFETENSORS} files beside it")
 
 
 def _note(model: Model, home: Path) -> Path:

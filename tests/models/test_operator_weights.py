@@ -290,6 +290,31 @@ def test_only_what_is_read_counts(tmp_path: Path) -> None:
     check(source, directory, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": {"a": "../../elsewhere/model.safetensors"}}, r"names '\.\./\.\./elsewhere"),
+        ({"weight_map": {"a": "/elsewhere/model.safetensors"}}, "names '/elsewhere"),
+        ({"weight_map": {"a": "model.bin"}}, r"names 'model\.bin'; its weights must be \.safetensors"),
+        ({"weight_map": {"a": 1}}, "names '1'"),
+        ({"weight_map": ["a"]}, "names no files"),
+        ([], "names no files"),
+    ],
+)
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_an_index_of_files_that_names_others_is_refused(
+    tmp_path: Path, index: object, message: str, variant: str
+) -> None:
+    directory = pipeline(tmp_path / "w")
+    told = directory / "unet" / f"diffusion_pytorch_model.safetensors.index{variant}.json"
+    told.write_text(json.dumps(index))
+    source = files(layout="diffusers", files=[])
+    with pytest.raises(WeightsError, match=message):
+        check(source, directory, tmp_path)
+    told.write_text(json.dumps({"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}))
+    check(source, directory, tmp_path)
+
+
 def test_a_lying_file_in_a_pipeline_is_refused(tmp_path: Path) -> None:
     directory = pipeline(tmp_path / "w")
     (directory / "unet" / "model.safetensors").write_bytes(b"\xff" * 200)
