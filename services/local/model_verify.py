@@ -1,6 +1,7 @@
 """`vmesh models verify`: every component of every built model against its reference, and every built file."""
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +13,12 @@ from rich.markup import escape
 from services.local import model_table
 from services.models import manifest, parity
 from services.models.engine_table import print_engines
+from services.models.entry import Model
 from services.models.inventory import built_models
 from services.models.manifest import ManifestError
-from services.models.parity import Parity
+from services.models.parity import Parity, ParityError
+from services.models.presence import Presence
+from services.models.state import remedy
 
 if TYPE_CHECKING:
     from services.models.tensorrt.engines import EngineOutcome
@@ -27,7 +31,8 @@ USAGE = 2
 def run(names: list[str], home: Path, *, as_json: bool) -> int:
     """Verify and print; returns the exit code."""
     console = model_table.console(stderr=as_json)
-    built = {model.name: build for model, build in built_models(home)}
+    entries = {model.name: (model, build) for model, build in built_models(home)}
+    built = {name: build for name, (_, build) in entries.items()}
     unknown = [name for name in names if name not in built]
     if unknown or not built:
         what = f"{', '.join(unknown)}: not built" if unknown else "no model is built"
@@ -40,7 +45,7 @@ def run(names: list[str], home: Path, *, as_json: bool) -> int:
         with console.status(f"{name}: files"):
             problems[name] = _files(built[name])
         with console.status(f"{name}: components"):
-            found[name] = parity.verify(built[name])
+            found[name] = _components(built[name], problems[name])
     engines = {name: _engines(built[name], name, console) for name in found}
     failed = any(problems.values()) or not all(each.passed for row in found.values() for each in row)
     failed |= any(each.status == "failed" for row in engines.values() for each in row)
@@ -48,19 +53,25 @@ def run(names: list[str], home: Path, *, as_json: bool) -> int:
         told = {
             name: {
                 "files": problems[name],
-                "components": [asdict(each) | {"passed": each.passed} for each in row],
+                "components": [_as_json(each) for each in row],
                 "engines": [asdict(each) for each in engines[name]],
             }
             for name, row in found.items()
         }
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     else:
-        _print(console, found, problems, built)
+        _print(console, found, problems, entries)
         for name, row in engines.items():
             if row:
                 console.print(f"\n[bold]engines of {name}[/]")
                 print_engines(console, row)
     return 1 if failed else 0
+
+
+def _as_json(parity: Parity) -> dict[str, object]:
+    """JSON has no infinity: an error that is no number is null."""
+    error = parity.error if math.isfinite(parity.error) else None
+    return asdict(parity) | {"error": error, "passed": parity.passed}
 
 
 def _engines(build: Path, name: str, console: Console) -> "list[EngineOutcome]":
@@ -73,6 +84,14 @@ def _engines(build: Path, name: str, console: Console) -> "list[EngineOutcome]":
         return verify_engines(build, lambda stage: status.update(f"{name}: {stage}"))
 
 
+def _components(build: Path, problems: list[str]) -> list[Parity]:
+    try:
+        return parity.verify(build)
+    except ParityError as error:
+        problems.append(str(error))
+        return []
+
+
 def _files(build: Path) -> list[str]:
     try:
         return manifest.check(build)
@@ -81,7 +100,10 @@ def _files(build: Path) -> list[str]:
 
 
 def _print(
-    console: Console, found: dict[str, list[Parity]], problems: dict[str, list[str]], built: dict[str, Path]
+    console: Console,
+    found: dict[str, list[Parity]],
+    problems: dict[str, list[str]],
+    entries: dict[str, tuple[Model, Path]],
 ) -> None:
     told = () if model_table.is_narrow(console) else ("reference", "runtime")
     table = model_table.table("model", "component", *told, "max error", "tolerance", "verdict")
@@ -106,7 +128,8 @@ def _print(
         for line in lines:
             console.print(f"[red]{name}[/]: {escape(line)}", soft_wrap=True)
         if lines:
-            remedy = f"  make it anew: rm -r {built[name]} && vmesh models build {name}"
-            console.print(escape(remedy), soft_wrap=True, highlight=False)
+            model, build = entries[name]
+            anew = f"  make it anew: rm -r {build} && {remedy(model, Presence(built=False))}"
+            console.print(escape(anew), soft_wrap=True, highlight=False)
     checked = sum(not lines for lines in problems.values())
     console.print(f"[dim]files as they were built: {checked} of {len(problems)} models[/]", highlight=False)

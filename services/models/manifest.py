@@ -22,7 +22,7 @@ def read(build: Path) -> dict[str, str]:
     """Return the digests that were written, by path. Raises ManifestError."""
     try:
         files: dict[str, str] = json.loads((build / NAME).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{build.name}: {NAME} cannot be read: {error}; build the model again") from error
     return files
 

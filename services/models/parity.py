@@ -7,6 +7,8 @@ reference nor the weights.
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +109,7 @@ def record(
 
 
 def as_built(build: Path) -> list[Parity]:
-    """Return what was found when a build was made, by name; nothing is run."""
+    """Return what was found when a build was made, by name; nothing is run. Raises ParityError, as `verify` does."""
     index = _read_index(build / DIRECTORY)
     return [
         Parity(component, entry["reference"], entry["runtime"], entry["error"], entry["tolerance"])
@@ -116,7 +118,10 @@ def as_built(build: Path) -> list[Parity]:
 
 
 def verify(build: Path) -> list[Parity]:
-    """Run every recorded component of a build again, by name; a component that cannot be run fails, it does not raise."""
+    """Run every recorded component of a build again, by name; a component that cannot be run fails, it does not raise.
+
+    Raises ParityError when what was recorded cannot be read.
+    """
     return [_check_again(build, component) for component in recorded(build)]
 
 
@@ -134,7 +139,7 @@ def recording(build: Path, component: str) -> Recording:
     try:
         with np.load(directory / f"{component}.npz", allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ParityError(f"{component}: its arrays: {error}") from error
     feed, expected = (
         {name.removeprefix(part): values for name, values in kept.items() if name.startswith(part)}
@@ -187,6 +192,8 @@ def _read_index(directory: Path) -> dict[str, dict[str, Any]]:
         entries: dict[str, dict[str, Any]] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        raise ParityError(f"{DIRECTORY}/{INDEX}: cannot be read: {error}; build the model again") from error
     return entries
 
 

@@ -133,6 +133,34 @@ def test_verify_fails_for_a_file_that_was_touched_though_all_agree(home: Path) -
     assert "1/model.py: is not the file that was built" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("parity/model.npz", b"PK\x03\x04 cut short", "mine/model: model: its arrays: "),
+        ("parity/index.json", b"{", "mine: parity/index.json: cannot be read: "),
+        ("manifest.json", b"[]", "manifest.json cannot be read"),
+    ],
+)
+def test_verify_tells_of_a_damaged_build_and_of_the_way_out(
+    home: Path, name: str, content: bytes, message: str
+) -> None:
+    (served_repository(home) / "mine" / name).write_bytes(content)
+    result = vmesh(home, "verify")
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert "make it anew: rm -r " in result.output
+    told = vmesh(home, "verify", "--json")
+    assert json.loads(told.output, parse_constant=pytest.fail)["mine"]["files"]
+    assert vmesh(home, "show", "mine").exit_code == 0
+
+
+def test_the_way_out_allows_the_licence_again(home: Path) -> None:
+    site = Site(home, repository=home.parent / "repository", allowed={"theirs"})
+    build_one("theirs", Order(small_model.weights(home.parent / "w")), site)
+    (served_repository(home) / "theirs" / "1" / "model.py").write_text("import os")
+    assert "&& vmesh models build theirs --allow-noncommercial\n" in vmesh(home, "verify").output
+
+
 def test_verify_of_what_is_not_built_says_so(home: Path) -> None:
     result = vmesh(home, "verify", "theirs")
     assert result.exit_code == 2

@@ -77,6 +77,7 @@ def test_a_graph_that_was_changed_fails(build: Path) -> None:
         ("1/net.onnx", b"not a graph"),
         ("1/net.onnx", None),
         ("parity/net.npz", b"PK"),
+        ("parity/net.npz", b"PK\x03\x04 cut short"),
         ("parity/net.npz", None),
     ],
 )
@@ -87,6 +88,27 @@ def test_what_cannot_be_run_fails_and_says_why(build: Path, name: str, content: 
     assert not found.passed
     assert found.error == float("inf")
     assert found.detail
+
+
+def test_arrays_that_were_damaged_fail_and_say_so(build: Path) -> None:
+    record(build)
+    path = build / "parity" / "net.npz"
+    content = bytearray(path.read_bytes())
+    content[60:100] = b"\xff" * 40  # inside the first array's compressed bytes
+    path.write_bytes(content)
+    (found,) = parity.verify(build)
+    assert found.error == float("inf")
+    assert "its arrays" in found.detail
+
+
+def test_an_index_that_was_damaged_is_told(build: Path) -> None:
+    record(build)
+    (build / "parity" / "index.json").write_text("{")
+    for read in (parity.verify, parity.as_built):
+        with pytest.raises(
+            ParityError, match=r"parity/index\.json: cannot be read: .*; build the model again"
+        ):
+            read(build)
 
 
 def test_arrays_that_would_run_something_are_not_read(build: Path) -> None:

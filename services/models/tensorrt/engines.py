@@ -185,7 +185,10 @@ def _gate(
     missing = _missing(record, present)
     if missing:
         return store.note(record, missing) if record.status is Status.BUILT else record
-    kept = _recording(build, record.component)
+    try:
+        kept = _recording(build, record.component)
+    except ParityError as error:
+        return store.fail(record, str(error))
     if kept is None:
         return store.fail(record, "nothing was recorded to hold it against; build the model again")
     allowed = tolerance(Precision(record.precision), kept.tolerance)
