@@ -68,7 +68,7 @@ def read(repository: Path) -> tuple[dict[str, BackendEntry], set[str]]:
     """Return the entries of a repository by name, and what is wrong with the others, a line each."""
     found: dict[str, BackendEntry] = {}
     faults: set[str] = set()
-    for path in sorted(repository.glob(f"*/{FILE}")):
+    for path in sorted(repository.glob(f"[!.]*/{FILE}")):  # a hidden one is a link on its way
         try:
             entry = load_entry(path)
         except ConfigurationError as error:

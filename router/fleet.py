@@ -98,8 +98,13 @@ class Fleet:
         return cls({entry.name: Member.of(entry, adapt(entry)) for entry in entries}, misses)
 
     def put(self, entry: BackendEntry, backend: Backend) -> None:
-        """Add a backend, or let it take the place of the one of its name; work that runs there runs on."""
+        """Add a backend, or let it take the place of the one of its name; work that runs there runs on.
+
+        One that was drained stays so: that is the operator's wish, and a model that was built again says nothing of it.
+        """
+        before = self.members.get(entry.name)
         self.members[entry.name] = member = Member.of(entry, backend)
+        member.drained = before is not None and before.drained
         self._refresh(member)
         self._views = dict(sorted(self._views.items()))  # a snapshot is by name
 

@@ -66,6 +66,26 @@ async def test_a_model_comes_changes_and_goes_while_the_router_runs(tmp_path):
                 pass
 
 
+async def test_a_drained_model_stays_drained_when_it_is_built_again(tmp_path):
+    write(tmp_path, "alpha")
+    async with following(tmp_path) as fleet:
+        fleet.drain("triton/alpha", True)
+        write(tmp_path, "alpha", concurrency=7)
+        await until(lambda: fleet.members["triton/alpha"].entry.concurrency == 7)
+        await until(lambda: fleet.members["triton/alpha"].checked_at)
+        assert fleet.members["triton/alpha"].state is State.DRAINING
+        fleet.drain("triton/alpha", False)
+        assert fleet.members["triton/alpha"].state is State.READY
+
+
+def test_a_link_on_its_way_into_place_is_none(tmp_path):
+    write(tmp_path, "alpha")
+    (tmp_path / ".alpha.123").symlink_to(tmp_path / "alpha")
+    found, faults = read(tmp_path)
+    assert list(found) == ["triton/alpha"]
+    assert not faults
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
