@@ -113,6 +113,9 @@ class Ledger:
                 resident.loaded_at = resident.used_at = now
             case Phase.UNLOADED | Phase.LOADING:
                 resident.loaded_at = None
+        # What one large request made it grow to ended with its processes; remembered, it would never be loaded again.
+        if phase is Phase.UNLOADED and resident.measured > self._room_beside_pinned(name):
+            resident.measured = 0
 
     def acquire(self, name: str, now: float) -> None:
         """Count one more who uses a model, which must be READY. Raises ImpossibleMoveError."""
@@ -142,6 +145,9 @@ class Ledger:
             self.move(name, Phase.READY, now)
             self[name].loaded_at = None  # it was loaded at a time that nobody here saw
         return gone
+
+    def _room_beside_pinned(self, name: str) -> int:
+        return self.budget - sum(one.size for one in self if one.pinned and one.holds and one.name != name)
 
     def _holdings(self) -> list[Holding]:
         return [

@@ -325,6 +325,20 @@ async def test_what_grew_beyond_the_budget_makes_idle_ones_go(triton: ScriptedTr
         assert cache.ledger.used == 80 * MEBIBYTE
 
 
+async def test_what_grew_beyond_all_room_is_loaded_again_all_the_same(triton: ScriptedTriton) -> None:
+    meter = ScriptedMeter(triton, process=os.getpid())
+    async with caching(triton, meter=meter) as cache:
+        async with using(cache, "a"):
+            meter.models["a"] = 90 * MEBIBYTE  # one large request; the pinned model leaves 80
+            await cache.moves.look()
+        await cache.moves.look()
+        await settle()
+        assert triton.loaded == {"pinned"}
+        meter.models.clear()
+        await cache.load("a")
+        assert triton.loaded == {"pinned", "a"}
+
+
 @pytest.mark.parametrize("leased", [False, True])
 async def test_memory_that_does_not_come_back_recycles_the_server(
     triton: ScriptedTriton, monkeypatch: pytest.MonkeyPatch, leased: bool
