@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Collection
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,11 @@ class Exporter:
             raise MeshError(errors_pb2.ERROR_REASON_OVERLOADED, message, retry_after=RETRY_S)
         self._running = name
         try:
-            async for stage in self._child(name, target):
-                yield stage
+            async with aclosing(
+                self._child(name, target)
+            ) as stages:  # its process has ended before another begins
+                async for stage in stages:
+                    yield stage
         finally:
             self._running = ""
 

@@ -17,13 +17,14 @@ import typer
 from services.models.build import BuildStatus, Site, build_one
 from services.models.catalogue import CatalogueError
 from services.models.engines import build_engines_of
+from services.models.inventory import build_of
 from services.models.order import Order
 
 Tell = Callable[..., None]
 
 
 def main(name: str, target: str, home: Path, channel: int, allow: list[str] | None = None) -> None:
-    """Export one model; `allow` names those whose licence need not allow commercial use."""
+    """Export one model; `allow` names those whose licence need not allow commercial use, as that of what is built does."""
     lock, last = Lock(), {"": ""}
 
     def tell(**line: Any) -> None:
@@ -34,9 +35,9 @@ def main(name: str, target: str, home: Path, channel: int, allow: list[str] | No
             last.update(line)
 
     try:
-        outcome = build_one(
-            name, Order(), Site(home, lambda _, stage: tell(message=stage), allowed=allow or ())
-        )
+        # Whoever built it allowed it; a caller's export must not take it out of service.
+        allowed = {*(allow or ()), *([name] if build_of(name, home) else ())}
+        outcome = build_one(name, Order(), Site(home, lambda _, stage: tell(message=stage), allowed=allowed))
         if not outcome.served:
             tell(failed=outcome.detail or str(outcome.status), reason=str(outcome.status))
             return

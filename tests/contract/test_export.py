@@ -10,6 +10,9 @@ import pytest
 from scrollintel.visual.v1 import models_pb2 as pb
 from scrollintel.visual.v1 import models_pb2_grpc
 from services.models import export
+from services.models.build import Site, build_one
+from services.models.catalogue import read_catalogue, write_entry
+from services.models.order import Order
 from services.models.service import spec
 from services.models.settings import Settings
 from services.runtime.channels import connect
@@ -105,6 +108,18 @@ async def test_ends_with_the_reason(
     error = await refusal(stub, name, "onnx")
     assert (error.name, error.code) == (reason, code)
     assert words in error.message
+
+
+async def test_what_was_built_by_leave_of_its_operator_stays_in_service(
+    stub: "models_pb2_grpc.ModelServiceAsyncStub", tmp_path: Path
+) -> None:
+    entry = read_catalogue()[COMMITTED]
+    licence = entry.licence.model_copy(update={"commercial_use": False})
+    write_entry(entry.model_copy(update={"name": "theirs", "licence": licence}), tmp_path)
+    assert (await refusal(stub, "theirs", "onnx")).name == "MODEL_UNAVAILABLE"
+    assert build_one("theirs", Order(), Site(tmp_path, allow_noncommercial=True)).served
+    assert (await run(stub, "theirs", "onnx"))[-1].message == "unchanged"
+    assert (tmp_path / "model_repository" / "theirs").exists()
 
 
 async def test_one_at_a_time_and_no_longer_than_its_caller(
