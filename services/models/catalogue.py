@@ -88,5 +88,21 @@ def _check_references(models: dict[str, Model]) -> None:
         for required in model.requires:
             if required not in models:
                 raise CatalogueError(f"{model.name}: requires: no model named {required!r}")
+            if model.name in _required_by(required, models):
+                raise CatalogueError(
+                    f"{model.name}: requires: {required!r} calls it in turn; neither could be loaded"
+                )
         if isinstance(model.source, RandomSource) and model.source.of not in models:
             raise CatalogueError(f"{model.name}: source.of: no model named {model.source.of!r}")
+
+
+def _required_by(name: str, models: dict[str, Model]) -> set[str]:
+    """Return a model and all that it calls, at however many removes."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += models[each].requires if each in models else ()
+    return found

@@ -165,6 +165,16 @@ def test_a_required_model_must_exist(tmp_path: Path) -> None:
         read_catalogue(directory=tmp_path)
 
 
+@pytest.mark.parametrize("other", ["nsfw_open_nsfw", "other"])
+def test_a_model_must_not_call_itself(tmp_path: Path, other: str) -> None:
+    path = write(tmp_path, requires=[other])
+    if other == "other":
+        entry = yaml.safe_load(path.read_text()) | {"name": "other", "requires": ["nsfw_open_nsfw"]}
+        (tmp_path / "other.yaml").write_text(yaml.safe_dump(entry))
+    with pytest.raises(CatalogueError, match=rf"requires: '{other}' calls it in turn"):
+        read_catalogue(directory=tmp_path)
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(CatalogueError, match=r"there are: .*image_text_matcher, .*nsfw_open_nsfw"):
         get_model("juggler")
