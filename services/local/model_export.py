@@ -24,28 +24,30 @@ def run(
             if output:
                 raise CatalogueError("--output: engines go beside the graphs, where they are served from")
             return add_engines(console, name, home, precision, sm)
+        if precision or sm is not None:
+            raise CatalogueError("--precision and --sm are for engines: --target tensorrt")
         copied = copy_graphs(name, home, output)
-    except CatalogueError as error:
+    except (CatalogueError, OSError) as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return USAGE
-    console.print(f"{len(copied)} files in {output}: {', '.join(copied)}", soft_wrap=True)
+    console.print(f"{len(copied)} files in {escape(str(output))}: {', '.join(copied)}", soft_wrap=True)
     return 0
 
 
 def copy_graphs(name: str, home: Path, output: Path | None) -> list[str]:
     """Copy a built model's graphs, what they read, and what they were checked by; returns the files' names.
 
-    Raises CatalogueError when the model is not built or there is no folder to copy to.
+    Raises CatalogueError when the model is not built or no folder is named, OSError when it cannot be written to.
     """
     build = build_of(name, home)
     if build is None:
         raise CatalogueError(f"{name} is not built; first: vmesh models build {name}")
     if output is None:
         raise CatalogueError("--output: name the folder that the graphs are to go to")
-    output.mkdir(parents=True, exist_ok=True)
     graphs = sorted(path for pattern in GRAPHS for path in (build / "1").glob(pattern))
     if not graphs:
         raise CatalogueError(f"{name} has no graphs: it is served by code alone")
+    output.mkdir(parents=True, exist_ok=True)
     for path in graphs:
         shutil.copyfile(path, output / path.name)
     if (build / "parity").is_dir():

@@ -81,9 +81,11 @@ def run(
         order = options.order()
         if (order or engines) and len(names) != 1:
             raise CatalogueError(f"{FOR_ONE} are for one model at a time; {len(names) or 'none'} named")
+        if sm is not None and not engines:
+            raise CatalogueError("--sm: is for engines: --target tensorrt")
         with BuildProgress(console, alone=len(names) == 1) as progress:
             outcomes = _build(names, home, order, progress.tell, allow_noncommercial)
-    except (CatalogueError, ValueError) as error:
+    except (CatalogueError, ValueError, OSError) as error:  # OSError: a home that cannot be written to
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return USAGE
     except KeyboardInterrupt:

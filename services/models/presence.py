@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.models import operator_weights
-from services.models.entry import Model, OperatorSource, RepositorySource
+from services.models.entry import Layout, Model, OperatorSource, RepositorySource
 from services.models.sources import is_fetched, package_of
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -44,5 +44,6 @@ def missing_weights(
         own = repository / model.template
         return [file.path for file in source.files if not (own / file.path).is_file()]
     if isinstance(source, OperatorSource) and not (weights or operator_weights.remembered(model, home)):
-        return [file.path for file in source.files] or [f"a {source.layout} of {source.hub}"]
+        whole = "a checkpoint" if source.layout is Layout.CHECKPOINT else "a diffusers directory"
+        return [file.path for file in source.files] or [f"{whole} of {source.hub}"]
     return []

@@ -177,12 +177,20 @@ def test_verify_of_what_is_not_built_says_so(home: Path) -> None:
         (["juggler"], "no model named 'juggler'"),
         (["mine", "--name", "A B"], "--name: String should match pattern"),
         (["--target", "tensorrt"], "are for one model at a time; none named"),
+        (["mine", "--sm", "89"], "--sm: is for engines: --target tensorrt"),
     ],
 )
 def test_build_names_the_option_that_cannot_be(home: Path, words: list[str], message: str) -> None:
     result = vmesh(home, "build", *words)
     assert result.exit_code == 2
     assert message in result.output.replace("\n", " ")
+
+
+def test_build_says_that_a_home_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = vmesh(tmp_path / "file" / "home", "build", "interpolation_flow")
+    assert result.exit_code == 2
+    assert "Not a directory" in result.output
 
 
 def test_build_refuses_a_licence_until_it_is_allowed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +231,12 @@ def test_export_copies_the_graphs(home: Path, tmp_path: Path) -> None:
         (["theirs", "--target", "onnx", "-o", "x"], "theirs is not built; first: vmesh models build theirs"),
         (["mine", "--target", "onnx"], "--output: name the folder"),
         (["mine", "-o", "x"], "--output: engines go beside the graphs"),
+        (["mine", "--target", "onnx", "-o", __file__], "File exists"),
+        (
+            ["mine", "--target", "onnx", "-o", "x", "--precision", "fp16"],
+            "are for engines: --target tensorrt",
+        ),
+        (["mine", "--target", "onnx", "-o", "x", "--sm", "89"], "are for engines: --target tensorrt"),
         (["theirs"], "theirs is not built"),
         (["mine", "--precision", "fp12"], "--precision: 'fp12' is none of fp32"),
     ],
