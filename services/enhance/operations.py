@@ -23,6 +23,8 @@ from services.runtime.errors import MeshError
 DEFAULT_VARIANT = "compact"
 DENOISER = "denoise_oidn"
 DEBLURRER = "deblur_maxim"
+# What each takes at most, as its config.pbtxt says: refused here it is known before any work is done, and by its name.
+FILTER_PIXELS: Mapping[str, int] = {DENOISER: 16_777_216, DEBLURRER: 1_048_576}
 
 # What is declared and not served, and why.
 UNSERVED: Mapping[str, str] = {
@@ -46,11 +48,11 @@ def _upscale(source: Size, asked: Upscale) -> tuple[Pass, ...]:
 
 
 def _denoise(source: Size, _: Any) -> tuple[Pass, ...]:
-    return plan_filter(source, DENOISER)
+    return plan_filter(source, DENOISER, FILTER_PIXELS[DENOISER])
 
 
 def _deblur(source: Size, _: Any) -> tuple[Pass, ...]:
-    return plan_filter(source, DEBLURRER)
+    return plan_filter(source, DEBLURRER, FILTER_PIXELS[DEBLURRER])
 
 
 def _restore_faces(_: Size, asked: RestoreFacesSpec) -> tuple[Pass, ...]:

@@ -18,7 +18,6 @@ CHAINED_PIXELS = 256 * 256
 MAXIMUM_MODEL_PIXELS = 1_300_000  # what the model makes of them, 48 bytes each, still fits into one message
 MAXIMUM_SIDE = 8192
 MAXIMUM_PIXELS = 8192 * 8192
-MAXIMUM_FILTER_PIXELS = 20_000_000  # of 3 bytes each, so that a picture fits into one message
 
 
 class PlanError(ValueError):
@@ -102,10 +101,10 @@ def plan_size(source: Size, canvas: Size, variant: str) -> tuple[Pass, ...]:
     return (*_scale(source, fitted, variant), *extension)
 
 
-def plan_filter(source: Size, model: str) -> tuple[Pass, ...]:
-    """Plan a model's pass over a whole picture. Raises PlanError."""
-    if source.pixels > MAXIMUM_FILTER_PIXELS:
-        rule = f"is for pictures of at most {MAXIMUM_FILTER_PIXELS} pixels; this one has {source} by then"
+def plan_filter(source: Size, model: str, maximum: int) -> tuple[Pass, ...]:
+    """Plan the pass over a whole picture of a model that takes at most `maximum` pixels. Raises PlanError."""
+    if source.pixels > maximum:
+        rule = f"is for pictures of at most {maximum} pixels; this one has {source} by then"
         raise PlanError("", rule)
     return (Filter(model),)
 

@@ -1,5 +1,7 @@
 """Which operations are served, in which passes, and what is said of the others."""
 
+import re
+
 import pytest
 
 from scrollintel.visual.v1.events_pb2 import (
@@ -18,13 +20,15 @@ from scrollintel.visual.v1.spec_pb2 import (
     Upscale,
 )
 from services.enhance import plan
-from services.enhance.operations import PLANNERS, UNSERVED, Operation, plan_operations
+from services.enhance.operations import FILTER_PIXELS, PLANNERS, UNSERVED, Operation, plan_operations
 from services.enhance.plan import Enlarge, Filter, Resize, Size
+from services.models.presence import REPOSITORY
 from services.runtime.errors import MeshError
 
 TWICE = EnhancementOperation(upscale=Upscale(factor=2, variant="x4plus-anime"))
 FOUR = EnhancementOperation(upscale=Upscale(factor=4))
 DENOISE = EnhancementOperation(denoise=Denoise())
+DEBLUR = EnhancementOperation(deblur=Deblur())
 
 
 def test_every_declared_operation_is_served_or_says_why_not() -> None:
@@ -42,9 +46,8 @@ def test_operations_follow_one_another() -> None:
 
 
 def test_any_order_up_to_eight() -> None:
-    deblur = EnhancementOperation(deblur=Deblur())
     faces = EnhancementOperation(restore_faces=RestoreFaces(fidelity=0.25))
-    order = [faces, DENOISE, deblur, TWICE, faces, DENOISE, deblur, DENOISE]
+    order = [faces, DENOISE, DEBLUR, TWICE, faces, DENOISE, DEBLUR, DENOISE]
     planned = plan_operations(Size(20, 20), order)
     assert [operation.stage for operation in planned] == [
         {"denoise": STAGE_DENOISE, "deblur": STAGE_DEBLUR, "restore_faces": STAGE_RESTORE_FACES}.get(
@@ -77,8 +80,20 @@ def test_a_size_that_operations_reach_together_is_checked() -> None:
     assert caught.value.field == "spec.operations[1].upscale.factor"
 
 
-def test_a_picture_too_large_for_one_message_is_not_filtered() -> None:
-    assert plan_operations(Size(5000, 4000), [DENOISE])
+@pytest.mark.parametrize("model", FILTER_PIXELS)
+def test_a_filter_is_planned_for_what_its_model_takes(model: str) -> None:
+    """A model that refuses a picture does so when others have worked on it, and Triton's words are not passed on."""
+    told = (REPOSITORY / model / "config.pbtxt").read_text(encoding="utf-8")
+    found = re.search(r'"max_pixels" value { string_value: "(\d+)" }', told)
+    assert found
+    assert FILTER_PIXELS[model] == int(found[1])
+
+
+def test_a_picture_too_large_for_a_filter_is_refused_before_any_work() -> None:
+    assert plan_operations(Size(4096, 4096), [DENOISE])
+    assert plan_operations(Size(1024, 1024), [DEBLUR])
+    with pytest.raises(MeshError, match="at most 1048576 pixels; this one has 1025 × 1024"):
+        plan_operations(Size(1025, 1024), [DENOISE, DEBLUR])
     with pytest.raises(MeshError) as caught:
         plan_operations(Size(1140, 1140), [FOUR, DENOISE])
     assert caught.value.name == "FIELD_INVALID"

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.enhance.operations import FILTER_PIXELS
 from services.enhance.plan import (
     CHAINED_PIXELS,
-    MAXIMUM_FILTER_PIXELS,
     MAXIMUM_MODEL_PIXELS,
     MAXIMUM_PIXELS,
     MODEL_FACTOR,
@@ -77,7 +77,7 @@ def test_what_the_model_may_make_fits_into_a_message() -> None:
     """Else it is made, for minutes, and then refused on its way back as RESOURCE_EXHAUSTED."""
     around = 1024  # the message's other fields
     assert MAXIMUM_MODEL_PIXELS * MODEL_FACTOR**2 * 3 + around <= MAX_MESSAGE_BYTES
-    assert MAXIMUM_FILTER_PIXELS * 3 + around <= MAX_MESSAGE_BYTES
+    assert max(FILTER_PIXELS.values()) * 3 + around <= MAX_MESSAGE_BYTES
 
 
 sides = st.integers(1, 1140)  # a square of the longest is just small enough for the model
