@@ -81,6 +81,17 @@ def test_the_picture_itself_is_never_replaced_and_one_file_holds_one_picture(tmp
         command._check_output(tmp_path / "new.png", [photo, photo])
     command._check_output(tmp_path / "new.png", [photo])
     command._check_output(None, [photo, photo])
+    command._check_output(
+        photo.rename(tmp_path / "there.png"), [tmp_path / "missing.png"]
+    )  # told of when it is read
+
+
+def test_a_picture_of_another_kind_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    for name in ("new.jpg", "new.JPEG", "new.webp"):
+        with pytest.raises(PromptError, match=r"ending in \.png, or a folder"):
+            command._check_output(tmp_path / name, [tmp_path / "photo.jpg"])
+    (tmp_path / "new.jpg").mkdir()
+    command._check_output(tmp_path / "new.jpg", [tmp_path / "photo.jpg"])
 
 
 def test_a_line_for_each_operation_when_it_ends() -> None:

@@ -32,6 +32,7 @@ from scrollintel.visual.requests import broken
 
 SUFFIX = "-enhanced"
 SECONDS = 600.0
+PICTURES = frozenset({".jpg", ".jpeg", ".webp"})  # what nobody means to call a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,15 @@ def _operations(
 
 
 def _check_output(output: Path | None, sources: Sequence[Path]) -> None:
-    if output is None or output.suffix.lower() != ".png":
+    if output is None:
+        return
+    if output.suffix.lower() in PICTURES and not output.is_dir():
+        raise broken("output", "suffix", "results are PNG: name a file ending in .png, or a folder")
+    if output.suffix.lower() != ".png":
         return
     if len(sources) > 1:
         raise broken("output", "exclusive", f"one file cannot hold {len(sources)} pictures: name a folder")
-    if output.exists() and output.samefile(sources[0]):
+    if output.exists() and sources[0].exists() and output.samefile(sources[0]):
         raise broken("output", "exclusive", "would replace the picture itself: name another file")
 
 
