@@ -142,7 +142,8 @@ def build_one(name: str, order: Order, site: Site) -> Outcome:
 def build_model(model: Model, site: Site, weights: Path | None = None) -> Outcome:
     """Build one model, from `weights` if an operator brings them; waits while another process builds the same one."""
     served_repository(site.home).mkdir(parents=True, exist_ok=True)
-    with exclusive(site.home / "builds" / f".{model.name}.lock"):
+    told = lambda: site.progress(model.name, "waiting for another process that builds it")  # noqa: E731
+    with exclusive(site.home / "builds" / f".{model.name}.lock", told):
         return _build_locked(model, site, weights)
 
 

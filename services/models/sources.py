@@ -6,7 +6,7 @@ matched, so a file that exists is whole; everything there already means no netwo
 
 import fcntl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -26,11 +26,18 @@ def package_of(model: Model) -> FetchedSource | None:
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
-    """Hold an advisory lock file; a second process waits for the first and then finds its work done."""
+def exclusive(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold an advisory lock file; a second process waits for the first and then finds its work done.
+
+    `waits` is called before a wait.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -18,6 +18,7 @@ from services.models.converters import Report
 from services.models.entry import Model
 from services.models.order import Order
 from services.models.presence import REPOSITORY, served_repository
+from services.models.sources import exclusive
 from tests.models import small_model
 from tests.triton_fixture import BUILD_HOME
 
@@ -272,3 +273,21 @@ def test_optional_models_are_built_only_when_they_are_named(model_repository: Pa
     assert "sdxl" in optional
     built = {outcome.model for outcome in build_repository(BUILD_HOME)}
     assert built == set(read_catalogue()) - optional
+
+
+def test_one_who_waits_for_another_build_is_told(tmp_path: Path) -> None:
+    home, stages, waits = tmp_path / "home", list[str](), threading.Event()
+
+    def progress(_: str, stage: str) -> None:
+        stages.append(stage)
+        waits.set()
+
+    small_model.add(home)
+    site = Site(home, progress, repository=small_model.repository(tmp_path / "repository"))
+    order = Order(small_model.weights(tmp_path / "weights"))
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive(home / "builds" / ".mine.lock"):
+            built = pool.submit(build_one, "mine", order, site)
+            assert waits.wait(20)
+            assert stages == ["waiting for another process that builds it"]
+        assert built.result(60).status is BuildStatus.BUILT
