@@ -98,12 +98,22 @@ def _decode(data: bytes, mode: str) -> Pixels:
 def _decode_as_shown(data: bytes) -> Pixels:
     with _opened(data) as image:
         try:
-            ImageOps.exif_transpose(image, in_place=True)
+            _turn(image)
             alpha = image.convert("RGBA").getchannel("A") if _has_alpha(image) else None
             colour = np.asarray(_in_srgb(_in_8_bits(image)))
         except (OSError, ValueError, SyntaxError, EOFError):
             raise _invalid("damaged: it does not decode to its end") from None
     return np.ascontiguousarray(colour if alpha is None else np.dstack([colour, np.asarray(alpha)]))
+
+
+def _turn(image: Image.Image) -> None:
+    """Turn a picture in place as its EXIF orientation says."""
+    image.load()
+    image.getexif()  # read, and kept
+    for name in ("exif", "Raw profile type exif"):
+        # Pillow would write it anew without the orientation, and stumble over damaged values that nobody reads.
+        image.info.pop(name, None)
+    ImageOps.exif_transpose(image, in_place=True)
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -127,6 +127,17 @@ async def test_a_picture_is_shown_as_its_orientation_says(orientation: int, turn
     np.testing.assert_array_equal(shown, np.rot90(PICTURE, turns))
 
 
+async def test_damage_elsewhere_in_its_exif_does_not_keep_a_picture_from_being_shown():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    exif[0x010E] = "a description"
+    # As text under a tag that holds a number, which Pillow reads and cannot write.
+    damaged = exif.tobytes().replace(b"\x01\x0e\x00\x02", b"\x01\x24\x00\x02")
+    assert damaged != exif.tobytes()
+    shown = await images.decode_as_shown(written(Image.fromarray(PICTURE), exif=damaged))
+    np.testing.assert_array_equal(shown, np.rot90(PICTURE, 2))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA"])
 async def test_any_kind_of_png_is_shown_in_eight_bits(mode: str):
     image = Image.fromarray(PICTURE).convert(mode)
