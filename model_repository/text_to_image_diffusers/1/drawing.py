@@ -29,6 +29,11 @@ class Drawing:
     strength: float = 0.3
 
 
+def decimal(value):
+    """An FP32 as the number it was written as: 0.9 and not 0.89999998, of which 10 steps would leave 8 and not 9."""
+    return float(str(value))
+
+
 def check(drawing, pipeline):
     """Raise ValueError naming the tensor and the rule that a drawing breaks. `pipeline`: pipeline.json."""
     limits, sizes = pipeline["limits"], pipeline["sizes"]
@@ -62,10 +67,13 @@ def check(drawing, pipeline):
             f"image: must have the size {drawing.width}x{drawing.height}",
         ),
         (
-            not starts or int(drawing.steps * drawing.strength) >= 1,
+            not starts or 0 < drawing.strength <= 1,
+            f"strength: must be above 0 and at most 1; {drawing.strength:g} given",
+        ),
+        (
+            not starts or drawing.steps * drawing.strength >= 1,
             f"strength: must leave a step to do; {drawing.strength:g} of {drawing.steps} given",
         ),
-        (not starts or drawing.strength <= 1, f"strength: must be at most 1; {drawing.strength:g} given"),
     )
     for holds, rule in rules:
         if not holds:

@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 from batching import Batcher, Closed, start_threads
 from conditioning import condition
 from denoise import begin, denoise, guidance_of, plan, preview, to_pixels
-from drawing import Drawing, check
+from drawing import Drawing, check, decimal
 from graph import is_out_of_memory
 from graphs import Graphs
 from tensors import end, end_with, first, send, stop_if_cancelled, text, values
@@ -41,7 +41,7 @@ def read_drawing(request, pipeline):
         height=int(size[1]),
         preview_every=int(first(request, "preview_every", 0)),
         image=image,
-        strength=float(first(request, "strength", Drawing.strength)),
+        strength=decimal(first(request, "strength", Drawing.strength)),
     )
     check(drawing, pipeline)
     return drawing

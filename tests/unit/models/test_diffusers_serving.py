@@ -82,6 +82,22 @@ def test_two_stages_share_the_schedule_where_diffusers_cuts_it(code: Load) -> No
     assert steps[0].scheduler is not steps[-1].scheduler
 
 
+@pytest.mark.parametrize("strength", [np.nan, np.inf, -np.inf, 0.0, -0.5, 0.05, 1.5])
+def test_a_strength_that_is_none_is_refused_by_name(code: Load, strength: float) -> None:
+    limits = {"num_images": 2, "steps": 50, "guidance_scale": 30}
+    told = pipeline(stage(), from_image=True, limits=limits, sizes=[[64, 64]])
+    image = np.zeros((64, 64, 3), np.uint8)
+    asked = drawing(code, strength=strength, image=image, height=64)
+    with pytest.raises(ValueError, match="^strength: must "):
+        code("drawing").check(asked, told)
+
+
+def test_a_strength_in_fp32_leaves_the_steps_that_diffusers_leaves(code: Load) -> None:
+    for tenths in range(1, 11):
+        strength = code("drawing").decimal(np.float32(tenths / 10))
+        assert code("denoise").skipped(drawing(code, strength=strength)) == 10 - tenths
+
+
 @pytest.mark.parametrize(("strength", "left"), [(0.3, 3), (1.0, 10), (0.19, 1)])
 def test_a_picture_to_start_from_makes_steps_needless(code: Load, strength: float, left: int) -> None:
     steps = code("denoise").plan(pipeline(stage(), from_image=True), drawing(code, strength=strength))
