@@ -88,7 +88,7 @@ def test_a_strength_that_is_none_is_refused_by_name(code: Load, strength: float)
     told = pipeline(stage(), from_image=True, limits=limits, sizes=[[64, 64]])
     image = np.zeros((64, 64, 3), np.uint8)
     asked = drawing(code, strength=strength, image=image, height=64)
-    with pytest.raises(ValueError, match="^strength: must "):
+    with pytest.raises(ValueError, match=r"^strength: must "):
         code("drawing").check(asked, told)
 
 
