@@ -29,7 +29,7 @@ class TritonPythonModel:
         self.load()
 
     def load(self):
-        """Open the graph, afresh where a failed run may still hold memory."""
+        """Open the graph."""
         self.graph = graph.load(HERE, "model", threads=self.threads, steady_shapes=False, optimise=False)
 
     def execute(self, requests):
@@ -46,7 +46,7 @@ class TritonPythonModel:
             found = self.detect(image, threshold)
         except Exception as error:
             if graph.is_out_of_memory(error):
-                self.load()
+                self.graph = None  # it may still hold memory; the next request opens it afresh
                 return refuse("out of memory: send a smaller image", pb_utils.TritonError.UNAVAILABLE)
             return refuse(f"detecting faces failed: {error}", pb_utils.TritonError.INTERNAL)
         named = found._asdict().items()
@@ -56,6 +56,8 @@ class TritonPythonModel:
 
     def detect(self, image, threshold):
         """Return the faces of one picture."""
+        if self.graph is None:
+            self.load()
         given, factor = faces.fit(image)
         maps = self.graph.run({"image": given}, MAPS, shrink=True)
         return faces.decode(*(maps[name][0] for name in MAPS), factor, *image.shape[:2], threshold)

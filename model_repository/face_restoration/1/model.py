@@ -25,6 +25,10 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         self.threads = int(parameters["intra_op_threads"]["string_value"])
         self.max_faces = int(parameters["max_faces"]["string_value"])
+        self.load()
+
+    def load(self):
+        """Open the network."""
         self.network = networks.load(HERE, self.threads)
 
     def execute(self, requests):
@@ -47,13 +51,15 @@ class TritonPythonModel:
             return refuse(str(error), codes.CANCELLED)
         except Exception as error:
             if graph.is_out_of_memory(error):
-                self.network = networks.load(HERE, self.threads)  # a failed run may keep what it holds
+                self.network = None  # it may still hold memory; the next request opens it afresh
                 return refuse("out of memory: send fewer faces", codes.UNAVAILABLE)
             return refuse(f"restoring faces failed: {error}", codes.INTERNAL)
         return pb_utils.InferenceResponse([pb_utils.Tensor("faces", restored)])
 
     def restore(self, face, fidelity):
         """One face of pixels, restored."""
+        if self.network is None:
+            self.load()
         given = face.transpose(2, 0, 1)[None].astype(np.float32) / LEVELS - 1
         made = self.network.restore(np.ascontiguousarray(given), fidelity)[0].transpose(1, 2, 0)
         return np.clip(np.rint((made + 1) * LEVELS), 0, 255)
