@@ -81,12 +81,14 @@ class Passes:
         cuts = faces.find_cuts(await self._landmarks(colour))
         if not cuts:
             return picture, "no face found"
-        given = await asyncio.to_thread(lambda: [faces.cut_out(colour, cut) for cut in cuts])
         restorer = await self._availability.first_of(self._settings.face_restorers)
+        given: list[Pixels] = []
         restored: list[Pixels] = []
         async with self._models.use(restorer, timeout=self._settings.load_seconds):
-            for start in range(0, len(given), FACES_AT_ONCE):
-                some = np.stack(given[start : start + FACES_AT_ONCE])
+            for start in range(0, len(cuts), FACES_AT_ONCE):
+                # Not all at once: a cut is 0.8 MB, and a picture of a crowd may hold two thousand faces.
+                some = await asyncio.to_thread(_cut_out, colour, cuts[start : start + FACES_AT_ONCE])
+                given += list(some)
                 asked: Tensors = {"faces": some, "fidelity": np.array([fidelity], np.float32)}
                 answer = await self._triton.infer(restorer, asked, timeout=FACE_SECONDS * len(some))
                 restored += list(np.asarray(answer["faces"], np.uint8))
@@ -108,6 +110,11 @@ class Passes:
     def _seconds(self, picture: Pixels) -> float:
         megapixels = picture.shape[0] * picture.shape[1] / 1e6
         return max(LEAST_MODEL_SECONDS, megapixels * self._settings.seconds_per_megapixel)
+
+
+def _cut_out(colour: Pixels, cuts: Sequence[faces.Cut]) -> Pixels:
+    """Return the faces [N, 512, 512, 3]."""
+    return np.stack([faces.cut_out(colour, cut) for cut in cuts])
 
 
 async def _on_colours(picture: Pixels, run: Colours) -> Pixels:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.enhance import faces
 from services.enhance.passes import DETECTOR, FACES_AT_ONCE, Passes
 from services.enhance.plan import Enlarge, Filter, RestoreFaces
 from services.enhance.settings import Settings
@@ -71,11 +72,21 @@ async def test_faces_are_found_in_and_restored_at_the_pictures_own_size(side: in
     assert not mesh.leased
 
 
-async def test_a_crowd_is_sent_in_parts() -> None:
+async def test_a_crowd_is_cut_out_and_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = np.mgrid[:5, :5]
     places = np.stack([columns.ravel(), rows.ravel()], 1)[:, None] * 60 - 100
     mesh = Mesh((FACE[None] + places).astype(np.float32))
+    cut: list[int] = []
+
+    def cut_out(picture: NDArray[np.uint8], cut_: faces.Cut) -> NDArray[np.uint8]:
+        cut.append(len(mesh.asked))
+        return original(picture, cut_)
+
+    original = faces.cut_out
+    monkeypatch.setattr(faces, "cut_out", cut_out)
     _, note = await passes(mesh).run(RestoreFaces(0), ramp(512))
+    # Each part after the one before it was sent; the detector was asked first of all.
+    assert cut == [1] * FACES_AT_ONCE + [2] * FACES_AT_ONCE + [3] * FACES_AT_ONCE + [4]
     sent = [len(inputs["faces"]) for model, inputs in mesh.asked if model == RESTORER]
     assert note == f"25 faces by {RESTORER}"
     assert sent == [FACES_AT_ONCE, FACES_AT_ONCE, FACES_AT_ONCE, 1]
