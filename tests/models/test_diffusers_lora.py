@@ -181,6 +181,29 @@ def test_what_is_not_understood_is_refused_by_name(unet: Any, original: Any, tmp
     check(unet, original)
 
 
+@pytest.mark.parametrize(
+    ("up", "down"),
+    [
+        ((6, 2), (3, 4)),  # two ranks
+        ((6, 0), (0, 4)),  # none
+        ((5, 2), (2, 4)),
+        ((6, 2), (2, 5)),
+        ((4, 2), (2, 6)),  # as many numbers, the other way round
+        ((12,), (2, 4)),
+        ((6, 2), (8,)),
+    ],
+)
+def test_matrices_of_any_shape_fit_or_are_refused(up: tuple[int, ...], down: tuple[int, ...]) -> None:
+    change = lora.Change("unet", "to_q", False, down=torch.ones(down), up=torch.ones(up))
+    with pytest.raises(ValueError, match="do not make"):
+        change.delta((6, 4))
+
+
+def test_an_alpha_of_several_numbers_is_none(tmp_path: Path) -> None:
+    with pytest.raises(lora.LoraError, match="no key of a LoRA"):
+        lora.read(saved(tmp_path, {"lora_unet_mid.alpha": torch.ones(3)}), "unet")
+
+
 def test_a_network_that_the_pipeline_has_not(tmp_path: Path) -> None:
     tensors = kohya("lora_te3", "encoder.block.0.layer.0.SelfAttention.q", torch.zeros(4, 4), 0)
     merge = lora.read(saved(tmp_path, tensors), "unet")

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,16 +67,14 @@ class Change:
         """Return alpha / rank * B A in the shape of the layer's weight. Raises ValueError where it does not fit."""
         if self.down is None or self.up is None:
             raise ValueError("one of its two matrices is missing")
-        rank = self.down.shape[0]
-        product = self.up.float().flatten(1) @ self.down.float().flatten(1)
-        if (
-            self.up.shape[1] != rank
-            or product.numel() != _size(shape)
-            or product.shape[0] != next(iter(shape))
-        ):
+        out, *inside = shape
+        rank = len(self.down) if self.down.dim() > 1 else 0
+        wide = self.up.dim() > 1 and self.up.numel() == out * rank and len(self.up) == out
+        if not (rank and wide and self.down.numel() == rank * prod(inside)):
             raise ValueError(
                 f"{tuple(self.up.shape)} and {tuple(self.down.shape)} do not make {tuple(shape)}"
             )
+        product = self.up.float().flatten(1) @ self.down.float().flatten(1)
         return product.reshape(tuple(shape)) * ((rank if self.alpha is None else self.alpha) / rank)
 
 
@@ -154,7 +153,7 @@ def _place(key: str, tensor: "Tensor", denoiser: str, changes: dict[tuple[str, s
         prefix, _, rest = key.partition(".")
         component = prefix if prefix in PREFIXES else ""
     layer, matrix = _ending(rest)
-    if not component or not matrix:
+    if not component or not matrix or (matrix == "alpha" and tensor.numel() != 1):
         return False
     change = changes.setdefault((component, layer), Change(component, layer, kohya))
     setattr(change, matrix, float(tensor) if matrix == "alpha" else tensor)
@@ -224,10 +223,3 @@ def _told_alpha(told: Mapping[str, Any], change: Change) -> float | None:
     patterns = told.get(f"{change.component}.alpha_pattern") or {}
     alpha = patterns.get(change.layer, told.get(f"{change.component}.lora_alpha"))
     return None if alpha is None else float(alpha)
-
-
-def _size(shape: Iterable[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
