@@ -6,7 +6,7 @@ loading. The task is nobody's but ours, so a caller that goes away neither stops
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +16,7 @@ import structlog
 from services.models.cache import figures, refusals
 from services.models.cache.ledger import Ledger, Phase, Resident
 from services.models.cache.loading import Loader
+from services.models.cache.memory import Measured
 from services.models.cache.plan import Fits
 from services.models.cache.recycling import Recycler
 from services.runtime.errors import MeshError
@@ -112,7 +113,9 @@ class Moves:
             log.warning("a model is not loaded any more", model=name)
             if self.ledger[name].leases and self.manage:
                 self._load_again(name)
-        await self._measure()
+        measured = await self._measure()
+        if measured is not None and self.manage:
+            await self._unload_what_is_left(measured.models, asked_at)
 
     async def end(self) -> None:
         """Cancel what is under way; Triton is left as it is."""
@@ -230,7 +233,26 @@ class Moves:
         except TimeoutError:
             pass
 
-    async def _measure(self) -> None:
+    async def _unload_what_is_left(self, working: Collection[str], asked_at: float) -> None:
+        """Unload models whose build was removed: Triton tells of them no more, and their processes live on."""
+        left = [
+            one.name
+            for one in self.ledger
+            if one.name in working and one.phase is Phase.UNLOADED and one.moved_at < asked_at
+            if not one.leases and not one.pinned
+        ]
+        if not left:
+            return
+        try:
+            known = await self.loader.triton.index()
+            for name in left:
+                if name not in known and self.of(name) is None:
+                    log.warning("a model without a build is unloaded", model=name)
+                    await self.loader.triton.unload(name, self.times.unload)
+        except MeshError as error:
+            log.warning("a model without a build was not unloaded", reason=error.name)
+
+    async def _measure(self) -> Measured | None:
         measured = await self.loader.measure()
         if measured is not None:
             self.recycler.note(measured, self.ledger.loaded())
@@ -240,6 +262,7 @@ class Moves:
         if self.manage:
             self._evict(self.ledger.surplus())
         self._gauge()
+        return measured
 
     def _gauge(self) -> None:
         figures.memory_used.set(self.ledger.used)

@@ -279,6 +279,22 @@ async def test_what_is_used_and_gone_is_loaded_again_unasked(triton: ScriptedTri
         assert cache.ledger["a"].leases == 1
 
 
+async def test_what_has_no_build_any_more_is_unloaded_once_nobody_uses_it(triton: ScriptedTriton) -> None:
+    meter = ScriptedMeter(triton, {"a": MEBIBYTE, "b": MEBIBYTE, "pinned": MEBIBYTE}, process=os.getpid())
+    async with caching(triton, meter=meter) as cache:
+        await cache.load("b")
+        async with using(cache, "a"):
+            triton.known -= {"a", "pinned"}  # Triton tells of them no more, and answers requests all the same
+            triton.failures["a"] = [MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, "no such directory")]
+            await cache.moves.look()
+            await settle()
+            await cache.moves.look()
+            assert triton.loaded == {"pinned", "a", "b"}
+        await cache.moves.look()
+        assert triton.loaded == {"pinned", "b"}
+    assert triton.unloads == {"a": 1}
+
+
 async def test_unloading_waits_for_the_work_to_end_or_leaves_the_model(triton: ScriptedTriton) -> None:
     async with caching(triton) as cache:
         async with using(cache, "a"):
