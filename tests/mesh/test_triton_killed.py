@@ -8,6 +8,7 @@ import pytest
 
 from scrollintel.visual import Failed, ModelError, VisualClient, running
 from services.local.mesh import LocalMesh
+from services.runtime.workers import find_workers
 from tests.mesh.quick import LONG, QUICK, assert_sound
 from tests.mesh.test_cancel import until_step
 
@@ -36,6 +37,21 @@ async def test_the_call_fails_with_a_time_and_the_next_one_after_the_restart_wor
     result = await asyncio.wait_for(_patient(client), BACK_SECONDS)
     assert len(result.assets) == 1
     assert mesh.triton.restarts >= 1
+
+
+async def test_the_drawing_process_alone_killed_ends_its_calls_soon(client: VisualClient, mesh: LocalMesh):
+    """Triton would leave them open for ever: whoever waited would wait until the deadline."""
+    generation = client.generate_image("a red apple", **LONG)
+    events = await until_step(generation)
+    workers = await asyncio.to_thread(find_workers, mesh.triton.pid or 0)
+    (pid,) = [pid for pid, model in workers.items() if model == "text_to_image_house"]
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(BACK_SECONDS):
+        events += [event async for event in generation]
+        assert_sound(events)
+        assert isinstance(events[-1], Failed)
+        assert events[-1].error.retry_after
+        assert len((await _patient(client)).assets) == 1
 
 
 async def _patient(client: VisualClient):

@@ -20,6 +20,7 @@ from services.local.triton.workers import models_short_of_workers
 from services.runtime.workers import Workers, find_workers
 
 READY_POLL_S = 0.05
+THREADS = 'key: "concurrency"'  # the parameter of a model that answers from threads of its own: how many at one time
 TAIL_LINES = 25
 CODE = "*/model.py"  # what a model has that runs in workers
 
@@ -80,7 +81,9 @@ class Run:
     async def until_gone(self, on_revival: Callable[[str], None]) -> str:
         """Return why the server has to be started again: it ended, or it no longer answers.
 
-        A model whose workers died is loaded again meanwhile, and `on_revival` told its name.
+        A model whose workers died is loaded again meanwhile, and `on_revival` told its name. One that answers from
+        threads of its own is a reason to start again: Triton never ends the requests that such a worker was answering,
+        and whoever sent them would wait until their deadline (seen with 2.51, in streams and in single answers).
         """
         settings, misses = self._settings, 0
         while True:
@@ -91,7 +94,13 @@ class Run:
             misses = 0 if live else misses + 1
             if misses >= settings.probe_failures:
                 return f"did not answer {misses} probes in a row"
-            await self._revive_models(on_revival)
+            before = self._workers
+            short = await self._short_of_workers(before)
+            if short:  # a model that just came or goes looks the same: a second look tells
+                short &= await self._short_of_workers(before)
+            if orphaning := await asyncio.to_thread(self._with_threads, short):
+                return f"{', '.join(sorted(orphaning))} lost a worker that was answering from threads"
+            await self._revive_models(short, before, on_revival)
 
     async def stop(self) -> None:
         """Stop the server within the grace; idempotent."""
@@ -114,13 +123,11 @@ class Run:
             message = f"not ready {settings.start_timeout:g} s after its start\n{self._errors()}"
             raise StartError(message) from error
 
-    async def _revive_models(self, on_revival: Callable[[str], None]) -> None:
+    async def _revive_models(
+        self, short: set[str], before: Workers, on_revival: Callable[[str], None]
+    ) -> None:
         """Load anew each model that lost a worker since the last look and was not unloaded on purpose."""
-        settings, before = self._settings, self._workers
-        short = await self._short_of_workers(before)
-        if short:  # a model that just came or goes looks the same: a second look tells
-            short &= await self._short_of_workers(before)
-        missed = set()
+        settings, missed = self._settings, set[str]()
         for model in short:
             revived = await health.load_model_anew(self._http, model, settings.start_timeout)
             log.warning("a model lost a worker", model=model, loaded_again=revived)
@@ -141,6 +148,10 @@ class Run:
 
     def _with_code(self, models: set[str]) -> set[str]:
         return {model for model in models if any((self._settings.repository / model).glob(CODE))}
+
+    def _with_threads(self, models: set[str]) -> set[str]:
+        configs = {model: self._settings.repository / model / "config.pbtxt" for model in models}
+        return {model for model, path in configs.items() if path.is_file() and THREADS in path.read_text()}
 
     def _errors(self) -> str:
         """The errors that this run logged, else the log's last lines."""
