@@ -31,8 +31,9 @@ class Unserved:
         known: models_pb2.Model = answer.model
         if not known.remedy:
             return unknown
+        lacks = "needs weights" if known.state == models_pb2.MODEL_STATE_NEEDS_WEIGHTS else "is not built"
         return MeshError(
             errors_pb2.ERROR_REASON_MODEL_NEEDS_WEIGHTS,
-            f"image.model_preference: {known.name} needs weights: {known.remedy}",
+            f"image.model_preference: {known.name} {lacks}: {known.remedy}",
             field="image.model_preference",
         )
