@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scrollintel.visual import running
 from services.models.build import BuildStatus, Outcome, Progress, Site, build_one, build_repository
 from services.models.build_progress import BuildProgress
 from services.models.catalogue import CatalogueError
@@ -23,6 +24,10 @@ STYLES = {
     BuildStatus.REFUSED: "yellow",
     BuildStatus.FAILED: "red",
 }
+STALE = (
+    "a mesh runs here, and what it has in memory stays as it was: `vmesh models unload NAME`, or for a pinned model "
+    "start the mesh again"
+)
 INTERRUPTED = 130
 USAGE = 2
 FOR_ONE = "--weights, --precision, --lora, --name and --target tensorrt"
@@ -83,6 +88,7 @@ def run(
             raise CatalogueError(f"{FOR_ONE} are for one model at a time; {len(names) or 'none'} named")
         if sm is not None and not engines:
             raise CatalogueError("--sm: is for engines: --target tensorrt")
+        before = set(served_repository(home).glob("[!.]*"))
         with BuildProgress(console, alone=len(names) == 1) as progress:
             outcomes = _build(names, home, order, progress.tell, allow_noncommercial)
     except (CatalogueError, ValueError, OSError) as error:  # OSError: a home that cannot be written to
@@ -96,6 +102,9 @@ def run(
     for outcome in outcomes:
         if outcome.detail:
             console.print(f"\n[bold]{outcome.model}[/]: {escape(outcome.detail)}", soft_wrap=True)
+    anew = [each.model for each in outcomes if each.status is BuildStatus.BUILT]
+    if running.read(home) and (stale := [name for name in anew if served_repository(home) / name in before]):
+        console.print(f"\n[bold]{', '.join(stale)}[/]: {STALE}", soft_wrap=True)
     bad = WRONG_WHEN_NAMED if names else {BuildStatus.FAILED}
     if any(outcome.status in bad for outcome in outcomes):
         return 1

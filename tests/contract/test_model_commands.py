@@ -15,7 +15,7 @@ from scrollintel.visual import running
 from services.local import model_table
 from services.local.commands import models
 from services.models import build_command
-from services.models.build import BuildStatus, Site, build_one
+from services.models.build import BuildStatus, Outcome, Site, build_one
 from services.models.order import Order
 from services.models.presence import served_repository
 from services.models.service import spec
@@ -284,6 +284,19 @@ async def test_list_asks_the_mesh_that_runs(meshed: Path) -> None:
     output = (await asyncio.to_thread(vmesh, meshed, "list", "--json")).output
     told = json.loads(output[output.index("{\n") :])  # the server, in this process, logs before it
     assert told["source"] == "mesh"
+
+
+async def test_building_anew_says_what_the_mesh_that_runs_still_has(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = [Outcome(name, BuildStatus.BUILT) for name in ("mine", "theirs")]
+    monkeypatch.setattr(build_command, "build_repository", lambda *_, **__: outcomes)
+    told = "what it has in memory stays as it was"
+    assert told not in vmesh(home, "build").output
+    running.write(home, running.RunningMesh(os.getpid(), NOBODY, {}, NOBODY, "now"))
+    assert (
+        f"\nmine: a mesh runs here, and {told}" in vmesh(home, "build").output
+    )  # theirs was not there before
 
 
 async def test_a_mesh_that_does_not_answer_is_no_reason_to_say_nothing(home: Path) -> None:
