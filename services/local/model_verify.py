@@ -14,10 +14,10 @@ from services.local import model_table
 from services.models import manifest, parity
 from services.models.engine_table import print_engines
 from services.models.entry import Model
-from services.models.inventory import built_models
+from services.models.inventory import ENTRY, built_models, unknown_builds
 from services.models.manifest import ManifestError
 from services.models.parity import Parity, ParityError
-from services.models.presence import Presence
+from services.models.presence import Presence, served_repository
 from services.models.state import remedy
 
 if TYPE_CHECKING:
@@ -33,21 +33,33 @@ def run(names: list[str], home: Path, *, as_json: bool) -> int:
     console = model_table.console(stderr=as_json)
     entries = {model.name: (model, build) for model, build in built_models(home)}
     built = {name: build for name, (_, build) in entries.items()}
-    unknown = [name for name in names if name not in built]
-    if unknown or not built:
+    unreadable = [name for name in unknown_builds(home) if not names or name in names]
+    unknown = [name for name in names if name not in built and name not in unreadable]
+    if unknown or not (built or unreadable):
         what = f"{', '.join(unknown)}: not built" if unknown else "no model is built"
         there = f"; there are: {', '.join(built)}" if built else "; first: vmesh models build"
         console.print(f"[red]{escape(what)}[/]{there}", soft_wrap=True)
         return USAGE
     found: dict[str, list[Parity]] = {}
     problems: dict[str, list[str]] = {}
-    for name in names or built:
+    for name in unreadable:
+        place = (served_repository(home) / name).resolve()
+        way_out = f"rm -r {place} && vmesh models build {name}"
+        model_table.console(stderr=True).print(
+            f"[red]{name}[/]: {ENTRY} cannot be read, so nothing of it was checked; make it anew: {escape(way_out)}",
+            soft_wrap=True,
+        )
+    for name in (name for name in names or built if name in built):
         with console.status(f"{name}: files"):
             problems[name] = _files(built[name])
         with console.status(f"{name}: components"):
             found[name] = _components(built[name], problems[name])
     engines = {name: _engines(built[name], name, console) for name in found}
-    failed = any(problems.values()) or not all(each.passed for row in found.values() for each in row)
+    failed = (
+        bool(unreadable)
+        or any(problems.values())
+        or not all(each.passed for row in found.values() for each in row)
+    )
     failed |= any(each.status == "failed" for row in engines.values() for each in row)
     if as_json:
         told = {

@@ -21,6 +21,12 @@ def built_models(home: Path) -> Iterator[tuple[Model, Path]]:
             continue
 
 
+def unknown_builds(home: Path) -> list[str]:
+    """Return the names of what Triton is pointed at although no build says what it is: damaged, or an older version's."""
+    known = {model.name for model, _ in built_models(home)}
+    return sorted({link.name for link in served_repository(home).glob("[!.]*")} - known)
+
+
 def build_of(name: str, home: Path) -> Path | None:
     """Return the directory of a model's build; None when it is not built."""
     build = (served_repository(home) / name).resolve()

@@ -154,6 +154,15 @@ def test_verify_tells_of_a_damaged_build_and_of_the_way_out(
     assert vmesh(home, "show", "mine").exit_code == 0
 
 
+@pytest.mark.parametrize("words", [[], ["mine"], ["--json"]])
+def test_verify_passes_no_build_that_does_not_say_what_it_is(home: Path, words: list[str]) -> None:
+    (served_repository(home) / "mine" / "entry.json").write_text("{")
+    result = vmesh(home, "verify", *words)
+    assert result.exit_code == 1, result.output
+    assert "mine: entry.json cannot be read" in result.output
+    assert "vmesh models build mine" in result.output
+
+
 def test_the_way_out_allows_the_licence_again(home: Path) -> None:
     site = Site(home, repository=home.parent / "repository", allowed={"theirs"})
     build_one("theirs", Order(small_model.weights(home.parent / "w")), site)
