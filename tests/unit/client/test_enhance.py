@@ -8,6 +8,7 @@ import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from scrollintel.visual import Deblur, Denoise, PromptError, RestoreFaces, Upscale
 from scrollintel.visual.cli import enhance as command
+from scrollintel.visual.cli.interrupts import Interrupts
 from scrollintel.visual.cli.progress import Progress
 from scrollintel.visual.cli.timeline import Timeline
 from scrollintel.visual.events import Queued, Stage, Step
@@ -163,3 +165,49 @@ async def test_interrupting_stops_the_work(tmp_path: Path) -> None:
         await asyncio.wait_for(process.communicate(), 30)
         assert script.cancelled.is_set()
     assert process.returncode == 130
+
+
+class Ended:
+    """A generation that ended before it heard that it was to stop."""
+
+    async def cancel(self) -> None:
+        pass
+
+
+async def test_between_two_pictures_an_interrupt_leaves() -> None:
+    quiet: Any = Timeline(Console(file=io.StringIO()), previews=False)
+    ended: Any = Ended()
+
+    async def between() -> None:
+        with Interrupts() as interrupts:
+            interrupts.stop(ended, quiet)
+            interrupts.forget()
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(5)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(between())
+
+
+async def test_an_interrupt_that_came_too_late_for_its_picture_keeps_the_next_from_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    begun: list[Path] = []
+
+    async def restore(source: Path, job: Any, client: Any, timeline: Any, interrupts: Interrupts) -> Any:
+        begun.append(source)
+        ended: Any = Ended()
+        interrupts.stop(ended, timeline)
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.1)
+        interrupts.forget()
+        return command.Done(source, 0.1, error=OSError("not written"))
+
+    monkeypatch.setattr(command, "_restore", restore)
+    async with playing(Script()) as address:
+        job = command.Job((one, two), (Denoise(),), None, address, tmp_path, 1.0, as_json=False)
+        done = await command._run(job, Console(file=io.StringIO()))
+    assert begun == [one]
+    assert command._exit_code(done, 2) == 130
+    assert command._exit_code(done, 1) == 1

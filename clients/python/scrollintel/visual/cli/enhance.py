@@ -104,10 +104,13 @@ def enhance(
         _check_output(output, sources)
         job = Job(tuple(sources), chosen, output, address, mesh.folder(home), timeout, as_json)
         done = asyncio.run(_run(job, console))
-        code = _exit_code(done)
+        code = _exit_code(done, len(sources))
     except VisualMeshError as error:
         _print_error(error, console, as_json)
         code = failures.exit_code(error)
+    except OSError as error:
+        _print_error(error, console, as_json)
+        code = 1
     except asyncio.CancelledError:
         console.print("[yellow]cancelled[/]")
         code = failures.EXIT_CODES[GenerationCancelledError]
@@ -171,7 +174,7 @@ async def _run(job: Job, console: Console) -> list[Done]:
                 for source in job.sources:
                     done.append(await _restore(source, job, client, timeline, interrupts))
                     _tell(done[-1], job, timeline, console)
-                    if isinstance(done[-1].error, GenerationCancelledError):
+                    if interrupts.asked or isinstance(done[-1].error, GenerationCancelledError):
                         break
             timeline.note("stopping the mesh" if started else "closing")
             if job.as_json:
@@ -201,6 +204,8 @@ async def _restore(
         path = await files.save(asset, target, replace=replace)
     except (VisualMeshError, OSError) as error:
         return Done(source, time.monotonic() - began, error=error)
+    finally:
+        interrupts.forget()
     return Done(source, time.monotonic() - began, path=path, asset=asset)
 
 
@@ -238,10 +243,13 @@ def _print_error(error: VisualMeshError | OSError, console: Console, as_json: bo
         failures.print_error(console, error)
 
 
-def _exit_code(done: Sequence[Done]) -> int:
-    """Return 0 when all was made, the failure's own code when one failure is all there is, else 1."""
+def _exit_code(done: Sequence[Done], wanted: int) -> int:
+    """Return 0 when all was made, the failure's own code when one failure is all there is, else 1.
+
+    Where it was stopped, before all of the `wanted` pictures had their turn too, that of a cancelled one.
+    """
     errors = [each.error for each in done if each.error is not None]
-    if any(isinstance(error, GenerationCancelledError) for error in errors):
+    if len(done) < wanted or any(isinstance(error, GenerationCancelledError) for error in errors):
         return failures.EXIT_CODES[GenerationCancelledError]
     if len(done) == 1 and errors and isinstance(errors[0], VisualMeshError):
         return failures.exit_code(errors[0])

@@ -12,7 +12,7 @@ from scrollintel.visual.cli.timeline import Timeline
 class Interrupts:
     """The first Ctrl-C stops the generation and waits for it to say so; the second one leaves at once.
 
-    Before there is a generation, the first one leaves. A context manager, of the task that is to be left.
+    While there is no generation, the first one leaves. A context manager, of the task that is to be left.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,15 @@ class Interrupts:
     def stop(self, generation: Generation, timeline: Timeline) -> None:
         """Name the generation that Ctrl-C stops from now on."""
         self._generation, self._timeline = generation, timeline
+
+    def forget(self) -> None:
+        """The generation has ended: there is nothing more to stop but the task."""
+        self._generation = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether a generation was to be stopped, though it may have ended before it heard."""
+        return self._stopping is not None
 
     def _interrupt(self) -> None:
         if self._generation and self._timeline and not self._stopping:
