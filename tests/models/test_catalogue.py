@@ -30,6 +30,16 @@ PINNED = {
 }
 
 
+WHEEL = {
+    "kind": "package",
+    "package": "a",
+    "version": "1",
+    "wheel": "a-1-py3-none-any.whl",
+    "sha256": "0" * 64,
+    "files": [{"path": "x", "sha256": "0" * 64}],
+}
+
+
 def write(directory: Path, /, **changes: object) -> Path:
     entry = yaml.safe_load((CATALOGUE_DIRECTORY / "nsfw_open_nsfw.yaml").read_text())
     path = directory / "nsfw_open_nsfw.yaml"
@@ -132,6 +142,11 @@ def test_tasks_are_typed() -> None:
             },
             "source.npm.package: String should match pattern",
         ),
+        (
+            {"source": WHEEL | {"package": "--index-url=x"}},
+            "source.package.package: String should match pattern",
+        ),
+        ({"source": WHEEL | {"version": "1/../../x"}}, "source.package.version: String should match pattern"),
         ({"source": {"kind": "hub"}}, "source: Input tag 'hub'"),
         (
             {"source": {"kind": "repository", "files": [{"path": "../x"}]}},
