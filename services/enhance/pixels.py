@@ -9,6 +9,8 @@ from services.enhance.plan import Size
 Pixels = npt.NDArray[np.uint8]
 
 BLEED_PASSES = 4  # each doubles the reach: 2 + 4 + 8 + 16 pixels beyond what can be seen
+REACH = 2 ** (BLEED_PASSES + 1) - 2
+BAND = 512  # rows
 
 
 def resize(picture: Pixels, size: Size) -> Pixels:
@@ -33,10 +35,19 @@ def split_alpha(picture: Pixels) -> tuple[Pixels, Pixels]:
     more often than not, would be mixed into the edges by anything that enlarges.
     """
     alpha = np.ascontiguousarray(picture[..., 3])
+    colour = picture[..., :3].copy()
+    if not alpha.all():
+        # A band at a time, for a picture of 67 megapixels takes 3 GB in floats; with what reaches into it from beyond.
+        for top in range(0, len(picture), BAND):
+            above = max(0, top - REACH)
+            band = _bleed(picture[above : top + BAND + REACH])
+            colour[top : top + BAND] = band[top - above :][:BAND]
+    return colour, alpha
+
+
+def _bleed(picture: Pixels) -> Pixels:
     colour = picture[..., :3].astype(np.float32)
-    known = (alpha > 0).astype(np.float32)
-    if known.all():
-        return np.ascontiguousarray(picture[..., :3]), alpha
+    known = (picture[..., 3] > 0).astype(np.float32)
     colour *= known[..., None]
     for step in range(BLEED_PASSES):
         reach = 2 ** (step + 2) + 1
@@ -46,4 +57,4 @@ def split_alpha(picture: Pixels) -> tuple[Pixels, Pixels]:
         colour[fill] = spread[fill]
         known[fill] = 1
     colour[known == 0] = 255  # too far from anything visible to matter; white compresses well
-    return np.clip(np.rint(colour), 0, 255).astype(np.uint8), alpha
+    return np.clip(np.rint(colour), 0, 255).astype(np.uint8)

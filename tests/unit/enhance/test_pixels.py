@@ -1,8 +1,11 @@
 """Resampling, and transparency around it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from services.enhance import pixels
 from services.enhance.pixels import resize, split_alpha
 from services.enhance.plan import Size
 
@@ -42,3 +45,25 @@ def test_an_empty_picture_is_no_error() -> None:
     colour, alpha = split_alpha(np.zeros((200, 200, 4), np.uint8))
     assert alpha.max() == 0
     assert (colour == 255).all()
+
+
+def test_colours_bleed_across_bands_as_if_there_were_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (170, 90, 4), np.uint8)
+    picture[..., 3] *= np.random.default_rng(1).random((170, 90)) > 0.999  # dots, far from one another
+    before = picture.copy()
+    whole, _ = split_alpha(picture)
+    monkeypatch.setattr(pixels, "BAND", 7)
+    banded, _ = split_alpha(picture)
+    assert (whole != 255).any(2).mean() > 0.5
+    np.testing.assert_allclose(banded.astype(int), whole, atol=1)  # sums are rounded elsewhere
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_a_large_picture_is_split_in_little_more_than_its_own_memory() -> None:
+    picture = np.zeros((4096, 1024, 4), np.uint8)
+    picture[::2, ..., 3] = 255
+    tracemalloc.start()
+    split_alpha(picture)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * picture.nbytes
