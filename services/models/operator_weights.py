@@ -147,7 +147,7 @@ def _check_directory(source: OperatorSource, weights: Path) -> None:
 
 
 def _check_inside(path: Path, weights: Path) -> None:
-    """Refuse a link that leads out of what was named: it could read anything on the machine into a model."""
+    """Refuse what is no file, and a link that leads out of what was named: it could read anything here into a model."""
     root = weights.resolve() if weights.is_dir() else weights.resolve().parent
     # A hub's cache keeps snapshots/<revision>/ as links to blobs/ beside it, all below one models--<org>--<name>/.
     if root.parent.name == "snapshots" and root.parents[1].name.startswith("models--"):
@@ -155,6 +155,8 @@ def _check_inside(path: Path, weights: Path) -> None:
     target = path.resolve()
     if not target.is_relative_to(root):
         raise WeightsError(f"{path}: is a link to {target}, outside {root}; put the file itself there")
+    if not target.is_file():  # a pipe would be waited for without end
+        raise WeightsError(f"{path}: is no file, or a link to none; fetch it again")
 
 
 def _check_shards(index: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -243,6 +244,16 @@ def test_a_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
     (directory / "unet").symlink_to(elsewhere / "unet")
     with pytest.raises(WeightsError, match="is a link to"):
         check(files(layout="diffusers", files=[]), directory, tmp_path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    directory = pipeline(tmp_path / "w")
+    place = directory / "unet" / "model.safetensors"
+    for make in (os.mkfifo, os.mkdir, lambda path: path.symlink_to("absent.safetensors")):
+        make(place)
+        with pytest.raises(WeightsError, match=r"unet/model\.safetensors: is no file, or a link to none"):
+            check(files(layout="diffusers", files=[]), directory, tmp_path)
+        place.rmdir() if place.is_dir() else place.unlink()
 
 
 def test_a_hubs_cache_of_links_is_taken_as_it_is(tmp_path: Path) -> None:
