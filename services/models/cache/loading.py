@@ -51,6 +51,9 @@ class Loader:
 
         Waits for a Triton that is away. The caller bounds the whole; `timeout` is each request's.
         """
+        feed = await asyncio.to_thread(
+            self.feeds, name
+        )  # first: one that cannot be read leaves nothing loaded
         for last in (False, True):
             if name in await self._answer():
                 return
@@ -61,7 +64,6 @@ class Loader:
                 if last or error.reason != errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE:
                     raise
                 log.warning("Triton went away while it loaded a model", model=name)
-        feed = await asyncio.to_thread(self.feeds, name)
         if feed is not None:
             try:
                 await warm_up(self.triton, name, feed, timeout)

@@ -4,12 +4,16 @@ A build may bring `1/warmup.npz`: the input tensors of a small request by name, 
 model without one is warm when Triton calls it ready.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime.errors import MeshError
 from services.runtime.triton import TritonClient
 
 FILE = "1/warmup.npz"
@@ -26,12 +30,16 @@ async def warm_up(triton: TritonClient, model: str, feed: dict[str, NDArray[Any]
 
 
 def read_feed(repository: Path, model: str) -> dict[str, NDArray[Any]] | None:
-    """Return the inputs of a model's warm-up, or None when its build brings none. Raises OSError and ValueError."""
+    """Return the inputs of a model's warm-up, or None when its build brings none. Raises MeshError MODEL_FAILED."""
     path = repository / model / FILE
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: _tensor(archive[name]) for name in archive.files}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: _tensor(archive[name]) for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        message = f"{model}: its {FILE} cannot be read: {error}; build it again"
+        raise MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, message) from error
 
 
 def _tensor(array: NDArray[Any]) -> NDArray[Any]:

@@ -5,6 +5,8 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from services.models.cache.loading import Loader
 from services.models.cache.memory import MEBIBYTE
 from services.models.cache.moves import Moves, Times
 from services.models.cache.recycling import Recycler
+from services.models.cache.warmup import read_feed
 from services.runtime import deadline
 from services.runtime.errors import MeshError
 from tests.unit.models.scripted_triton import ScriptedMeter, ScriptedTriton
@@ -231,6 +234,21 @@ async def test_a_model_is_warmed_up_before_it_is_ready(triton: ScriptedTriton, d
         triton.refuses = MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, "cannot")
         assert (await refused(cache, "a")).message == "cannot"
         assert "a" not in triton.loaded, "what cannot answer is not left in memory"
+
+
+async def test_a_warm_up_that_cannot_be_read_is_told_and_leaves_nothing_loaded(
+    triton: ScriptedTriton, tmp_path: Path
+) -> None:
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    (tmp_path / "a" / "1" / "warmup.npz").write_bytes(b"PK\x03\x04 cut short")
+    async with caching(triton, feeds=partial(read_feed, tmp_path)) as cache:
+        with pytest.raises(
+            MeshError, match=r"a: its 1/warmup\.npz cannot be read: .*; build it again"
+        ) as caught:
+            await cache.load("a")
+        assert caught.value.name == "MODEL_FAILED"
+        assert triton.loaded == {"pinned"}
+        assert cache.ledger["a"].phase is Phase.UNLOADED
 
 
 async def test_out_of_memory_renews_the_model_once_however_many_report_it(triton: ScriptedTriton) -> None:

@@ -11,6 +11,7 @@ import pytest
 from services.models.cache import memory
 from services.models.cache.memory import MEBIBYTE, Meter, choose, device_bytes, on_device, ram_bytes, resident
 from services.models.cache.warmup import read_feed
+from services.runtime.errors import MeshError
 
 HOLD = "import sys; held = bytearray(64 << 20); held[::4096] = b'x' * len(held[::4096]); print(flush=True); sys.stdin.read()"
 
@@ -95,5 +96,5 @@ def test_a_feed_is_read_without_running_anything(tmp_path: Path) -> None:
     assert feed["prompt"].tolist() == ["a cat"]
     assert feed["seeds"].dtype == np.int64
     np.savez(version / "warmup.npz", allow_pickle=True, prompt=np.array([object()], dtype=object))
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(MeshError, match="pickle"):
         read_feed(tmp_path, "a")
