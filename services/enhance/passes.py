@@ -19,6 +19,9 @@ from services.runtime.triton import TritonClient
 UPSCALER = "upscale_realesrgan"  # pinned: it needs no lease
 DETECTOR = "face_detection_centerface"
 LEAST_MODEL_SECONDS = 30.0
+# A model that takes one picture at a time may have others' before it: a large one deblurred is six minutes, and a small
+# one waits no less for it. The caller's own deadline is the nearer one where there is any.
+TURN_SECONDS = 600.0
 SEEN_SIDE = 2048  # longest side of what is sent to the detector, which looks at half of that
 FACE_SECONDS = 60.0  # one face: 5.1 processor seconds for GFP-GAN, 10.0 for CodeFormer
 FACES_AT_ONCE = 8  # in one message: 6.3 MB
@@ -73,7 +76,8 @@ class Passes:
 
     async def _filter(self, model: str, colour: Pixels) -> Pixels:
         async with self._models.use(model, timeout=self._settings.load_seconds):
-            outputs = await self._triton.infer(model, {"image": colour}, timeout=self._seconds(colour))
+            seconds = TURN_SECONDS + self._seconds(colour)
+            outputs = await self._triton.infer(model, {"image": colour}, timeout=seconds)
         return np.asarray(outputs["image"], np.uint8)
 
     async def _restore_faces(self, picture: Pixels, fidelity: float) -> tuple[Pixels, str]:
@@ -90,7 +94,8 @@ class Passes:
                 some = await asyncio.to_thread(_cut_out, colour, cuts[start : start + FACES_AT_ONCE])
                 given += list(some)
                 asked: Tensors = {"faces": some, "fidelity": np.array([fidelity], np.float32)}
-                answer = await self._triton.infer(restorer, asked, timeout=FACE_SECONDS * len(some))
+                seconds = TURN_SECONDS + FACE_SECONDS * len(some)
+                answer = await self._triton.infer(restorer, asked, timeout=seconds)
                 restored += list(np.asarray(answer["faces"], np.uint8))
         pasted = await asyncio.to_thread(faces.paste, colour, cuts, given, restored)
         if picture.shape[2] == 4:

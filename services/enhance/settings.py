@@ -21,7 +21,8 @@ class Settings(TritonSettings):
     waiting: Annotated[int, Field(ge=0, le=1024)] = 32
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
     seconds_per_megapixel: Annotated[float, Field(gt=0)] = 2000.0
-    """Longest that one pass of a model may take for a million input pixels; 30 s are always allowed."""
+    """Longest that one pass of a model may take for a million input pixels; 30 s are always allowed, and ten minutes to
+    wait for a model that takes one picture at a time."""
     load_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """Longest to wait for a model that has to be loaded."""
     face_restorers: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = (

@@ -25,6 +25,7 @@ class Mesh:
         self.faces = faces
         self.leased: set[str] = set()
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.patience: dict[str, float] = {}
 
     @asynccontextmanager
     async def use(self, model: str, *, timeout: float) -> AsyncIterator[None]:
@@ -39,6 +40,7 @@ class Mesh:
         assert model in self.leased or model == "upscale_realesrgan"
         assert sum(value.nbytes for value in inputs.values() if value.dtype != object) < MAX_MESSAGE_BYTES
         self.asked.append((model, dict(inputs)))
+        self.patience[model] = timeout
         if model == DETECTOR:
             return {"landmarks": self.faces * (inputs["image"].shape[0] / 512)}
         if model == RESTORER:
@@ -109,3 +111,11 @@ async def test_no_model_sees_alpha_which_is_resampled_alone(step: Filter | Enlar
     assert (result[25 * scale :, :, 3] == 255).all()
     assert (result[: 15 * scale, :, 3] == 0).all()
     assert (result[40 * scale, 40 * scale, :3] < picture[40, 40, :3]).all() or isinstance(step, RestoreFaces)
+
+
+async def test_a_small_picture_waits_for_its_turn_behind_large_ones() -> None:
+    """A model that takes one at a time is at the largest that may be deblurred for six minutes."""
+    mesh = Mesh(FACE[None])
+    for step, side in ((Filter("denoise_oidn"), 64), (Filter("deblur_maxim"), 64), (RestoreFaces(0), 512)):
+        await passes(mesh).run(step, ramp(side))
+    assert min(mesh.patience[model] for model in ("denoise_oidn", "deblur_maxim", RESTORER)) > 6 * 60
