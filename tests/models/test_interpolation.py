@@ -81,7 +81,7 @@ async def test_where_nothing_moves_nothing_changes(client: InferenceServerClient
     np.testing.assert_array_equal(frame, image)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 300), (513, 511)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 300), (513, 511), (2, 32766)])
 async def test_any_size(client: InferenceServerClient, height: int, width: int) -> None:
     image = sized(height, width)
     frames = await between(client, image, image, 0.1, 0.9)
@@ -102,6 +102,10 @@ HALF = np.array([0.5], np.float32)
         ),
         ({"times": np.array([np.nan], np.float32)}, "times: must hold"),
         ({"times": np.zeros(0, np.float32)}, "times: must hold"),
+        (
+            {name: np.zeros((2, 32767, 3), np.uint8) for name in ("first", "second")},
+            "first: must be at most 32766 pixels a side; 32767x2 given",
+        ),
         ({"times": np.full(262145, 0.5, np.float32)}, "first: must have 1 to 16777216 pixels"),
     ],
 )

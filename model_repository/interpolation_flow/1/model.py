@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 from flow import between
 from tensors import Cancelled, stop_if_cancelled, values
 
+MOST_SIDE = 32766  # pixels: OpenCV's remap counts them in 16 bits
 OUT_OF_MEMORY = "Insufficient memory"  # as OpenCV says it
 
 
@@ -62,6 +63,8 @@ class TritonPythonModel:
         if not 1 <= height * width * max(1, len(times)) <= self.max_pixels:
             rule = f"must have 1 to {self.max_pixels} pixels, all frames between them together"
             raise ValueError(f"first: {rule}; {width}x{height} and {len(times)} times given")
+        if max(height, width) > MOST_SIDE:
+            raise ValueError(f"first: must be at most {MOST_SIDE} pixels a side; {width}x{height} given")
         if not len(times) or not ((times > 0) & (times < 1)).all():
             raise ValueError("times: must hold at least one number, each above 0 and below 1")
         return first, second, times
