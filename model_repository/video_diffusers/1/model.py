@@ -3,7 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import Barrier, BoundedSemaphore, Lock
 
 import numpy as np
 
@@ -44,8 +44,14 @@ class TritonPythonModel:
         self.loading = Lock()
         self.loaded = None
         self.graphs()
-        self.pool = ThreadPoolExecutor(parameters["concurrency"], "video")
+        self.pool = self.start(parameters["concurrency"])
         self.room = BoundedSemaphore(parameters["concurrency"] + parameters["queue_size"])
+
+    def start(self, count):
+        """A pool whose threads all run: one that there is no memory for later leaves its request there, unanswered."""
+        pool, started = ThreadPoolExecutor(count, "video"), Barrier(count)
+        list(pool.map(lambda _: started.wait(), range(count)))
+        return pool
 
     def graphs(self):
         """The family's networks by name, loaded again after they were given up."""
