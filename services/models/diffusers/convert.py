@@ -24,6 +24,8 @@ from services.models.entry import Model, Precision, RandomSource
 from services.models.serving.graph import load
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from services.models.diffusers.components import Change
     from services.models.diffusers.export import Component
 
@@ -69,8 +71,20 @@ def _convert(model: Model, sources: Path, destination: Path, report: Report) -> 
     pipeline["seconds_per_step"] = _seconds_per_step(pipeline, parts[0][1], destination)
     (destination / "pipeline.json").write_text(json.dumps(pipeline, indent=1) + "\n", encoding="utf-8")
     if not pipeline["from_image"]:
+        np.savez(destination / "warmup.npz", **_warm_up(pipeline))
         entry = yaml.safe_dump(backend(model, pipeline), sort_keys=False)
         (destination.parent / "backend.yaml").write_text(entry, encoding="utf-8")
+
+
+def _warm_up(pipeline: dict[str, Any]) -> "dict[str, NDArray[Any]]":
+    """Return the tensors of the cheapest request: one step of the smallest picture, which runs every graph once."""
+    return {
+        "prompt": np.array([b"warm-up"]),
+        "seeds": np.array([0], np.int64),
+        "steps": np.array([1], np.int32),
+        "guidance_scale": np.array([pipeline["defaults"]["guidance_scale"]], np.float32),
+        "size": np.array(min(pipeline["sizes"], key=np.prod), np.int32),
+    }
 
 
 def _describe(model: Model, parts: list[tuple[str, Directory]]) -> dict[str, Any]:
