@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -310,8 +311,10 @@ async def test_what_happens_is_seen_in_the_metrics(mesh: Cached, home: Path) -> 
         return value
 
     leases = [line for line in told.splitlines() if 'rpc_method="UseModel"' in line and "_count{" in line]
-    assert all('rpc_grpc_code="OK"' in line for line in leases), "a lease that ends is no failure"
-    assert leases
+    codes = {re.search('rpc_grpc_code="([A-Z_]+)"', line)[1] for line in leases}
+    # A lease that ends is no failure; UNAVAILABLE is what the first callers hear who come while it still starts.
+    assert "OK" in codes
+    assert codes <= {"OK", "UNAVAILABLE"}
     assert figure("vmesh_models_num_requests_running", 'model="poor"') == 1
     assert figure("vmesh_models_num_requests_running", 'model="one"') == 0
     assert figure("vmesh_models_num_requests_waiting", 'model="poor"') == 0
