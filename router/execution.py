@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from router.backends.protocol import Job, Loaded, Output, Preview, Step
+from router.backends.protocol import Job, Loaded, Output, Preview, Step, Stored
 from router.decision import Candidate, Decision, Policy, decide, pick
 from router.demand import Demand
 from router.explanation import reasons
@@ -91,7 +91,7 @@ class Drawn:
     job: Job
 
 
-Event = Routed | Loaded | Step | Preview | Fallback | Drawn
+Event = Routed | Loaded | Step | Preview | Fallback | Drawn | Stored
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Execution:
             try:
                 async with aclosing(self._draw(order, chosen.backend)) as events:
                     async for event in events:
-                        drew = drew or isinstance(event, Drawn)
+                        drew = drew or isinstance(event, Drawn | Stored)
                         yield event
             except MeshError as error:
                 failure = error
@@ -149,7 +149,7 @@ class Execution:
 
     async def _draw(
         self, order: Order, backend: BackendView
-    ) -> AsyncGenerator[Loaded | Step | Preview | Drawn]:
+    ) -> AsyncGenerator[Loaded | Step | Preview | Drawn | Stored]:
         job = order.job(backend)
         async with AsyncExitStack() as stack:
             member = await self._turn(stack, backend.name)

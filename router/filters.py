@@ -15,6 +15,7 @@ Filter = Callable[[Demand, BackendView], str]
 # Python looks a member of an enum up ten times slower than a global, and these are asked for every backend of every
 # request.
 UNAVAILABLE, DRAINING, NEEDS_WEIGHTS = State.UNAVAILABLE, State.DRAINING, State.NEEDS_WEIGHTS
+NOT_CONFIGURED, RETIRED = State.NOT_CONFIGURED, State.RETIRED
 
 
 class Rule(StrEnum):
@@ -26,6 +27,8 @@ class Rule(StrEnum):
     IMAGES = "images"
     TRIED = "tried"
     WEIGHTS = "weights"
+    CONFIGURED = "configured"
+    RETIRED = "retired"
     HEALTH = "health"
     DRAINING = "draining"
     ROOM = "room"
@@ -67,6 +70,16 @@ def has_weights(_: Demand, backend: BackendView) -> str:
     return f"needs weights: {backend.remedy}" if backend.state is NEEDS_WEIGHTS else ""
 
 
+def is_configured(_: Demand, backend: BackendView) -> str:
+    """Refuse a provider that has no key or address here, and say which setting it wants."""
+    return f"is not configured: {backend.remedy}" if backend.state is NOT_CONFIGURED else ""
+
+
+def is_alive(_: Demand, backend: BackendView) -> str:
+    """Refuse a model that its provider has shut down."""
+    return "was shut down by its provider" if backend.state is RETIRED else ""
+
+
 def is_healthy(_: Demand, backend: BackendView) -> str:
     """Refuse a backend that did not answer its last probe or just failed."""
     return "does not answer" if backend.state is UNAVAILABLE else ""
@@ -91,6 +104,8 @@ FILTERS: tuple[tuple[Rule, Filter], ...] = (
     (Rule.IMAGES, takes_images),
     (Rule.TRIED, is_untried),
     (Rule.WEIGHTS, has_weights),
+    (Rule.CONFIGURED, is_configured),
+    (Rule.RETIRED, is_alive),
     (Rule.HEALTH, is_healthy),
     (Rule.DRAINING, is_in_service),
     (Rule.ROOM, has_room),

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from router.backends.protocol import Backend, Loaded, Preview, Step
+from router.backends.protocol import Backend, Loaded, Preview, Step, Stored
 from router.backends.triton import TritonBackend
 from router.discovery import Discovery, discovering
 from router.entries import BackendEntry, load_entries
@@ -110,6 +110,9 @@ class Router(router_pb2_grpc.RouterServiceServicer):
                 # `from` is a keyword of Python
                 fallback = events_pb2.Fallback(**{"from": failed, "to": following, "reason": reason})
                 return router_pb2.ExecuteResponse(fallback=fallback)
+            case Stored(index, seed, media):
+                output = events_pb2.Output(index=index, media=media, seed=max(0, seed))
+                return router_pb2.ExecuteResponse(output=output)
             case Drawn():
                 return router_pb2.ExecuteResponse(output=await self._stored(event))
 

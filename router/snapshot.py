@@ -16,6 +16,8 @@ class State(StrEnum):
     UNAVAILABLE = "unavailable"
     DRAINING = "draining"
     NEEDS_WEIGHTS = "needs-weights"
+    NOT_CONFIGURED = "not-configured"
+    RETIRED = "retired"
 
 
 TAKES_WORK = frozenset({State.READY, State.LOADABLE})

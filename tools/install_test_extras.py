@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("train", "export", "tensorrt-rtx")
+EXTRAS = ("train", "export", "tensorrt-rtx", "postgres")
 PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 

@@ -7,28 +7,48 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from router.demand import Modality
+from router.demand import Modality, Tier
 from router.sizes import Size
 from router.snapshot import State
+from scrollintel.visual.v1.media_pb2 import MediaRef
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do: `max_steps` and `max_images` per request, the sizes its pictures may have."""
+    """What a backend can do: `max_steps` and `max_images` per request, the sizes its pictures may have.
+
+    `steps`, `seeds` and `negative_prompts` say whether it takes such things at all; where it does not, they are left
+    aside and the caller is told. `edits` says whether it takes a picture to change, `durations` which lengths of video
+    in seconds it makes (empty where it makes none).
+    """
 
     modality: Modality
     max_steps: int
     max_images: int
     sizes: tuple[Size, ...]
+    steps: bool = True
+    seeds: bool = True
+    negative_prompts: bool = True
+    edits: bool = False
+    durations: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture to work from: the bytes of a file that was checked (PNG, JPEG or WebP), and its media type."""
+
+    data: bytes
+    media_type: str
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """Work for one backend, everything decided: one picture per seed, a preview every so many steps (0 is never).
 
-    `size` is one of the backend's sizes.
+    `size` is one of the backend's sizes, `tier` how much work to spend where a backend has no steps. A video is one
+    picture of `duration` seconds, one of the backend's durations. `attempt` counts the runs of this request, from 1.
     """
 
     request_id: str
@@ -39,6 +59,11 @@ class Job:
     guidance_scale: float
     size: Size
     preview_every: int = 0
+    tier: Tier = Tier.STANDARD
+    duration: float = 0.0
+    fps: float = 0.0
+    source: Source | None = None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +98,16 @@ class Output:
     pixels: Pixels
 
 
-BackendEvent = Loaded | Step | Preview | Output
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Picture or video `index` (from 0), stored already; `seed` is -1 where the backend takes none."""
+
+    index: int
+    seed: int
+    media: MediaRef
+
+
+BackendEvent = Loaded | Step | Preview | Output | Stored
 
 
 class Backend(Protocol):
@@ -84,7 +118,7 @@ class Backend(Protocol):
         """What it can do; never changes."""
 
     async def probe(self) -> State:
-        """Return READY, LOADABLE, UNAVAILABLE or NEEDS_WEIGHTS; never raises for a backend that is away."""
+        """Return its state, never DRAINING; never raises for a backend that is away."""
 
     def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
         """Run a job within `timeout` seconds: each step in order, then one output per seed, then the end.

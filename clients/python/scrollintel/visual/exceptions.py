@@ -154,6 +154,7 @@ BY_REASON: dict[str, type[VisualMeshError]] = {
     "MODEL_FAILED": ModelError,
     "MODEL_NEEDS_WEIGHTS": ModelError,
     "NO_BACKEND": ModelError,
+    "OUTCOME_UNKNOWN": ModelError,
     "OVERLOADED": ResourceError,
     "OUT_OF_MEMORY": ResourceError,
     "QUOTA_EXHAUSTED": ResourceError,

@@ -43,6 +43,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The model is in the catalogue and has no weights on this installation. UNAVAILABLE, family MODEL_ERROR."""
     ERROR_REASON_NO_BACKEND: _ErrorReason.ValueType  # 13
     """No backend can serve the request; the refusals are listed. UNAVAILABLE, family MODEL_ERROR."""
+    ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 14
+    """A paid call was sent and its answer was lost: it may have been charged, so it is not sent again. UNKNOWN, family
+    MODEL_ERROR.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 20
     """The server is full. RESOURCE_EXHAUSTED, family RESOURCE_ERROR, with retry_after."""
     ERROR_REASON_OUT_OF_MEMORY: _ErrorReason.ValueType  # 21
@@ -94,6 +98,10 @@ ERROR_REASON_MODEL_NEEDS_WEIGHTS: ErrorReason.ValueType  # 12
 """The model is in the catalogue and has no weights on this installation. UNAVAILABLE, family MODEL_ERROR."""
 ERROR_REASON_NO_BACKEND: ErrorReason.ValueType  # 13
 """No backend can serve the request; the refusals are listed. UNAVAILABLE, family MODEL_ERROR."""
+ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 14
+"""A paid call was sent and its answer was lost: it may have been charged, so it is not sent again. UNKNOWN, family
+MODEL_ERROR.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 20
 """The server is full. RESOURCE_EXHAUSTED, family RESOURCE_ERROR, with retry_after."""
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 21

@@ -199,6 +199,8 @@ class Candidate(_message.Message):
     PREDICTED_TIME_FIELD_NUMBER: _builtins.int
     PREDICTED_COST_USD_FIELD_NUMBER: _builtins.int
     PREDICTED_QUALITY_FIELD_NUMBER: _builtins.int
+    PREDICTED_TIME_DEVIATION_FIELD_NUMBER: _builtins.int
+    PREDICTED_QUALITY_DEVIATION_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     """Name of the backend, such as `triton/text_to_image_house`."""
     model: _builtins.str
@@ -211,6 +213,8 @@ class Candidate(_message.Message):
     """What it is expected to cost, in US dollars."""
     predicted_quality: _builtins.float
     """How good it is expected to be, in [0, 1]."""
+    predicted_quality_deviation: _builtins.float
+    """Standard deviation of the expected quality."""
     @_builtins.property
     def scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """The scorers' verdicts by name, each in [0, 1]."""
@@ -218,6 +222,10 @@ class Candidate(_message.Message):
     @_builtins.property
     def predicted_time(self) -> _duration_pb2.Duration:
         """How long it is expected to take."""
+
+    @_builtins.property
+    def predicted_time_deviation(self) -> _duration_pb2.Duration:
+        """Standard deviation of the expected time; what is left unknown about it."""
 
     def __init__(
         self,
@@ -230,10 +238,12 @@ class Candidate(_message.Message):
         predicted_time: _duration_pb2.Duration | None = ...,
         predicted_cost_usd: _builtins.float = ...,
         predicted_quality: _builtins.float = ...,
+        predicted_time_deviation: _duration_pb2.Duration | None = ...,
+        predicted_quality_deviation: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_time", b"predicted_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_time", b"predicted_time", "predicted_time_deviation", b"predicted_time_deviation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "model", b"model", "predicted_cost_usd", b"predicted_cost_usd", "predicted_quality", b"predicted_quality", "predicted_time", b"predicted_time", "refusal", b"refusal", "score", b"score", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "model", b"model", "predicted_cost_usd", b"predicted_cost_usd", "predicted_quality", b"predicted_quality", "predicted_quality_deviation", b"predicted_quality_deviation", "predicted_time", b"predicted_time", "predicted_time_deviation", b"predicted_time_deviation", "refusal", b"refusal", "score", b"score", "scores", b"scores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,7 +32,7 @@ from scrollintel.visual.v1 import quality_pb2 as scrollintel_dot_visual_dot_v1_d
 from scrollintel.visual.v1 import spec_pb2 as scrollintel_dot_visual_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&scrollintel/visual/v1/generation.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\"scrollintel/visual/v1/assets.proto\x1a\"scrollintel/visual/v1/events.proto\x1a#scrollintel/visual/v1/quality.proto\x1a scrollintel/visual/v1/spec.proto\"\xc4\x01\n\x0eGenerationSpec\x12\x31\n\x05image\x18\x01 \x01(\x0b\x32 .scrollintel.visual.v1.ImageSpecH\x00\x12\x31\n\x05video\x18\x02 \x01(\x0b\x32 .scrollintel.visual.v1.VideoSpecH\x00\x12=\n\x0b\x65nhancement\x18\x03 \x01(\x0b\x32&.scrollintel.visual.v1.EnhancementSpecH\x00\x42\r\n\x04spec\x12\x05\xbaH\x02\x08\x01\"\xfd\x02\n\x10GenerationResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32&.scrollintel.visual.v1.GenerationState\x12,\n\x06\x61ssets\x18\x03 \x03(\x0b\x32\x1c.scrollintel.visual.v1.Asset\x12\x36\n\x07quality\x18\x04 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\x12\x32\n\x0fgeneration_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ost_usd\x18\x06 \x01(\x01\x12\x12\n\nmodel_used\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nprovenance\x18\t \x01(\t\x12\"\n\x06\x65rrors\x18\n \x03(\x0b\x32\x12.google.rpc.Status\"D\n\tCompleted\x12\x37\n\x06result\x18\x01 \x01(\x0b\x32\'.scrollintel.visual.v1.GenerationResult\",\n\x06\x46\x61iled\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\"\xa3\x05\n\x0fGenerationEvent\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06queued\x18\x04 \x01(\x0b\x32\x1d.scrollintel.visual.v1.QueuedH\x00\x12\x31\n\x07\x63hecked\x18\x05 \x01(\x0b\x32\x1e.scrollintel.visual.v1.CheckedH\x00\x12@\n\x0fprompt_enhanced\x18\x06 \x01(\x0b\x32%.scrollintel.visual.v1.PromptEnhancedH\x00\x12/\n\x06routed\x18\x07 \x01(\x0b\x32\x1d.scrollintel.visual.v1.RoutedH\x00\x12+\n\x04step\x18\x08 \x01(\x0b\x32\x1b.scrollintel.visual.v1.StepH\x00\x12\x31\n\x07preview\x18\t \x01(\x0b\x32\x1e.scrollintel.visual.v1.PreviewH\x00\x12\x33\n\x08\x66\x61llback\x18\n \x01(\x0b\x32\x1f.scrollintel.visual.v1.FallbackH\x00\x12/\n\x06output\x18\x0b \x01(\x0b\x32\x1d.scrollintel.visual.v1.OutputH\x00\x12/\n\x06scored\x18\x0c \x01(\x0b\x32\x1d.scrollintel.visual.v1.ScoredH\x00\x12\x35\n\tcompleted\x18\r \x01(\x0b\x32 .scrollintel.visual.v1.CompletedH\x00\x12/\n\x06\x66\x61iled\x18\x0e \x01(\x0b\x32\x1d.scrollintel.visual.v1.FailedH\x00\x42\x07\n\x05\x65vent\"\x90\x02\n\nGeneration\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32&.scrollintel.visual.v1.GenerationState\x12\x33\n\x04spec\x18\x03 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpec\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x06result\x18\x05 \x01(\x0b\x32\'.scrollintel.visual.v1.GenerationResult\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\"\xe6\x01\n\x0fGenerateRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x44\n\tobjective\x18\x03 \x01(\x0e\x32 .scrollintel.visual.v1.ObjectiveB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x88\x01\x01\x12\x10\n\x08previews\x18\x04 \x01(\x08\x42\x0c\n\n_objective\"I\n\x10GenerateResponse\x12\x35\n\x05\x65vent\x18\x01 \x01(\x0b\x32&.scrollintel.visual.v1.GenerationEvent\"\xdc\x01\n\x17\x43reateGenerationRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x44\n\tobjective\x18\x03 \x01(\x0e\x32 .scrollintel.visual.v1.ObjectiveB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x88\x01\x01\x42\x0c\n\n_objective\"Q\n\x18\x43reateGenerationResponse\x12\x35\n\ngeneration\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.Generation\"-\n\x14GetGenerationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"N\n\x15GetGenerationResponse\x12\x35\n\ngeneration\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.Generation\"P\n\x16WatchGenerationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"P\n\x17WatchGenerationResponse\x12\x35\n\x05\x65vent\x18\x01 \x01(\x0b\x32&.scrollintel.visual.v1.GenerationEvent\"0\n\x17\x43\x61ncelGenerationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"Q\n\x18\x43\x61ncelGenerationResponse\x12\x35\n\ngeneration\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.Generation\"T\n\x16ListGenerationsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"j\n\x17ListGenerationsResponse\x12\x36\n\x0bgenerations\x18\x01 \x03(\x0b\x32!.scrollintel.visual.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x19\x45stimateGenerationRequest\x12;\n\x04spec\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\"R\n\x1a\x45stimateGenerationResponse\x12\x34\n\ncandidates\x18\x01 \x03(\x0b\x32 .scrollintel.visual.v1.Candidate\"\xa1\x01\n\x14\x43ompareModelsRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06models\x18\x03 \x03(\tB\n\xbaH\x07\x92\x01\x04\x08\x02\x10\x08\"]\n\x15\x43ompareModelsResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x35\n\x05\x65vent\x18\x02 \x01(\x0b\x32&.scrollintel.visual.v1.GenerationEvent*\xcb\x01\n\x0fGenerationState\x12 \n\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17GENERATION_STATE_QUEUED\x10\x01\x12\x1c\n\x18GENERATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1aGENERATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17GENERATION_STATE_FAILED\x10\x04\x12\x1e\n\x1aGENERATION_STATE_CANCELLED\x10\x05\x32\xb0\x07\n\x11GenerationService\x12]\n\x08Generate\x12&.scrollintel.visual.v1.GenerateRequest\x1a\'.scrollintel.visual.v1.GenerateResponse0\x01\x12s\n\x10\x43reateGeneration\x12..scrollintel.visual.v1.CreateGenerationRequest\x1a/.scrollintel.visual.v1.CreateGenerationResponse\x12o\n\rGetGeneration\x12+.scrollintel.visual.v1.GetGenerationRequest\x1a,.scrollintel.visual.v1.GetGenerationResponse\"\x03\x90\x02\x01\x12w\n\x0fWatchGeneration\x12-.scrollintel.visual.v1.WatchGenerationRequest\x1a..scrollintel.visual.v1.WatchGenerationResponse\"\x03\x90\x02\x01\x30\x01\x12x\n\x10\x43\x61ncelGeneration\x12..scrollintel.visual.v1.CancelGenerationRequest\x1a/.scrollintel.visual.v1.CancelGenerationResponse\"\x03\x90\x02\x02\x12u\n\x0fListGenerations\x12-.scrollintel.visual.v1.ListGenerationsRequest\x1a..scrollintel.visual.v1.ListGenerationsResponse\"\x03\x90\x02\x01\x12~\n\x12\x45stimateGeneration\x12\x30.scrollintel.visual.v1.EstimateGenerationRequest\x1a\x31.scrollintel.visual.v1.EstimateGenerationResponse\"\x03\x90\x02\x01\x12l\n\rCompareModels\x12+.scrollintel.visual.v1.CompareModelsRequest\x1a,.scrollintel.visual.v1.CompareModelsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&scrollintel/visual/v1/generation.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\"scrollintel/visual/v1/assets.proto\x1a\"scrollintel/visual/v1/events.proto\x1a#scrollintel/visual/v1/quality.proto\x1a scrollintel/visual/v1/spec.proto\"\xc4\x01\n\x0eGenerationSpec\x12\x31\n\x05image\x18\x01 \x01(\x0b\x32 .scrollintel.visual.v1.ImageSpecH\x00\x12\x31\n\x05video\x18\x02 \x01(\x0b\x32 .scrollintel.visual.v1.VideoSpecH\x00\x12=\n\x0b\x65nhancement\x18\x03 \x01(\x0b\x32&.scrollintel.visual.v1.EnhancementSpecH\x00\x42\r\n\x04spec\x12\x05\xbaH\x02\x08\x01\"\xfd\x02\n\x10GenerationResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32&.scrollintel.visual.v1.GenerationState\x12,\n\x06\x61ssets\x18\x03 \x03(\x0b\x32\x1c.scrollintel.visual.v1.Asset\x12\x36\n\x07quality\x18\x04 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\x12\x32\n\x0fgeneration_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ost_usd\x18\x06 \x01(\x01\x12\x12\n\nmodel_used\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nprovenance\x18\t \x01(\t\x12\"\n\x06\x65rrors\x18\n \x03(\x0b\x32\x12.google.rpc.Status\"D\n\tCompleted\x12\x37\n\x06result\x18\x01 \x01(\x0b\x32\'.scrollintel.visual.v1.GenerationResult\",\n\x06\x46\x61iled\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\"\xa3\x05\n\x0fGenerationEvent\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06queued\x18\x04 \x01(\x0b\x32\x1d.scrollintel.visual.v1.QueuedH\x00\x12\x31\n\x07\x63hecked\x18\x05 \x01(\x0b\x32\x1e.scrollintel.visual.v1.CheckedH\x00\x12@\n\x0fprompt_enhanced\x18\x06 \x01(\x0b\x32%.scrollintel.visual.v1.PromptEnhancedH\x00\x12/\n\x06routed\x18\x07 \x01(\x0b\x32\x1d.scrollintel.visual.v1.RoutedH\x00\x12+\n\x04step\x18\x08 \x01(\x0b\x32\x1b.scrollintel.visual.v1.StepH\x00\x12\x31\n\x07preview\x18\t \x01(\x0b\x32\x1e.scrollintel.visual.v1.PreviewH\x00\x12\x33\n\x08\x66\x61llback\x18\n \x01(\x0b\x32\x1f.scrollintel.visual.v1.FallbackH\x00\x12/\n\x06output\x18\x0b \x01(\x0b\x32\x1d.scrollintel.visual.v1.OutputH\x00\x12/\n\x06scored\x18\x0c \x01(\x0b\x32\x1d.scrollintel.visual.v1.ScoredH\x00\x12\x35\n\tcompleted\x18\r \x01(\x0b\x32 .scrollintel.visual.v1.CompletedH\x00\x12/\n\x06\x66\x61iled\x18\x0e \x01(\x0b\x32\x1d.scrollintel.visual.v1.FailedH\x00\x42\x07\n\x05\x65vent\"\x90\x02\n\nGeneration\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x05state\x18\x02 \x01(\x0e\x32&.scrollintel.visual.v1.GenerationState\x12\x33\n\x04spec\x18\x03 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpec\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x06result\x18\x05 \x01(\x0b\x32\'.scrollintel.visual.v1.GenerationResult\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\"\xbb\x02\n\x0fGenerateRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x44\n\tobjective\x18\x03 \x01(\x0e\x32 .scrollintel.visual.v1.ObjectiveB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x88\x01\x01\x12\x10\n\x08previews\x18\x04 \x01(\x08\x12+\n\x0cmax_cost_usd\x18\x05 \x01(\x01\x42\x10\xbaH\r\x12\x0b)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x15\n\x04user\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@B\x0c\n\n_objectiveB\x0f\n\r_max_cost_usd\"I\n\x10GenerateResponse\x12\x35\n\x05\x65vent\x18\x01 \x01(\x0b\x32&.scrollintel.visual.v1.GenerationEvent\"\xdc\x01\n\x17\x43reateGenerationRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x44\n\tobjective\x18\x03 \x01(\x0e\x32 .scrollintel.visual.v1.ObjectiveB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x88\x01\x01\x42\x0c\n\n_objective\"Q\n\x18\x43reateGenerationResponse\x12\x35\n\ngeneration\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.Generation\"-\n\x14GetGenerationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"N\n\x15GetGenerationResponse\x12\x35\n\ngeneration\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.Generation\"P\n\x16WatchGenerationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"P\n\x17WatchGenerationResponse\x12\x35\n\x05\x65vent\x18\x01 \x01(\x0b\x32&.scrollintel.visual.v1.GenerationEvent\"0\n\x17\x43\x61ncelGenerationRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"Q\n\x18\x43\x61ncelGenerationResponse\x12\x35\n\ngeneration\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.Generation\"T\n\x16ListGenerationsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"j\n\x17ListGenerationsResponse\x12\x36\n\x0bgenerations\x18\x01 \x03(\x0b\x32!.scrollintel.visual.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x19\x45stimateGenerationRequest\x12;\n\x04spec\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\"R\n\x1a\x45stimateGenerationResponse\x12\x34\n\ncandidates\x18\x01 \x03(\x0b\x32 .scrollintel.visual.v1.Candidate\"\x82\x02\n\x14\x43ompareModelsRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12;\n\x04spec\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.GenerationSpecB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x06models\x18\x03 \x03(\tB-\xbaH*\x92\x01\'\x08\x02\x10\x08\x18\x01\"\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\x12+\n\x0cmax_cost_usd\x18\x04 \x01(\x01\x42\x10\xbaH\r\x12\x0b)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x42\x0f\n\r_max_cost_usd\"]\n\x15\x43ompareModelsResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x35\n\x05\x65vent\x18\x02 \x01(\x0b\x32&.scrollintel.visual.v1.GenerationEvent*\xcb\x01\n\x0fGenerationState\x12 \n\x1cGENERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17GENERATION_STATE_QUEUED\x10\x01\x12\x1c\n\x18GENERATION_STATE_RUNNING\x10\x02\x12\x1e\n\x1aGENERATION_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17GENERATION_STATE_FAILED\x10\x04\x12\x1e\n\x1aGENERATION_STATE_CANCELLED\x10\x05\x32\xb0\x07\n\x11GenerationService\x12]\n\x08Generate\x12&.scrollintel.visual.v1.GenerateRequest\x1a\'.scrollintel.visual.v1.GenerateResponse0\x01\x12s\n\x10\x43reateGeneration\x12..scrollintel.visual.v1.CreateGenerationRequest\x1a/.scrollintel.visual.v1.CreateGenerationResponse\x12o\n\rGetGeneration\x12+.scrollintel.visual.v1.GetGenerationRequest\x1a,.scrollintel.visual.v1.GetGenerationResponse\"\x03\x90\x02\x01\x12w\n\x0fWatchGeneration\x12-.scrollintel.visual.v1.WatchGenerationRequest\x1a..scrollintel.visual.v1.WatchGenerationResponse\"\x03\x90\x02\x01\x30\x01\x12x\n\x10\x43\x61ncelGeneration\x12..scrollintel.visual.v1.CancelGenerationRequest\x1a/.scrollintel.visual.v1.CancelGenerationResponse\"\x03\x90\x02\x02\x12u\n\x0fListGenerations\x12-.scrollintel.visual.v1.ListGenerationsRequest\x1a..scrollintel.visual.v1.ListGenerationsResponse\"\x03\x90\x02\x01\x12~\n\x12\x45stimateGeneration\x12\x30.scrollintel.visual.v1.EstimateGenerationRequest\x1a\x31.scrollintel.visual.v1.EstimateGenerationResponse\"\x03\x90\x02\x01\x12l\n\rCompareModels\x12+.scrollintel.visual.v1.CompareModelsRequest\x1a,.scrollintel.visual.v1.CompareModelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['spec']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GENERATEREQUEST'].fields_by_name['objective']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['objective']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_GENERATEREQUEST'].fields_by_name['max_cost_usd']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['max_cost_usd']._serialized_options = b'\272H\r\022\013)\000\000\000\000\000\000\000\000@\001'
+  _globals['_GENERATEREQUEST'].fields_by_name['user']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['user']._serialized_options = b'\272H\004r\002\030@'
   _globals['_CREATEGENERATIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEGENERATIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{0,64}$'
   _globals['_CREATEGENERATIONREQUEST'].fields_by_name['spec']._loaded_options = None
@@ -72,7 +76,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPAREMODELSREQUEST'].fields_by_name['spec']._loaded_options = None
   _globals['_COMPAREMODELSREQUEST'].fields_by_name['spec']._serialized_options = b'\272H\003\310\001\001'
   _globals['_COMPAREMODELSREQUEST'].fields_by_name['models']._loaded_options = None
-  _globals['_COMPAREMODELSREQUEST'].fields_by_name['models']._serialized_options = b'\272H\007\222\001\004\010\002\020\010'
+  _globals['_COMPAREMODELSREQUEST'].fields_by_name['models']._serialized_options = b'\272H*\222\001\'\010\002\020\010\030\001\"\037r\0352\033^[a-z0-9][a-z0-9._-]{0,63}$'
+  _globals['_COMPAREMODELSREQUEST'].fields_by_name['max_cost_usd']._loaded_options = None
+  _globals['_COMPAREMODELSREQUEST'].fields_by_name['max_cost_usd']._serialized_options = b'\272H\r\022\013)\000\000\000\000\000\000\000\000@\001'
   _globals['_GENERATIONSERVICE'].methods_by_name['GetGeneration']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['GetGeneration']._serialized_options = b'\220\002\001'
   _globals['_GENERATIONSERVICE'].methods_by_name['WatchGeneration']._loaded_options = None
@@ -83,8 +89,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSERVICE'].methods_by_name['ListGenerations']._serialized_options = b'\220\002\001'
   _globals['_GENERATIONSERVICE'].methods_by_name['EstimateGeneration']._loaded_options = None
   _globals['_GENERATIONSERVICE'].methods_by_name['EstimateGeneration']._serialized_options = b'\220\002\001'
-  _globals['_GENERATIONSTATE']._serialized_start=3645
-  _globals['_GENERATIONSTATE']._serialized_end=3848
+  _globals['_GENERATIONSTATE']._serialized_start=3827
+  _globals['_GENERATIONSTATE']._serialized_end=4030
   _globals['_GENERATIONSPEC']._serialized_start=328
   _globals['_GENERATIONSPEC']._serialized_end=524
   _globals['_GENERATIONRESULT']._serialized_start=527
@@ -98,37 +104,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATION']._serialized_start=1705
   _globals['_GENERATION']._serialized_end=1977
   _globals['_GENERATEREQUEST']._serialized_start=1980
-  _globals['_GENERATEREQUEST']._serialized_end=2210
-  _globals['_GENERATERESPONSE']._serialized_start=2212
-  _globals['_GENERATERESPONSE']._serialized_end=2285
-  _globals['_CREATEGENERATIONREQUEST']._serialized_start=2288
-  _globals['_CREATEGENERATIONREQUEST']._serialized_end=2508
-  _globals['_CREATEGENERATIONRESPONSE']._serialized_start=2510
-  _globals['_CREATEGENERATIONRESPONSE']._serialized_end=2591
-  _globals['_GETGENERATIONREQUEST']._serialized_start=2593
-  _globals['_GETGENERATIONREQUEST']._serialized_end=2638
-  _globals['_GETGENERATIONRESPONSE']._serialized_start=2640
-  _globals['_GETGENERATIONRESPONSE']._serialized_end=2718
-  _globals['_WATCHGENERATIONREQUEST']._serialized_start=2720
-  _globals['_WATCHGENERATIONREQUEST']._serialized_end=2800
-  _globals['_WATCHGENERATIONRESPONSE']._serialized_start=2802
-  _globals['_WATCHGENERATIONRESPONSE']._serialized_end=2882
-  _globals['_CANCELGENERATIONREQUEST']._serialized_start=2884
-  _globals['_CANCELGENERATIONREQUEST']._serialized_end=2932
-  _globals['_CANCELGENERATIONRESPONSE']._serialized_start=2934
-  _globals['_CANCELGENERATIONRESPONSE']._serialized_end=3015
-  _globals['_LISTGENERATIONSREQUEST']._serialized_start=3017
-  _globals['_LISTGENERATIONSREQUEST']._serialized_end=3101
-  _globals['_LISTGENERATIONSRESPONSE']._serialized_start=3103
-  _globals['_LISTGENERATIONSRESPONSE']._serialized_end=3209
-  _globals['_ESTIMATEGENERATIONREQUEST']._serialized_start=3211
-  _globals['_ESTIMATEGENERATIONREQUEST']._serialized_end=3299
-  _globals['_ESTIMATEGENERATIONRESPONSE']._serialized_start=3301
-  _globals['_ESTIMATEGENERATIONRESPONSE']._serialized_end=3383
-  _globals['_COMPAREMODELSREQUEST']._serialized_start=3386
-  _globals['_COMPAREMODELSREQUEST']._serialized_end=3547
-  _globals['_COMPAREMODELSRESPONSE']._serialized_start=3549
-  _globals['_COMPAREMODELSRESPONSE']._serialized_end=3642
-  _globals['_GENERATIONSERVICE']._serialized_start=3851
-  _globals['_GENERATIONSERVICE']._serialized_end=4795
+  _globals['_GENERATEREQUEST']._serialized_end=2295
+  _globals['_GENERATERESPONSE']._serialized_start=2297
+  _globals['_GENERATERESPONSE']._serialized_end=2370
+  _globals['_CREATEGENERATIONREQUEST']._serialized_start=2373
+  _globals['_CREATEGENERATIONREQUEST']._serialized_end=2593
+  _globals['_CREATEGENERATIONRESPONSE']._serialized_start=2595
+  _globals['_CREATEGENERATIONRESPONSE']._serialized_end=2676
+  _globals['_GETGENERATIONREQUEST']._serialized_start=2678
+  _globals['_GETGENERATIONREQUEST']._serialized_end=2723
+  _globals['_GETGENERATIONRESPONSE']._serialized_start=2725
+  _globals['_GETGENERATIONRESPONSE']._serialized_end=2803
+  _globals['_WATCHGENERATIONREQUEST']._serialized_start=2805
+  _globals['_WATCHGENERATIONREQUEST']._serialized_end=2885
+  _globals['_WATCHGENERATIONRESPONSE']._serialized_start=2887
+  _globals['_WATCHGENERATIONRESPONSE']._serialized_end=2967
+  _globals['_CANCELGENERATIONREQUEST']._serialized_start=2969
+  _globals['_CANCELGENERATIONREQUEST']._serialized_end=3017
+  _globals['_CANCELGENERATIONRESPONSE']._serialized_start=3019
+  _globals['_CANCELGENERATIONRESPONSE']._serialized_end=3100
+  _globals['_LISTGENERATIONSREQUEST']._serialized_start=3102
+  _globals['_LISTGENERATIONSREQUEST']._serialized_end=3186
+  _globals['_LISTGENERATIONSRESPONSE']._serialized_start=3188
+  _globals['_LISTGENERATIONSRESPONSE']._serialized_end=3294
+  _globals['_ESTIMATEGENERATIONREQUEST']._serialized_start=3296
+  _globals['_ESTIMATEGENERATIONREQUEST']._serialized_end=3384
+  _globals['_ESTIMATEGENERATIONRESPONSE']._serialized_start=3386
+  _globals['_ESTIMATEGENERATIONRESPONSE']._serialized_end=3468
+  _globals['_COMPAREMODELSREQUEST']._serialized_start=3471
+  _globals['_COMPAREMODELSREQUEST']._serialized_end=3729
+  _globals['_COMPAREMODELSRESPONSE']._serialized_start=3731
+  _globals['_COMPAREMODELSRESPONSE']._serialized_end=3824
+  _globals['_GENERATIONSERVICE']._serialized_start=4033
+  _globals['_GENERATIONSERVICE']._serialized_end=4977
 # @@protoc_insertion_point(module_scope)

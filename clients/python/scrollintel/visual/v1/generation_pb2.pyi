@@ -378,12 +378,18 @@ class GenerateRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
     PREVIEWS_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request so that it can be repeated safely; 1 to 64 of A-Z a-z 0-9 - _. Empty lets the server choose."""
     objective: _spec_pb2.Objective.ValueType
     """What the router should favour; default BALANCED."""
     previews: _builtins.bool
     """Whether to send previews while drawing."""
+    max_cost_usd: _builtins.float
+    """The most it may cost, in US dollars; 0 allows own models alone. Left out, there is no limit."""
+    user: _builtins.str
+    """Names the caller's user, for experiments that split by user."""
     @_builtins.property
     def spec(self) -> Global___GenerationSpec:
         """What to make."""
@@ -395,13 +401,20 @@ class GenerateRequest(_message.Message):
         spec: Global___GenerationSpec | None = ...,
         objective: _spec_pb2.Objective.ValueType | None = ...,
         previews: _builtins.bool = ...,
+        max_cost_usd: _builtins.float | None = ...,
+        user: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_objective", b"_objective", "objective", b"objective", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_objective", b"_objective", "objective", b"objective", "previews", b"previews", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "previews", b"previews", "request_id", b"request_id", "spec", b"spec", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__objective: _TypeAlias = _typing.Literal["objective"]  # noqa: Y015
     _WhichOneofArgType__objective: _TypeAlias = _typing.Literal["_objective", b"_objective"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__objective) -> _WhichOneofReturnType__objective | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
@@ -741,15 +754,18 @@ class CompareModelsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in `GenerateRequest`."""
+    max_cost_usd: _builtins.float
+    """The most each of them may cost, in US dollars; 0 allows own models alone. Left out, there is no limit."""
     @_builtins.property
     def spec(self) -> Global___GenerationSpec:
         """What to make."""
 
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The models, 2 to 8."""
+        """The models, 2 to 8, each once."""
 
     def __init__(
         self,
@@ -757,12 +773,15 @@ class CompareModelsRequest(_message.Message):
         request_id: _builtins.str = ...,
         spec: Global___GenerationSpec | None = ...,
         models: _abc.Iterable[_builtins.str] | None = ...,
+        max_cost_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "max_cost_usd", b"max_cost_usd", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "max_cost_usd", b"max_cost_usd", "models", b"models", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
 
 Global___CompareModelsRequest: _TypeAlias = CompareModelsRequest  # noqa: Y015
 

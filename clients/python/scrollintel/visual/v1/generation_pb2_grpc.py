@@ -139,7 +139,10 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareModels(self, request, context):
-        """Runs one spec on several models. Answers UNIMPLEMENTED in this version.
+        """Runs one image spec on several models, each as a generation of its own with the same seed, and streams the events of
+        all as they come. One model's failure is its own. Closing the stream cancels all of them.
+        Ends with INVALID_ARGUMENT (a field breaks its rule, a model comes twice), UNIMPLEMENTED (another kind of spec) and
+        RESOURCE_EXHAUSTED (full; see retry_after).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

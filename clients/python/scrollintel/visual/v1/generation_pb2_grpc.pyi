@@ -57,7 +57,11 @@ class GenerationServiceStub:
     EstimateGeneration: _grpc.UnaryUnaryMultiCallable[_generation_pb2.EstimateGenerationRequest, _generation_pb2.EstimateGenerationResponse]
     """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version."""
     CompareModels: _grpc.UnaryStreamMultiCallable[_generation_pb2.CompareModelsRequest, _generation_pb2.CompareModelsResponse]
-    """Runs one spec on several models. Answers UNIMPLEMENTED in this version."""
+    """Runs one image spec on several models, each as a generation of its own with the same seed, and streams the events of
+    all as they come. One model's failure is its own. Closing the stream cancels all of them.
+    Ends with INVALID_ARGUMENT (a field breaks its rule, a model comes twice), UNIMPLEMENTED (another kind of spec) and
+    RESOURCE_EXHAUSTED (full; see retry_after).
+    """
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
@@ -88,7 +92,11 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     EstimateGeneration: _aio.UnaryUnaryMultiCallable[_generation_pb2.EstimateGenerationRequest, _generation_pb2.EstimateGenerationResponse]  # type: ignore[assignment]
     """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version."""
     CompareModels: _aio.UnaryStreamMultiCallable[_generation_pb2.CompareModelsRequest, _generation_pb2.CompareModelsResponse]  # type: ignore[assignment]
-    """Runs one spec on several models. Answers UNIMPLEMENTED in this version."""
+    """Runs one image spec on several models, each as a generation of its own with the same seed, and streams the events of
+    all as they come. One model's failure is its own. Closing the stream cancels all of them.
+    Ends with INVALID_ARGUMENT (a field breaks its rule, a model comes twice), UNIMPLEMENTED (another kind of spec) and
+    RESOURCE_EXHAUSTED (full; see retry_after).
+    """
 
 class GenerationServiceServicer:
     """Carries generations from prompt to stored asset. Served by the gateway, which checks and limits, and by the
@@ -156,6 +164,10 @@ class GenerationServiceServicer:
         request: _generation_pb2.CompareModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_pb2.CompareModelsResponse], _abc.AsyncIterator[_generation_pb2.CompareModelsResponse]]:
-        """Runs one spec on several models. Answers UNIMPLEMENTED in this version."""
+        """Runs one image spec on several models, each as a generation of its own with the same seed, and streams the events of
+        all as they come. One model's failure is its own. Closing the stream cancels all of them.
+        Ends with INVALID_ARGUMENT (a field breaks its rule, a model comes twice), UNIMPLEMENTED (another kind of spec) and
+        RESOURCE_EXHAUSTED (full; see retry_after).
+        """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

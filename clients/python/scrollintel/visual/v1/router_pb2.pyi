@@ -70,6 +70,10 @@ class _BackendStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackendS
     """Is in the catalogue and has no weights here."""
     BACKEND_STATE_LOADABLE: _BackendState.ValueType  # 5
     """Takes work; its model is loaded first."""
+    BACKEND_STATE_NOT_CONFIGURED: _BackendState.ValueType  # 6
+    """A provider that has no key or address here; `remedy` says which setting it wants."""
+    BACKEND_STATE_RETIRED: _BackendState.ValueType  # 7
+    """A provider's model whose shutdown date has passed."""
 
 class BackendState(_BackendState, metaclass=_BackendStateEnumTypeWrapper):
     """Whether a backend takes work."""
@@ -86,7 +90,107 @@ BACKEND_STATE_NEEDS_WEIGHTS: BackendState.ValueType  # 4
 """Is in the catalogue and has no weights here."""
 BACKEND_STATE_LOADABLE: BackendState.ValueType  # 5
 """Takes work; its model is loaded first."""
+BACKEND_STATE_NOT_CONFIGURED: BackendState.ValueType  # 6
+"""A provider that has no key or address here; `remedy` says which setting it wants."""
+BACKEND_STATE_RETIRED: BackendState.ValueType  # 7
+"""A provider's model whose shutdown date has passed."""
 Global___BackendState: _TypeAlias = BackendState  # noqa: Y015
+
+class _ExperimentUnit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExperimentUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExperimentUnit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPERIMENT_UNIT_UNSPECIFIED: _ExperimentUnit.ValueType  # 0
+    """Refused on input."""
+    EXPERIMENT_UNIT_TENANT: _ExperimentUnit.ValueType  # 1
+    """Every tenant has one arm."""
+    EXPERIMENT_UNIT_USER: _ExperimentUnit.ValueType  # 2
+    """Every user of a tenant has one arm; requests without a user are split by tenant."""
+    EXPERIMENT_UNIT_REQUEST: _ExperimentUnit.ValueType  # 3
+    """Every request draws its own arm."""
+
+class ExperimentUnit(_ExperimentUnit, metaclass=_ExperimentUnitEnumTypeWrapper):
+    """What an experiment splits by: whoever it is keeps the arm for as long as the experiment runs."""
+
+EXPERIMENT_UNIT_UNSPECIFIED: ExperimentUnit.ValueType  # 0
+"""Refused on input."""
+EXPERIMENT_UNIT_TENANT: ExperimentUnit.ValueType  # 1
+"""Every tenant has one arm."""
+EXPERIMENT_UNIT_USER: ExperimentUnit.ValueType  # 2
+"""Every user of a tenant has one arm; requests without a user are split by tenant."""
+EXPERIMENT_UNIT_REQUEST: ExperimentUnit.ValueType  # 3
+"""Every request draws its own arm."""
+Global___ExperimentUnit: _TypeAlias = ExperimentUnit  # noqa: Y015
+
+class _ExperimentMetric:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExperimentMetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExperimentMetric.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPERIMENT_METRIC_UNSPECIFIED: _ExperimentMetric.ValueType  # 0
+    """Refused on input."""
+    EXPERIMENT_METRIC_QUALITY: _ExperimentMetric.ValueType  # 1
+    """Overall quality, higher wins."""
+    EXPERIMENT_METRIC_SECONDS: _ExperimentMetric.ValueType  # 2
+    """Seconds, lower wins."""
+    EXPERIMENT_METRIC_COST: _ExperimentMetric.ValueType  # 3
+    """US dollars, lower wins."""
+    EXPERIMENT_METRIC_RATING: _ExperimentMetric.ValueType  # 4
+    """Users' ratings, higher wins."""
+
+class ExperimentMetric(_ExperimentMetric, metaclass=_ExperimentMetricEnumTypeWrapper):
+    """What is compared between the arms."""
+
+EXPERIMENT_METRIC_UNSPECIFIED: ExperimentMetric.ValueType  # 0
+"""Refused on input."""
+EXPERIMENT_METRIC_QUALITY: ExperimentMetric.ValueType  # 1
+"""Overall quality, higher wins."""
+EXPERIMENT_METRIC_SECONDS: ExperimentMetric.ValueType  # 2
+"""Seconds, lower wins."""
+EXPERIMENT_METRIC_COST: ExperimentMetric.ValueType  # 3
+"""US dollars, lower wins."""
+EXPERIMENT_METRIC_RATING: ExperimentMetric.ValueType  # 4
+"""Users' ratings, higher wins."""
+Global___ExperimentMetric: _TypeAlias = ExperimentMetric  # noqa: Y015
+
+class _ExperimentState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExperimentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExperimentState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPERIMENT_STATE_UNSPECIFIED: _ExperimentState.ValueType  # 0
+    """Never sent."""
+    EXPERIMENT_STATE_RUNNING: _ExperimentState.ValueType  # 1
+    """Splits traffic."""
+    EXPERIMENT_STATE_DECIDED: _ExperimentState.ValueType  # 2
+    """The sequential test found a winner."""
+    EXPERIMENT_STATE_GUARDED: _ExperimentState.ValueType  # 3
+    """A guardrail was broken; `reason` says which."""
+    EXPERIMENT_STATE_EXPIRED: _ExperimentState.ValueType  # 4
+    """Its time was over without a winner."""
+    EXPERIMENT_STATE_STOPPED: _ExperimentState.ValueType  # 5
+    """Somebody stopped it."""
+
+class ExperimentState(_ExperimentState, metaclass=_ExperimentStateEnumTypeWrapper):
+    """Where an experiment is in its life."""
+
+EXPERIMENT_STATE_UNSPECIFIED: ExperimentState.ValueType  # 0
+"""Never sent."""
+EXPERIMENT_STATE_RUNNING: ExperimentState.ValueType  # 1
+"""Splits traffic."""
+EXPERIMENT_STATE_DECIDED: ExperimentState.ValueType  # 2
+"""The sequential test found a winner."""
+EXPERIMENT_STATE_GUARDED: ExperimentState.ValueType  # 3
+"""A guardrail was broken; `reason` says which."""
+EXPERIMENT_STATE_EXPIRED: ExperimentState.ValueType  # 4
+"""Its time was over without a winner."""
+EXPERIMENT_STATE_STOPPED: ExperimentState.ValueType  # 5
+"""Somebody stopped it."""
+Global___ExperimentState: _TypeAlias = ExperimentState  # noqa: Y015
 
 @_typing.final
 class Backend(_message.Message):
@@ -101,6 +205,10 @@ class Backend(_message.Message):
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     CONCURRENCY_FIELD_NUMBER: _builtins.int
     CHECKED_AT_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
+    RETIRES_AT_FIELD_NUMBER: _builtins.int
+    ALLOWANCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, such as `triton/text_to_image_house`."""
     model: _builtins.str
@@ -113,9 +221,19 @@ class Backend(_message.Message):
     """Requests it is working on."""
     concurrency: _builtins.int
     """Requests it works on at most at one time."""
+    remedy: _builtins.str
+    """What to do so that it takes work, where it lacks weights, a key or an address; empty otherwise."""
+    paid: _builtins.bool
+    """Whether a run costs money."""
+    allowance: _builtins.int
+    """Requests it is trusted with at one time: `concurrency`, or less while it comes back after failures."""
     @_builtins.property
     def checked_at(self) -> _timestamp_pb2.Timestamp:
         """When its state was last confirmed."""
+
+    @_builtins.property
+    def retires_at(self) -> _timestamp_pb2.Timestamp:
+        """When its provider shuts the model down; absent where no date is announced."""
 
     def __init__(
         self,
@@ -127,10 +245,14 @@ class Backend(_message.Message):
         in_flight: _builtins.int = ...,
         concurrency: _builtins.int = ...,
         checked_at: _timestamp_pb2.Timestamp | None = ...,
+        remedy: _builtins.str = ...,
+        paid: _builtins.bool = ...,
+        retires_at: _timestamp_pb2.Timestamp | None = ...,
+        allowance: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "retires_at", b"retires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "concurrency", b"concurrency", "in_flight", b"in_flight", "modality", b"modality", "model", b"model", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "checked_at", b"checked_at", "concurrency", b"concurrency", "in_flight", b"in_flight", "modality", b"modality", "model", b"model", "name", b"name", "paid", b"paid", "remedy", b"remedy", "retires_at", b"retires_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,30 +260,51 @@ Global___Backend: _TypeAlias = Backend  # noqa: Y015
 
 @_typing.final
 class RouteRequest(_message.Message):
-    """Asks for a ranking."""
+    """Asks for a ranking of the backends for one image or one video."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
     objective: _spec_pb2.Objective.ValueType
     """What to favour; default BALANCED."""
+    max_cost_usd: _builtins.float
+    """The most it may cost, in US dollars; 0 allows own models alone. Left out, there is no limit."""
     @_builtins.property
     def image(self) -> _spec_pb2.ImageSpec:
-        """What to make, its prompt already checked and rewritten."""
+        """An image to make, its prompt already checked and rewritten."""
+
+    @_builtins.property
+    def video(self) -> _spec_pb2.VideoSpec:
+        """A video to make, its prompt already checked and rewritten."""
+
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """How long it may take; a backend predicted to take longer is refused. Left out, there is no limit."""
 
     def __init__(
         self,
         *,
         image: _spec_pb2.ImageSpec | None = ...,
         objective: _spec_pb2.Objective.ValueType | None = ...,
+        video: _spec_pb2.VideoSpec | None = ...,
+        max_cost_usd: _builtins.float | None = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_objective", b"_objective", "image", b"image", "objective", b"objective"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "time_limit", b"time_limit", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_objective", b"_objective", "image", b"image", "objective", b"objective"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "time_limit", b"time_limit", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__objective: _TypeAlias = _typing.Literal["objective"]  # noqa: Y015
     _WhichOneofArgType__objective: _TypeAlias = _typing.Literal["_objective", b"_objective"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__objective) -> _WhichOneofReturnType__objective | None: ...
 
 Global___RouteRequest: _TypeAlias = RouteRequest  # noqa: Y015
@@ -200,15 +343,31 @@ class ExecuteRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     OBJECTIVE_FIELD_NUMBER: _builtins.int
     PREVIEWS_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Names the request in traces and in the ledger."""
+    """Names the request in traces, in the ledger of paid calls and in `ReportOutcome`. A request that is repeated under its
+    name never pays a provider twice: what was bought before is delivered again.
+    """
     objective: _spec_pb2.Objective.ValueType
     """What to favour; default BALANCED."""
     previews: _builtins.bool
     """Whether to send previews while drawing."""
+    max_cost_usd: _builtins.float
+    """The most it may cost, in US dollars; 0 allows own models alone. Left out, there is no limit."""
+    user: _builtins.str
+    """Names the caller's user, for experiments that split by user; empty where there is none."""
+    generation_id: _builtins.str
+    """Names the generation that it is for, by which `ReportOutcome` finds it too; empty where there is none."""
     @_builtins.property
     def image(self) -> _spec_pb2.ImageSpec:
-        """What to make, its prompt already checked and rewritten, its seed set."""
+        """An image to make, its prompt already checked and rewritten, its seed set."""
+
+    @_builtins.property
+    def video(self) -> _spec_pb2.VideoSpec:
+        """A video to make, its prompt already checked and rewritten."""
 
     def __init__(
         self,
@@ -217,13 +376,22 @@ class ExecuteRequest(_message.Message):
         image: _spec_pb2.ImageSpec | None = ...,
         objective: _spec_pb2.Objective.ValueType | None = ...,
         previews: _builtins.bool = ...,
+        video: _spec_pb2.VideoSpec | None = ...,
+        max_cost_usd: _builtins.float | None = ...,
+        user: _builtins.str = ...,
+        generation_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_objective", b"_objective", "image", b"image", "objective", b"objective"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_objective", b"_objective", "image", b"image", "objective", b"objective", "previews", b"previews", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "generation_id", b"generation_id", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "previews", b"previews", "request_id", b"request_id", "user", b"user", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__objective: _TypeAlias = _typing.Literal["objective"]  # noqa: Y015
     _WhichOneofArgType__objective: _TypeAlias = _typing.Literal["_objective", b"_objective"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__objective) -> _WhichOneofReturnType__objective | None: ...
 
 Global___ExecuteRequest: _TypeAlias = ExecuteRequest  # noqa: Y015
@@ -257,7 +425,7 @@ class ExecuteResponse(_message.Message):
 
     @_builtins.property
     def output(self) -> _events_pb2.Output:
-        """A picture exists, at the model's own size."""
+        """A picture or a video exists, at the model's own size."""
 
     def __init__(
         self,
@@ -412,29 +580,44 @@ Global___DrainBackendResponse: _TypeAlias = DrainBackendResponse  # noqa: Y015
 
 @_typing.final
 class ReportOutcomeRequest(_message.Message):
-    """Tells how a result was judged."""
+    """Tells how a result was judged; at least one of the verdicts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    UNSAFE_FIELD_NUMBER: _builtins.int
+    RATING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request that was run."""
+    """The request that was run, by the `request_id` or the `generation_id` of its `ExecuteRequest`."""
+    unsafe: _builtins.bool
+    """Whether the safety check refused one of its pictures."""
+    rating: _builtins.int
+    """What the user thought, from 1 (bad) to 5 (good)."""
     @_builtins.property
     def quality(self) -> _quality_pb2.QualityMetrics:
-        """How it was scored."""
+        """How one of its pictures was scored; `overall` is what is learned from."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         quality: _quality_pb2.QualityMetrics | None = ...,
+        unsafe: _builtins.bool | None = ...,
+        rating: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "_unsafe", b"_unsafe", "quality", b"quality", "rating", b"rating", "unsafe", b"unsafe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "_unsafe", b"_unsafe", "quality", b"quality", "rating", b"rating", "request_id", b"request_id", "unsafe", b"unsafe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__rating: _TypeAlias = _typing.Literal["rating"]  # noqa: Y015
+    _WhichOneofArgType__rating: _TypeAlias = _typing.Literal["_rating", b"_rating"]  # noqa: Y015
+    _WhichOneofReturnType__unsafe: _TypeAlias = _typing.Literal["unsafe"]  # noqa: Y015
+    _WhichOneofArgType__unsafe: _TypeAlias = _typing.Literal["_unsafe", b"_unsafe"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rating) -> _WhichOneofReturnType__rating | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unsafe) -> _WhichOneofReturnType__unsafe | None: ...
 
 Global___ReportOutcomeRequest: _TypeAlias = ReportOutcomeRequest  # noqa: Y015
 
@@ -457,33 +640,80 @@ Global___ReportOutcomeResponse: _TypeAlias = ReportOutcomeResponse  # noqa: Y015
 
 @_typing.final
 class ExperimentArm(_message.Message):
-    """One arm of an experiment."""
+    """One arm of an experiment. The first arm is the control."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     SHARE_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     model: _builtins.str
     """The model it prefers."""
     share: _builtins.float
     """Its share of the traffic, in [0, 1]; the shares of an experiment sum to 1."""
+    shadow: _builtins.bool
+    """Gets copies of the control's requests, whose results nobody sees; `share` is then the part of them that is copied."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         model: _builtins.str = ...,
         share: _builtins.float = ...,
+        shadow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name", "share", b"share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name", "shadow", b"shadow", "share", b"share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExperimentArm: _TypeAlias = ExperimentArm  # noqa: Y015
+
+@_typing.final
+class Guardrails(_message.Message):
+    """When an experiment is ended to protect its callers: an arm that is worse than the control by more than this, as surely
+    as the sequential test asks for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_RATE_FIELD_NUMBER: _builtins.int
+    UNSAFE_RATE_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
+    error_rate: _builtins.float
+    """More failed requests, as a share of all, 0 to 1; default 0.05."""
+    unsafe_rate: _builtins.float
+    """More refused by the safety check, as a share of all, 0 to 1; default 0.02."""
+    cost_usd: _builtins.float
+    """More US dollars a request; default 0.10."""
+    def __init__(
+        self,
+        *,
+        error_rate: _builtins.float | None = ...,
+        unsafe_rate: _builtins.float | None = ...,
+        cost_usd: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_error_rate", b"_error_rate", "_unsafe_rate", b"_unsafe_rate", "cost_usd", b"cost_usd", "error_rate", b"error_rate", "unsafe_rate", b"unsafe_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_error_rate", b"_error_rate", "_unsafe_rate", b"_unsafe_rate", "cost_usd", b"cost_usd", "error_rate", b"error_rate", "unsafe_rate", b"unsafe_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__error_rate: _TypeAlias = _typing.Literal["error_rate"]  # noqa: Y015
+    _WhichOneofArgType__error_rate: _TypeAlias = _typing.Literal["_error_rate", b"_error_rate"]  # noqa: Y015
+    _WhichOneofReturnType__unsafe_rate: _TypeAlias = _typing.Literal["unsafe_rate"]  # noqa: Y015
+    _WhichOneofArgType__unsafe_rate: _TypeAlias = _typing.Literal["_unsafe_rate", b"_unsafe_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_usd) -> _WhichOneofReturnType__cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error_rate) -> _WhichOneofReturnType__error_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unsafe_rate) -> _WhichOneofReturnType__unsafe_rate | None: ...
+
+Global___Guardrails: _TypeAlias = Guardrails  # noqa: Y015
 
 @_typing.final
 class Experiment(_message.Message):
@@ -495,17 +725,52 @@ class Experiment(_message.Message):
     ARMS_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    GUARDRAILS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WINNER_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     running: _builtins.bool
     """Whether it still runs."""
+    unit: Global___ExperimentUnit.ValueType
+    """What it splits by."""
+    metric: Global___ExperimentMetric.ValueType
+    """What is compared."""
+    state: Global___ExperimentState.ValueType
+    """Where it is in its life."""
+    reason: _builtins.str
+    """Why it ended, in words; empty while it runs."""
+    winner: _builtins.str
+    """Name of the winning arm; empty without one."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentArm]:
-        """Its arms, two or more."""
+        """Its arms, two or more; the first is the control."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long it runs at most."""
+
+    @_builtins.property
+    def guardrails(self) -> Global___Guardrails:
+        """What ends it early."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it started."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent while it runs."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmResult]:
+        """One for each arm, in their order; only in `GetExperiment` and `StopExperiment`."""
 
     def __init__(
         self,
@@ -514,14 +779,96 @@ class Experiment(_message.Message):
         arms: _abc.Iterable[Global___ExperimentArm] | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         running: _builtins.bool = ...,
+        unit: Global___ExperimentUnit.ValueType = ...,
+        metric: Global___ExperimentMetric.ValueType = ...,
+        guardrails: Global___Guardrails | None = ...,
+        state: Global___ExperimentState.ValueType = ...,
+        reason: _builtins.str = ...,
+        winner: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        results: _abc.Iterable[Global___ArmResult] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "ended_at", b"ended_at", "guardrails", b"guardrails", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "duration", b"duration", "id", b"id", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "duration", b"duration", "ended_at", b"ended_at", "guardrails", b"guardrails", "id", b"id", "metric", b"metric", "reason", b"reason", "results", b"results", "running", b"running", "started_at", b"started_at", "state", b"state", "unit", b"unit", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
+
+@_typing.final
+class ArmResult(_message.Message):
+    """What an arm's requests came to. Means are absent where nothing was measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
+    UNSAFE_FIELD_NUMBER: _builtins.int
+    RATING_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    """The arm."""
+    requests: _builtins.int
+    """Requests that ended."""
+    errors: _builtins.int
+    """Requests that failed."""
+    quality: _builtins.float
+    """Mean overall quality, in [0, 1]."""
+    seconds: _builtins.float
+    """Mean seconds of a request that did not fail."""
+    cost_usd: _builtins.float
+    """Mean US dollars of a request that did not fail."""
+    unsafe: _builtins.int
+    """Requests of which the safety check refused a picture."""
+    rating: _builtins.float
+    """Mean rating, 1 to 5."""
+    p_value: _builtins.float
+    """Always-valid p-value of the difference to the control in the experiment's metric; absent for the control."""
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        errors: _builtins.int = ...,
+        quality: _builtins.float | None = ...,
+        seconds: _builtins.float | None = ...,
+        cost_usd: _builtins.float | None = ...,
+        unsafe: _builtins.int = ...,
+        rating: _builtins.float | None = ...,
+        p_value: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_p_value", b"_p_value", "_quality", b"_quality", "_rating", b"_rating", "_seconds", b"_seconds", "cost_usd", b"cost_usd", "p_value", b"p_value", "quality", b"quality", "rating", b"rating", "seconds", b"seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_p_value", b"_p_value", "_quality", b"_quality", "_rating", b"_rating", "_seconds", b"_seconds", "arm", b"arm", "cost_usd", b"cost_usd", "errors", b"errors", "p_value", b"p_value", "quality", b"quality", "rating", b"rating", "requests", b"requests", "seconds", b"seconds", "unsafe", b"unsafe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__p_value: _TypeAlias = _typing.Literal["p_value"]  # noqa: Y015
+    _WhichOneofArgType__p_value: _TypeAlias = _typing.Literal["_p_value", b"_p_value"]  # noqa: Y015
+    _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
+    _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    _WhichOneofReturnType__rating: _TypeAlias = _typing.Literal["rating"]  # noqa: Y015
+    _WhichOneofArgType__rating: _TypeAlias = _typing.Literal["_rating", b"_rating"]  # noqa: Y015
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_usd) -> _WhichOneofReturnType__cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p_value) -> _WhichOneofReturnType__p_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rating) -> _WhichOneofReturnType__rating | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+
+Global___ArmResult: _TypeAlias = ArmResult  # noqa: Y015
 
 @_typing.final
 class CreateExperimentRequest(_message.Message):
@@ -532,15 +879,26 @@ class CreateExperimentRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    GUARDRAILS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request so that it can be repeated safely."""
+    unit: Global___ExperimentUnit.ValueType
+    """What it splits by; default TENANT."""
+    metric: Global___ExperimentMetric.ValueType
+    """What is compared; default QUALITY."""
     @_builtins.property
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentArm]:
-        """Its arms."""
+        """Its arms; the first is the control and no shadow."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long it runs at most."""
+        """How long it runs at most, up to 90 days; default 7 days."""
+
+    @_builtins.property
+    def guardrails(self) -> Global___Guardrails:
+        """What ends it early."""
 
     def __init__(
         self,
@@ -548,12 +906,22 @@ class CreateExperimentRequest(_message.Message):
         request_id: _builtins.str = ...,
         arms: _abc.Iterable[Global___ExperimentArm] | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        unit: Global___ExperimentUnit.ValueType | None = ...,
+        metric: Global___ExperimentMetric.ValueType | None = ...,
+        guardrails: Global___Guardrails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_metric", b"_metric", "_unit", b"_unit", "duration", b"duration", "guardrails", b"guardrails", "metric", b"metric", "unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "duration", b"duration", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metric", b"_metric", "_unit", b"_unit", "arms", b"arms", "duration", b"duration", "guardrails", b"guardrails", "metric", b"metric", "request_id", b"request_id", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__metric: _TypeAlias = _typing.Literal["metric"]  # noqa: Y015
+    _WhichOneofArgType__metric: _TypeAlias = _typing.Literal["_metric", b"_metric"]  # noqa: Y015
+    _WhichOneofReturnType__unit: _TypeAlias = _typing.Literal["unit"]  # noqa: Y015
+    _WhichOneofArgType__unit: _TypeAlias = _typing.Literal["_unit", b"_unit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__metric) -> _WhichOneofReturnType__metric | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unit) -> _WhichOneofReturnType__unit | None: ...
 
 Global___CreateExperimentRequest: _TypeAlias = CreateExperimentRequest  # noqa: Y015
 

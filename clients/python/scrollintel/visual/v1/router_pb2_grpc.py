@@ -131,35 +131,39 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """Tells the router how a result was judged. Answers UNIMPLEMENTED in this version.
+        """Tells the router how a result was judged, so that it learns who draws what well and experiments can be decided.
+        Reports of one request add up: its pictures may be reported one by one, and a rating may follow days later.
+        Ends with NOT_FOUND when this tenant ran no request of this name, or it was forgotten (the newest 100,000 are kept).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateExperiment(self, request, context):
-        """Starts an experiment. Answers UNIMPLEMENTED in this version.
+        """Starts an experiment. Repeated with the same request_id and content it answers with the one that runs.
+        Ends with INVALID_ARGUMENT when the shares do not sum to 1, a name comes twice or a model is not known, and with
+        ALREADY_EXISTS when the request_id was used for another experiment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetExperiment(self, request, context):
-        """Reads an experiment. Answers UNIMPLEMENTED in this version.
+        """Reads an experiment and its results so far. Ends with NOT_FOUND when there is none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListExperiments(self, request, context):
-        """Lists experiments. Answers UNIMPLEMENTED in this version.
+        """Lists experiments, newest first, without their results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopExperiment(self, request, context):
-        """Ends an experiment. Answers UNIMPLEMENTED in this version.
+        """Ends an experiment; one that has ended stays as it is. Ends with NOT_FOUND when there is none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,15 +51,21 @@ class RouterServiceStub:
     Ends with NOT_FOUND when there is no such backend.
     """
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_router_pb2.ReportOutcomeRequest, _router_pb2.ReportOutcomeResponse]
-    """Tells the router how a result was judged. Answers UNIMPLEMENTED in this version."""
+    """Tells the router how a result was judged, so that it learns who draws what well and experiments can be decided.
+    Reports of one request add up: its pictures may be reported one by one, and a rating may follow days later.
+    Ends with NOT_FOUND when this tenant ran no request of this name, or it was forgotten (the newest 100,000 are kept).
+    """
     CreateExperiment: _grpc.UnaryUnaryMultiCallable[_router_pb2.CreateExperimentRequest, _router_pb2.CreateExperimentResponse]
-    """Starts an experiment. Answers UNIMPLEMENTED in this version."""
+    """Starts an experiment. Repeated with the same request_id and content it answers with the one that runs.
+    Ends with INVALID_ARGUMENT when the shares do not sum to 1, a name comes twice or a model is not known, and with
+    ALREADY_EXISTS when the request_id was used for another experiment.
+    """
     GetExperiment: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetExperimentRequest, _router_pb2.GetExperimentResponse]
-    """Reads an experiment. Answers UNIMPLEMENTED in this version."""
+    """Reads an experiment and its results so far. Ends with NOT_FOUND when there is none of this id."""
     ListExperiments: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListExperimentsRequest, _router_pb2.ListExperimentsResponse]
-    """Lists experiments. Answers UNIMPLEMENTED in this version."""
+    """Lists experiments, newest first, without their results."""
     StopExperiment: _grpc.UnaryUnaryMultiCallable[_router_pb2.StopExperimentRequest, _router_pb2.StopExperimentResponse]
-    """Ends an experiment. Answers UNIMPLEMENTED in this version."""
+    """Ends an experiment; one that has ended stays as it is. Ends with NOT_FOUND when there is none of this id."""
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -84,15 +90,21 @@ class RouterServiceAsyncStub(RouterServiceStub):
     Ends with NOT_FOUND when there is no such backend.
     """
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_router_pb2.ReportOutcomeRequest, _router_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
-    """Tells the router how a result was judged. Answers UNIMPLEMENTED in this version."""
+    """Tells the router how a result was judged, so that it learns who draws what well and experiments can be decided.
+    Reports of one request add up: its pictures may be reported one by one, and a rating may follow days later.
+    Ends with NOT_FOUND when this tenant ran no request of this name, or it was forgotten (the newest 100,000 are kept).
+    """
     CreateExperiment: _aio.UnaryUnaryMultiCallable[_router_pb2.CreateExperimentRequest, _router_pb2.CreateExperimentResponse]  # type: ignore[assignment]
-    """Starts an experiment. Answers UNIMPLEMENTED in this version."""
+    """Starts an experiment. Repeated with the same request_id and content it answers with the one that runs.
+    Ends with INVALID_ARGUMENT when the shares do not sum to 1, a name comes twice or a model is not known, and with
+    ALREADY_EXISTS when the request_id was used for another experiment.
+    """
     GetExperiment: _aio.UnaryUnaryMultiCallable[_router_pb2.GetExperimentRequest, _router_pb2.GetExperimentResponse]  # type: ignore[assignment]
-    """Reads an experiment. Answers UNIMPLEMENTED in this version."""
+    """Reads an experiment and its results so far. Ends with NOT_FOUND when there is none of this id."""
     ListExperiments: _aio.UnaryUnaryMultiCallable[_router_pb2.ListExperimentsRequest, _router_pb2.ListExperimentsResponse]  # type: ignore[assignment]
-    """Lists experiments. Answers UNIMPLEMENTED in this version."""
+    """Lists experiments, newest first, without their results."""
     StopExperiment: _aio.UnaryUnaryMultiCallable[_router_pb2.StopExperimentRequest, _router_pb2.StopExperimentResponse]  # type: ignore[assignment]
-    """Ends an experiment. Answers UNIMPLEMENTED in this version."""
+    """Ends an experiment; one that has ended stays as it is. Ends with NOT_FOUND when there is none of this id."""
 
 class RouterServiceServicer:
     """Chooses backends and runs requests on them."""
@@ -144,34 +156,40 @@ class RouterServiceServicer:
         request: _router_pb2.ReportOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ReportOutcomeResponse, _abc.Awaitable[_router_pb2.ReportOutcomeResponse]]:
-        """Tells the router how a result was judged. Answers UNIMPLEMENTED in this version."""
+        """Tells the router how a result was judged, so that it learns who draws what well and experiments can be decided.
+        Reports of one request add up: its pictures may be reported one by one, and a rating may follow days later.
+        Ends with NOT_FOUND when this tenant ran no request of this name, or it was forgotten (the newest 100,000 are kept).
+        """
 
     def CreateExperiment(
         self,
         request: _router_pb2.CreateExperimentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.CreateExperimentResponse, _abc.Awaitable[_router_pb2.CreateExperimentResponse]]:
-        """Starts an experiment. Answers UNIMPLEMENTED in this version."""
+        """Starts an experiment. Repeated with the same request_id and content it answers with the one that runs.
+        Ends with INVALID_ARGUMENT when the shares do not sum to 1, a name comes twice or a model is not known, and with
+        ALREADY_EXISTS when the request_id was used for another experiment.
+        """
 
     def GetExperiment(
         self,
         request: _router_pb2.GetExperimentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.GetExperimentResponse, _abc.Awaitable[_router_pb2.GetExperimentResponse]]:
-        """Reads an experiment. Answers UNIMPLEMENTED in this version."""
+        """Reads an experiment and its results so far. Ends with NOT_FOUND when there is none of this id."""
 
     def ListExperiments(
         self,
         request: _router_pb2.ListExperimentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ListExperimentsResponse, _abc.Awaitable[_router_pb2.ListExperimentsResponse]]:
-        """Lists experiments. Answers UNIMPLEMENTED in this version."""
+        """Lists experiments, newest first, without their results."""
 
     def StopExperiment(
         self,
         request: _router_pb2.StopExperimentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.StopExperimentResponse, _abc.Awaitable[_router_pb2.StopExperimentResponse]]:
-        """Ends an experiment. Answers UNIMPLEMENTED in this version."""
+        """Ends an experiment; one that has ended stays as it is. Ends with NOT_FOUND when there is none of this id."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

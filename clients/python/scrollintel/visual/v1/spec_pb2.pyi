@@ -177,6 +177,7 @@ class ImageSpec(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     MODEL_PREFERENCE_FIELD_NUMBER: _builtins.int
     ENHANCEMENT_LEVEL_FIELD_NUMBER: _builtins.int
+    SOURCE_IMAGE_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to draw, 1 to 4,000 characters, not blank, no control characters but tab and line breaks."""
     negative_prompt: _builtins.str
@@ -209,6 +210,10 @@ class ImageSpec(_message.Message):
     """Name of the model to use, such as `text_to_image_house`; empty lets the router choose."""
     enhancement_level: Global___EnhancementLevel.ValueType
     """How far the prompt may be rewritten; default STANDARD."""
+    @_builtins.property
+    def source_image(self) -> _media_pb2.MediaRef:
+        """A picture to change as the prompt says; only models that edit pictures take one."""
+
     def __init__(
         self,
         *,
@@ -225,10 +230,11 @@ class ImageSpec(_message.Message):
         steps: _builtins.int | None = ...,
         model_preference: _builtins.str = ...,
         enhancement_level: Global___EnhancementLevel.ValueType | None = ...,
+        source_image: _media_pb2.MediaRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_num_images", b"_num_images", "_quality", b"_quality", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "num_images", b"num_images", "quality", b"quality", "seed", b"seed", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_num_images", b"_num_images", "_quality", b"_quality", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "num_images", b"num_images", "quality", b"quality", "seed", b"seed", "source_image", b"source_image", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_num_images", b"_num_images", "_quality", b"_quality", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "aspect_ratio", b"aspect_ratio", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "model_preference", b"model_preference", "negative_prompt", b"negative_prompt", "num_images", b"num_images", "prompt", b"prompt", "quality", b"quality", "seed", b"seed", "steps", b"steps", "style", b"style", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_num_images", b"_num_images", "_quality", b"_quality", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "aspect_ratio", b"aspect_ratio", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "model_preference", b"model_preference", "negative_prompt", b"negative_prompt", "num_images", b"num_images", "prompt", b"prompt", "quality", b"quality", "seed", b"seed", "source_image", b"source_image", "steps", b"steps", "style", b"style", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enhancement_level: _TypeAlias = _typing.Literal["enhancement_level"]  # noqa: Y015
     _WhichOneofArgType__enhancement_level: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level"]  # noqa: Y015

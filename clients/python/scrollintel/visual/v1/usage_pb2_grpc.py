@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """Counts work and money. Every rpc answers UNIMPLEMENTED in this version.
+    """Counts work and money. Takes feedback; the other rpcs answer UNIMPLEMENTED in this version.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class UsageServiceStub:
 
 
 class UsageServiceServicer:
-    """Counts work and money. Every rpc answers UNIMPLEMENTED in this version.
+    """Counts work and money. Takes feedback; the other rpcs answer UNIMPLEMENTED in this version.
     """
 
     def RecordUsage(self, request, context):
@@ -95,7 +95,8 @@ class UsageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordFeedback(self, request, context):
-        """Records what a user thought of a result. Answers UNIMPLEMENTED in this version.
+        """Records what a user thought of a result, and tells the router, which learns from it.
+        Ends with NOT_FOUND when this tenant has no such generation, or it was forgotten.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +139,7 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """Counts work and money. Every rpc answers UNIMPLEMENTED in this version.
+    """Counts work and money. Takes feedback; the other rpcs answer UNIMPLEMENTED in this version.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """Counts work and money. Every rpc answers UNIMPLEMENTED in this version."""
+    """Counts work and money. Takes feedback; the other rpcs answer UNIMPLEMENTED in this version."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,11 +42,13 @@ class UsageServiceStub:
     SetBudget: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SetBudgetRequest, _usage_pb2.SetBudgetResponse]
     """Sets a tenant's budget. Answers UNIMPLEMENTED in this version."""
     RecordFeedback: _grpc.UnaryUnaryMultiCallable[_usage_pb2.RecordFeedbackRequest, _usage_pb2.RecordFeedbackResponse]
-    """Records what a user thought of a result. Answers UNIMPLEMENTED in this version."""
+    """Records what a user thought of a result, and tells the router, which learns from it.
+    Ends with NOT_FOUND when this tenant has no such generation, or it was forgotten.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
-    """Counts work and money. Every rpc answers UNIMPLEMENTED in this version."""
+    """Counts work and money. Takes feedback; the other rpcs answer UNIMPLEMENTED in this version."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RecordUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.RecordUsageRequest, _usage_pb2.RecordUsageResponse]  # type: ignore[assignment]
@@ -58,10 +60,12 @@ class UsageServiceAsyncStub(UsageServiceStub):
     SetBudget: _aio.UnaryUnaryMultiCallable[_usage_pb2.SetBudgetRequest, _usage_pb2.SetBudgetResponse]  # type: ignore[assignment]
     """Sets a tenant's budget. Answers UNIMPLEMENTED in this version."""
     RecordFeedback: _aio.UnaryUnaryMultiCallable[_usage_pb2.RecordFeedbackRequest, _usage_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
-    """Records what a user thought of a result. Answers UNIMPLEMENTED in this version."""
+    """Records what a user thought of a result, and tells the router, which learns from it.
+    Ends with NOT_FOUND when this tenant has no such generation, or it was forgotten.
+    """
 
 class UsageServiceServicer:
-    """Counts work and money. Every rpc answers UNIMPLEMENTED in this version."""
+    """Counts work and money. Takes feedback; the other rpcs answer UNIMPLEMENTED in this version."""
 
     def RecordUsage(
         self,
@@ -96,6 +100,8 @@ class UsageServiceServicer:
         request: _usage_pb2.RecordFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.RecordFeedbackResponse, _abc.Awaitable[_usage_pb2.RecordFeedbackResponse]]:
-        """Records what a user thought of a result. Answers UNIMPLEMENTED in this version."""
+        """Records what a user thought of a result, and tells the router, which learns from it.
+        Ends with NOT_FOUND when this tenant has no such generation, or it was forgotten.
+        """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
