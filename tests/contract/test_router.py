@@ -62,7 +62,12 @@ async def router_over(tmp_path: Path, *entries) -> AsyncIterator[Running]:
         yaml.safe_dump({"backends": [one.model_dump(mode="json") for one in entries or [entry()]]})
     )
     settings = Settings(
-        home=tmp_path, models_address=NOWHERE, backends_file=file, probe_seconds=0.02, grace_seconds=0.2
+        home=tmp_path,
+        models_address=NOWHERE,
+        quality_address=NOWHERE,
+        backends_file=file,
+        probe_seconds=0.02,
+        grace_seconds=0.2,
     )
     scripted = replace(spec(settings), build=lambda own: assemble(own, adapt))
     async with serve(scripted) as server, connect(server.address) as channel:

@@ -45,7 +45,9 @@ class Running:
 
 @asynccontextmanager
 async def router_over(address: str, home: Path) -> AsyncIterator[Running]:
-    settings = Settings(home=home, triton_address=address, models_address=NOWHERE, grace_seconds=0.2)
+    settings = Settings(
+        home=home, triton_address=address, models_address=NOWHERE, quality_address=NOWHERE, grace_seconds=0.2
+    )
     async with serve(spec(settings)) as server, connect(server.address) as channel:
         yield Running(router_pb2_grpc.RouterServiceStub(channel), BlobStore.open("", home))
 
