@@ -25,6 +25,26 @@ BUSY_MILLISECONDS = 5_000
 # BIGINT that SQLite still counts up by itself: it does so only for a column declared INTEGER.
 SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+# How libpq notices that a server or the way to it is gone; an address says otherwise in its query. The threads are few:
+# one that waited for a machine that is off, as TCP does for a quarter of an hour by itself, would hold up all others.
+PATIENCE = {
+    "connect_timeout": 3,
+    "keepalives_idle": 3,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 7_000,
+}
+# One replica makes the tables, others that start at the same moment find them. The number means nothing else.
+MAKE_ALONE = {"postgresql": sa.select(sa.func.pg_advisory_xact_lock(0x7669_7375_616C))}
+
+UNREACHABLE = (
+    TimeoutError,
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,  # a connection that was closed under its statement
+    sa.exc.InternalError,  # a server that became a read-only standby
+    sa.exc.TimeoutError,
+)
+
 log = structlog.get_logger()
 
 T = TypeVar("T")
@@ -36,7 +56,8 @@ class Database:
     """Runs statements. `name` says in messages whose tables these are.
 
     Both methods raise MeshError DEPENDENCY_UNAVAILABLE when the database does not answer in time, and what the
-    statements themselves raise.
+    statements themselves raise. They keep their own time and not the caller's deadline: what an outcome has to write
+    comes when that has passed, too. A caller that goes away takes back what has not begun; what has is finished.
     """
 
     name: str
@@ -45,10 +66,13 @@ class Database:
     _readers: ThreadPoolExecutor
 
     async def write(self, statements: Statements[T]) -> T:
-        """Run statements in one transaction, after every write that was asked for before."""
+        """Run statements in one transaction, after every write that was asked for before.
+
+        On SQLite nobody else writes between its statements, on PostgreSQL the isolation is READ COMMITTED.
+        """
 
         def work() -> T:
-            with self.engine.begin() as connection:
+            with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
                 return statements(connection)
 
         return await self._within(self._writer, work)
@@ -66,7 +90,7 @@ class Database:
         try:
             async with asyncio.timeout(STATEMENT_SECONDS):
                 return await asyncio.get_running_loop().run_in_executor(executor, work)
-        except (TimeoutError, sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+        except UNREACHABLE as error:
             log.error("the database failed", database=self.name, error=repr(error))
             raise MeshError(
                 errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
@@ -77,20 +101,64 @@ class Database:
 
 @asynccontextmanager
 async def open_database(url: str, name: str, tables: sa.MetaData) -> AsyncIterator[Database]:
-    """Open the database at an SQLAlchemy URL, make the tables that are not there, and close it on leaving."""
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
+    """Open the database at an SQLAlchemy URL, make the tables that are not there, and close it on leaving.
+
+    What was asked for before is finished first. Raises MeshError DEPENDENCY_UNAVAILABLE.
+    """
+    database = Database(
+        name,
+        _engine(sa.make_url(url)),
+        ThreadPoolExecutor(1, "db-write"),
+        ThreadPoolExecutor(READERS, "db-read"),
+    )
+
+    def close() -> None:
+        database._readers.shutdown()
+        database._writer.shutdown()
+        database.engine.dispose()
+
+    def make(connection: sa.Connection) -> None:
+        if (lock := MAKE_ALONE.get(connection.dialect.name)) is not None:
+            connection.execute(lock)
+        tables.create_all(connection)
+
+    try:
+        await database.write(make)
+        yield database
+    finally:
+        # In a thread: it waits for statements. Shielded: who is cancelled while it waits leaves nothing open.
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    # Logs and tracebacks quote statements; what goes into them is the callers' own.
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, hide_parameters=True)
         sa.event.listen(engine, "connect", _set_pragmas)
-    with ThreadPoolExecutor(1, "db-write") as writer, ThreadPoolExecutor(READERS, "db-read") as readers:
-        database = Database(name, engine, writer, readers)
-        try:
-            await database.write(tables.create_all)
-            yield database
-        finally:
-            await asyncio.get_running_loop().run_in_executor(writer, engine.dispose)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+    patience = {name: value for name, value in PATIENCE.items() if name not in url.query}
+    engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=patience)
+    sa.event.listen(engine, "connect", _set_timeout)
+    return engine
 
 
 def _set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:
     """WAL: readers go on while the writer writes. FULL: what was confirmed outlives a power cut."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MILLISECONDS}"):
+    connection.isolation_level = (
+        None  # transactions begin where `_begin` says, not where the driver thinks they do
+    )
+    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Take SQLite's only place for a writer before the first statement: who reads first may not write any more."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _set_timeout(connection: Any, _: ConnectionPoolEntry) -> None:
+    """Let PostgreSQL end what nobody waits for any more, so that its locks and our thread come free."""
+    connection.execute(f"SET statement_timeout = {STATEMENT_SECONDS * 1000:.0f}")
+    connection.commit()

@@ -42,7 +42,7 @@ async def library(tmp_path: Path) -> AsyncIterator[Library]:
 
 def failing(library: Library) -> Library:
     records = library.records
-    return Library(FailingRecords(records._engine, records._writer, records._readers), library.blobs)
+    return Library(FailingRecords(records._database), library.blobs)
 
 
 async def test_bytes_go_again_when_their_record_cannot_be_stored(library: Library) -> None:
@@ -68,7 +68,7 @@ class LateRecords(Records):
 
 async def test_bytes_stay_when_their_record_was_written_though_nobody_waited_for_it(library: Library) -> None:
     records = library.records
-    late = Library(LateRecords(records._engine, records._writer, records._readers), library.blobs)
+    late = Library(LateRecords(records._database), library.blobs)
     with pytest.raises(TimeoutError):
         await late.store(record("one"), DATA)
     assert await library.records.get("local", "one") is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.assets import records as table
 from services.assets.records import Record, Records, open_records
+from services.runtime import database
 from services.runtime.errors import MeshError
 
 
@@ -87,7 +87,7 @@ async def test_many_writers_at_once_all_succeed(url: str) -> None:
 async def test_a_database_that_does_not_answer_is_told_as_such_without_its_own_words(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "BUSY_MILLISECONDS", 50)
+    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 50)
     async with open_records(url) as records:
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
