@@ -1,17 +1,25 @@
 """Reads `backends.yaml`: which backends there are, what each can do, and what is known of it before it ever ran."""
 
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from router.configuration import Strict, load
 from router.demand import Modality, Tier
+from router.price import Price, Tokens, Unit
 from router.sizes import Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+/[a-z0-9][a-z0-9._-]{0,63}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Usd = Annotated[Finite, Field(ge=0)]
+Kind = Literal["triton", "openai", "runway", "pika", "midjourney"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+OWN: Kind = "triton"
+UNKNOWN = "unknown"
 
 
 class Defaults(Strict):
@@ -22,10 +30,54 @@ class Defaults(Strict):
 
 
 class Limits(Strict):
-    """The most a request may ask for."""
+    """The most a request may ask for; `prompt` is in characters, None where nobody says."""
 
     steps: Annotated[int, Field(ge=1, le=1000)]
     images: Annotated[int, Field(ge=1, le=16)]
+    prompt: Annotated[int, Field(ge=1)] | None = None
+
+
+class SizePrice(Strict):
+    """What one unit of a size costs in each tier, in US dollars."""
+
+    size: Size
+    draft: Usd
+    standard: Usd
+    high: Usd
+
+
+class TokenPrice(Strict):
+    """US dollars per million tokens, by which the provider bills in the end."""
+
+    text_in: Usd
+    image_in: Usd
+    image_out: Usd
+
+
+class PriceEntry(Strict):
+    """A price: `usd` for all, or one per size; `source` and `read` say where and when it was found."""
+
+    per: Unit
+    usd: Usd | None = None
+    sizes: tuple[SizePrice, ...] = ()
+    tokens: TokenPrice | None = None
+    source: Annotated[str, Field(min_length=1)]
+    read: date
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.usd is None) != bool(self.sizes):
+            raise ValueError("exactly one of usd and sizes must be given")
+        return self
+
+    def price(self) -> Price:
+        """Return the price as it is reckoned with."""
+        by_size = {
+            row.size: {Tier.DRAFT: row.draft, Tier.STANDARD: row.standard, Tier.HIGH: row.high}
+            for row in self.sizes
+        }
+        tokens = Tokens(**self.tokens.model_dump()) if self.tokens else None
+        return Price(self.usd or 0.0, self.per, by_size, tokens)
 
 
 class Prior(Strict):
@@ -36,16 +88,22 @@ class Prior(Strict):
 
 
 class BackendEntry(Strict):
-    """One backend. `requires` names the models that its model calls; `price_usd` is per image.
+    """One backend. `requires` names the models that its model calls; `price_usd` is short for one price an image.
 
     `sizes` are what its pictures may have; a model with one size is not told it. An `on_demand` model need not be
     loaded: it is leased from the model server, which loads it. One that goes `by_name` is for those who ask for it alone.
     `negative_prompts` is false for a model that negative prompts draw away from the prompt; it is given none.
-    `remedy` tells what to do where weights are missing.
+    `remedy` tells what to do where weights, a key or a price are missing. `address` is another Triton than the default.
+    `edits` says that it takes a picture to work from, `durations` which lengths of video in seconds it makes, `commercial`
+    whether its licence lets what it makes be sold.
+
+    Paid models alone: `provider_model` is the provider's id, `edit_model` the one for requests with a source picture
+    where it is another; `qualities` are the provider's words for the tiers, `request` what is sent with every call;
+    `retires` is the first day on which the provider answers no more. Those whose `price` is `unknown` are never called.
     """
 
     name: Name
-    kind: Literal["triton"]
+    kind: Kind
     model: ModelName
     modality: Modality
     requires: tuple[ModelName, ...] = ()
@@ -59,23 +117,78 @@ class BackendEntry(Strict):
     concurrency: Annotated[int, Field(ge=1, le=1024)]
     queue: Annotated[int, Field(ge=0, le=10_000)]
     negative_prompts: bool = True
-    price_usd: Annotated[Finite, Field(ge=0)] = 0.0
+    seeds: bool = True
+    edits: bool = False
+    durations: tuple[Annotated[Finite, Field(gt=0, le=600)], ...] = ()
+    commercial: bool = True
+    address: str = ""
+    price_usd: Usd = 0.0
+    price: PriceEntry | Literal["unknown"] | None = None
+    provider_model: str = ""
+    edit_model: str = ""
+    qualities: dict[Tier, str] = Field(default_factory=dict)
+    request: dict[str, str | int | bool] = Field(default_factory=dict)
+    retires: date | None = None
     prior: Prior
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.defaults.steps > self.limits.steps:
-            raise ValueError(
-                f"defaults.steps {self.defaults.steps} is more than limits.steps {self.limits.steps}"
-            )
-        if missing := set(Tier) - set(self.tiers):
-            raise ValueError(f"tiers must hold {', '.join(sorted(missing))} too")
-        return self
+    @property
+    def paid(self) -> bool:
+        """Whether a run costs money and leaves this installation."""
+        return self.kind != OWN
+
+    def pricing(self) -> Price:
+        """Return what it charges."""
+        if isinstance(self.price, PriceEntry):
+            return self.price.price()
+        return Price.UNKNOWN if self.price == UNKNOWN else Price(self.price_usd)
 
     def steps_by_tier(self) -> dict[Tier, int]:
         """Return the steps of each tier: the default scaled, at least 1 and at most the limit."""
         steps, most = self.defaults.steps, self.limits.steps
         return {tier: min(most, max(1, round(steps * share))) for tier, share in self.tiers.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for broken, rule in (*self._rules(), *(self._paid_rules() if self.paid else self._own_rules())):
+            if broken:
+                raise ValueError(rule)
+        return self
+
+    def _rules(self) -> Iterator[tuple[object, str]]:
+        defaults, limits, durations = self.defaults, self.limits, self.durations
+        missing = set(Tier) - set(self.tiers)
+        yield (
+            defaults.steps > limits.steps,
+            f"defaults.steps {defaults.steps} is more than limits.steps {limits.steps}",
+        )
+        yield missing, f"tiers must hold {', '.join(sorted(missing))} too"
+        video = self.modality is Modality.VIDEO
+        yield video and not durations, "durations must say which lengths of video it makes"
+        yield durations and not video, f"durations are for video, not for {self.modality}"
+        yield list(durations) != sorted(set(durations)), "durations must go up"
+        yield self.price is not None and self.price_usd, "price_usd is short for price: give one of them"
+        if isinstance(self.price, PriceEntry):
+            yield self.price.per is Unit.SECOND and not video, f"price.per second is not for {self.modality}"
+            priced = [row.size for row in self.price.sizes]
+            yield (
+                priced and sorted(priced) != sorted(self.sizes),
+                "price.sizes must hold each of sizes once and no other",
+            )
+
+    def _own_rules(self) -> Iterator[tuple[object, str]]:
+        for name in ("provider_model", "edit_model", "qualities", "request", "retires"):
+            yield getattr(self, name), f"{name} is for paid models, not for {self.kind}"
+
+    def _paid_rules(self) -> Iterator[tuple[object, str]]:
+        yield self.name != f"{self.kind}/{self.model}", f"name must be {self.kind}/{self.model}"
+        yield not self.provider_model, "provider_model must be the provider's id of the model"
+        yield (
+            self.price is None,
+            f"price must say what it costs, or {UNKNOWN} where the operator has to find out",
+        )
+        yield self.edit_model and not self.edits, "edit_model is for a model that edits"
+        missing = set(Tier) - set(self.qualities) if self.qualities else set()
+        yield missing, f"qualities must hold {', '.join(sorted(missing))} too"
 
 
 class _Document(Strict):

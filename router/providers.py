@@ -1,0 +1,114 @@
+"""Reads `providers.yaml`: the models of paid providers, what they cost, and when they end."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from router.configuration import Strict, load
+from router.demand import Tier
+from router.entries import UNKNOWN, BackendEntry, Kind
+from router.settings import ProviderSettings
+from router.snapshot import State
+
+# What is said of no paid model: it has no steps to choose, and counts as one.
+ONE_STEP: Mapping[str, Any] = {
+    "defaults": {"steps": 1, "guidance_scale": 0},
+    "tiers": dict.fromkeys(Tier, 1),
+}
+SHARED = ("kind", "address", "concurrency", "queue")
+
+
+class ProviderEntry(Strict):
+    """A provider and its models. `needs` names the settings without which it is not configured.
+
+    `address` is where its API is, where no setting says otherwise. `concurrency` and `queue` hold for each model.
+    """
+
+    kind: Kind
+    needs: Annotated[tuple[str, ...], Field(min_length=1)]
+    address: str
+    concurrency: Annotated[int, Field(ge=1, le=1024)]
+    queue: Annotated[int, Field(ge=0, le=10_000)]
+    models: Annotated[tuple[BackendEntry, ...], Field(min_length=1)]
+
+    @field_validator("needs")
+    @classmethod
+    def _are_settings(cls, needs: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(needs) - set(ProviderSettings.model_fields)):
+            raise ValueError(f"no setting is called {', '.join(unknown)}")
+        return needs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, content: Any) -> Any:
+        """Give every model what its provider says of all of them, so that each is an entry of its own."""
+        if not isinstance(content, dict) or not isinstance(content.get("models"), list):
+            return content
+        return content | {"models": [_whole(content, model) for model in content["models"]]}
+
+
+class _Document(Strict):
+    providers: tuple[ProviderEntry, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> "_Document":
+        names = [entry.name for provider in self.providers for entry in provider.models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two models are called {', '.join(twice)}")
+        return self
+
+
+def read_providers(path: Path) -> tuple[ProviderEntry, ...]:
+    """Return the providers of a file, in its order. Raises ConfigurationError."""
+    return load(path, _Document).providers
+
+
+def load_providers(path: Path) -> tuple[BackendEntry, ...]:
+    """Return the models of all providers of a file as backends, by name. Raises ConfigurationError."""
+    entries = (entry for provider in read_providers(path) for entry in provider.models)
+    return tuple(sorted(entries, key=lambda entry: entry.name))
+
+
+def missing(provider: ProviderEntry, settings: ProviderSettings) -> list[str]:
+    """Return the variables of the environment that the provider needs and that are not set."""
+    return [variable(name) for name in provider.needs if not _told(getattr(settings, name))]
+
+
+def variable(setting: str) -> str:
+    """Return the variable of the environment that a setting is read from."""
+    return f"{ProviderSettings.model_config['env_prefix']}{setting.upper()}"
+
+
+def standing(entry: BackendEntry, configured: bool, today: date) -> State:
+    """Return whether a paid model may be called: RETIRED, NOT_CONFIGURED without its key or price, else READY."""
+    if entry.retires is not None and today >= entry.retires:
+        return State.RETIRED
+    return State.READY if configured and entry.pricing().known else State.NOT_CONFIGURED
+
+
+def _told(value: str | SecretStr) -> bool:
+    return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+def _whole(provider: dict[str, Any], model: Any) -> Any:
+    """Return what a file says of a model, with what goes without saying."""
+    if not isinstance(model, dict):
+        return model
+    shared = {name: provider[name] for name in SHARED if name in provider}
+    whole = {**ONE_STEP, **shared, "name": f"{provider.get('kind')}/{model.get('model')}", **model}
+    whole.setdefault("remedy", _remedy(provider.get("needs"), model.get("price")))
+    if isinstance(whole.get("limits"), dict):
+        whole["limits"] = {"steps": 1, **whole["limits"]}
+    if isinstance(prior := whole.get("prior"), dict) and "seconds" in prior:
+        whole["prior"] = {"quality": prior.get("quality"), "seconds_per_step": prior["seconds"]}
+    return whole
+
+
+def _remedy(needs: object, price: object) -> str:
+    variables = [variable(str(name)) for name in needs] if isinstance(needs, Iterable) else []
+    told = f"set {' and '.join(variables)}"
+    own_file = variable("providers_file")
+    return f"{told}, and say what it costs in a file of your own ({own_file})" if price == UNKNOWN else told
