@@ -42,6 +42,10 @@ class Answer:
     delay: float = 0.0
     dropped: bool = False
 
+    @property
+    def content(self) -> Any:
+        return json.loads(self.body)
+
     @classmethod
     def of(cls, content: object, status: int = 200, **headers: str) -> "Answer":
         """An answer of JSON; `retry_after="2"` becomes the header Retry-After."""
