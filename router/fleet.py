@@ -1,4 +1,4 @@
-"""The backends of this router and what is known of each: state, room, pace. One owner, one event loop."""
+"""The backends of this router and what is known of each: state, room, trust. One owner, one event loop."""
 
 import asyncio
 import time
@@ -7,20 +7,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from router.backends.protocol import Backend
+from router.breaker import Breaker, Fault
 from router.entries import BackendEntry
 from router.pace import Pace
 from router.snapshot import TAKES_WORK, BackendView, Snapshot, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.admission import Admission
-from services.runtime.errors import MeshError
+from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
 
 
 @dataclass(eq=False)
 class Member:
     """One backend of the fleet.
 
-    `probed` is what its probes say and `misses` how many in a row went unanswered; `failures` counts how often it went
-    away in the middle of a run; `drained` is the operator's wish; `load_seconds` is what its model's last load took.
+    `probed` is what its probes say and `misses` how many in a row went unanswered; `breaker` says how far it is trusted;
+    `drained` is the operator's wish; `load_seconds` is what its model's last load took.
     """
 
     entry: BackendEntry
@@ -31,8 +32,11 @@ class Member:
     drained: bool = False
     checked_at: float = 0.0
     misses: int = 0
-    failures: int = 0
     load_seconds: float = 0.0
+    breaker: Breaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.breaker = Breaker(self.entry.concurrency)
 
     @classmethod
     def of(cls, entry: BackendEntry, backend: Backend) -> "Member":
@@ -43,8 +47,12 @@ class Member:
 
     @property
     def state(self) -> State:
-        """DRAINING while it would take work and shall not, else what its probes say."""
-        return State.DRAINING if self.drained and self.probed in TAKES_WORK else self.probed
+        """UNAVAILABLE while its breaker is open, DRAINING while it would take work and shall not, else what its probes say."""
+        if self.probed not in TAKES_WORK:
+            return self.probed
+        if not self.breaker.allowance:
+            return State.UNAVAILABLE
+        return State.DRAINING if self.drained else self.probed
 
     def view(self) -> BackendView:
         """Return what is known of it now."""
@@ -117,13 +125,14 @@ class Fleet:
         return Snapshot(tuple(self._views.values()))
 
     async def watch(self) -> AsyncGenerator[BackendView]:
-        """Yield every backend, then each one again when its state or load changes; a slow reader gets the latest only."""
-        told: dict[str, tuple[State, int]] = {}
+        """Yield every backend, then each one again when its state, load or trust changes; a slow reader gets the latest only."""
+        told: dict[str, tuple[State, int, int]] = {}
         while True:
             changed = self._changed  # taken before the look, so that a change during a `yield` is not missed
             for view in self.snapshot().backends:
-                if told.get(view.name) != (view.state, view.in_flight):
-                    told[view.name] = view.state, view.in_flight
+                now = view.state, view.in_flight, self.members[view.name].breaker.allowance
+                if told.get(view.name) != now:
+                    told[view.name] = now
                     yield view
             await changed.wait()
 
@@ -131,12 +140,15 @@ class Fleet:
     async def turn(self, name: str) -> AsyncIterator[Member]:
         """Wait for one of the backend's slots and hold it.
 
-        Raises MeshError OVERLOADED at once when its queue is full, MODEL_UNAVAILABLE when it was dropped.
+        Raises MeshError OVERLOADED at once when its queue is full, MODEL_UNAVAILABLE when it was dropped or is trusted no
+        more, while it waits too.
         """
         member = self.members.get(name)
         if member is None:
             message = f"{name} was taken out of service; ask again"
             raise MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=0)
+        if not member.breaker.allowance:
+            raise _untrusted(name)
 
         def moved(_position: int, _eta: float) -> None:
             self._refresh(member)
@@ -148,21 +160,33 @@ class Fleet:
         finally:
             self._refresh(member)
 
-    def confirm(self, name: str, state: State, failures: int) -> None:
+    def confirm(self, name: str, state: State, spell: int) -> None:
         """Take in what a probe answered, UNAVAILABLE when it did not.
 
-        `failures` is the member's count when the probe was sent: an answer that a failure overtook counts for nothing.
+        `spell` is the breaker's when the probe was sent: an answer that a failure overtook counts for nothing.
         """
         member = self.members[name]
         member.misses = member.misses + 1 if state is State.UNAVAILABLE else 0
-        if member.failures == failures and not 0 < member.misses < self.misses:
-            self._set(member, state)
+        if member.breaker.spell != spell or 0 < member.misses < self.misses:
+            return
+        if state is State.UNAVAILABLE and member.probed in TAKES_WORK:
+            member.breaker.open(Fault.AWAY, time.monotonic())
+        elif state in TAKES_WORK:
+            member.breaker.answer(time.monotonic())
+        self._set(member, state)
 
     def fail(self, name: str) -> None:
         """Take a backend out at once, because it just went away; its probes bring it back."""
         if member := self.members.get(name):
-            member.failures += 1
-            self._set(member, State.UNAVAILABLE)
+            self.note(member, Fault.AWAY, member.breaker.spell)
+
+    def note(self, member: Member, fault: Fault | None, spell: int) -> None:
+        """Take in how a run ended that began in the breaker's `spell`: with a fault of the backend, or well."""
+        if fault is None:
+            member.breaker.succeed(spell)
+        elif member.breaker.fail(fault, spell, time.monotonic()) and fault is Fault.AWAY:
+            member.probed = State.UNAVAILABLE
+        self._set(member, member.probed)
 
     def drain(self, name: str, drained: bool) -> BackendView:
         """Give a backend nothing new, or take it back into service. Raises KeyError."""
@@ -172,6 +196,11 @@ class Fleet:
 
     def _set(self, member: Member, state: State) -> None:
         member.probed, member.checked_at = state, time.time()
+        name, allowance = member.entry.name, member.breaker.allowance
+        if not allowance:
+            member.admission.turn_away(lambda: _untrusted(name))
+        elif allowance != member.admission.running:
+            member.admission.resize(allowance)
         self._refresh(member)
 
     def _refresh(self, member: Member) -> BackendView:
@@ -183,3 +212,8 @@ class Fleet:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         return view
+
+
+def _untrusted(name: str) -> MeshError:
+    message = f"{name} does not answer, or failed too often lately; it is tried again soon"
+    return MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=DEFAULT_RETRY_SECONDS)

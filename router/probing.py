@@ -67,7 +67,7 @@ async def probing(fleet: Fleet, interval: float, timeout: float) -> AsyncIterato
 async def probe(fleet: Fleet, name: str, timeout: float) -> None:
     """Ask one backend; a late answer is none, and neither is an adapter that breaks its promise not to raise."""
     member = fleet.members[name]
-    failures = member.failures
+    spell = member.breaker.spell
     state = State.UNAVAILABLE
     try:
         async with asyncio.timeout(timeout):
@@ -77,4 +77,4 @@ async def probe(fleet: Fleet, name: str, timeout: float) -> None:
     except Exception:
         log.exception("probe failed", backend=name)
     if fleet.members.get(name) is member:
-        fleet.confirm(name, state, failures)
+        fleet.confirm(name, state, spell)

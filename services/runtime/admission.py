@@ -24,7 +24,7 @@ class _Waiter:
 class Admission:
     """Lets `running` calls in at one time and `waiting` more wait in order; `seconds` starts the estimate of one call.
 
-    Not thread-safe: it belongs to one event loop.
+    `running` is at least 1. Not thread-safe: it belongs to one event loop.
     """
 
     running: int
@@ -42,12 +42,26 @@ class Admission:
         """Return the expected seconds until the call at `position` (from 1) starts."""
         return self.seconds * position / self.running
 
+    def resize(self, running: int) -> None:
+        """Let `running` calls in at one time from now on; those that are in above that stay until they are done."""
+        self.running = running
+        while self.active < running and self._admit_next():
+            self.active += 1
+        self._tell_positions()  # they stand where they stood, and move at another pace
+
+    def turn_away(self, why: Callable[[], MeshError]) -> None:
+        """End the wait of everyone who waits with an error; those that are in stay."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.turn.done():
+                waiter.turn.set_exception(why())
+
     @asynccontextmanager
     async def enter(self, on_wait: OnWait | None = None) -> AsyncIterator[None]:
         """Wait for a turn and hold it.
 
         `on_wait(position, eta_seconds)` is called when the call starts to wait and each time its position changes.
-        Raises MeshError OVERLOADED at once when the queue is full.
+        Raises MeshError OVERLOADED at once when the queue is full, and what `turn_away` was given while it waits.
         """
         await self._acquire(on_wait)
         started = asyncio.get_running_loop().time()
@@ -72,20 +86,28 @@ class Admission:
             await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self._release()  # the turn had been given; hand it on
+                if (
+                    waiter.turn.exception() is None
+                ):  # else it was turned away, and the cancel came first to hear of it
+                    self._release()  # the turn had been given; hand it on
             elif waiter in self._queue:  # else a release between the cancel and now has passed it over
                 self._queue.remove(waiter)
                 self._tell_positions()
             raise
 
     def _release(self) -> None:
+        if self.active > self.running or not self._admit_next():
+            self.active -= 1  # else the slot passed from hand to hand, and `active` stays
+
+    def _admit_next(self) -> bool:
+        """Give the next one that still waits its turn; return whether there was one."""
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.turn.done():
-                waiter.turn.set_result(None)  # the slot passes from hand to hand, `active` stays
+                waiter.turn.set_result(None)
                 self._tell_positions()
-                return
-        self.active -= 1
+                return True
+        return False
 
     def _tell_positions(self) -> None:
         for position, waiter in enumerate(self._queue, start=1):
