@@ -1,0 +1,49 @@
+"""What a plan must keep to, whoever makes it: a caller or a file. Pure."""
+
+from collections.abc import Container, Iterator
+from datetime import timedelta
+from typing import NamedTuple
+
+from router.experiments.experiment import Metric, Plan
+
+MOST_ARMS = 8
+LONGEST = timedelta(days=90)
+SUM_TOLERANCE = 1e-6  # decimal fractions do not sum to 1 exactly
+
+
+class Fault(NamedTuple):
+    """A rule that a plan breaks: where, as a path into it such as ("arms", 1, "name"), and the rule in words."""
+
+    path: tuple[int | str, ...]
+    rule: str
+
+    @property
+    def field(self) -> str:
+        """The path as callers read it, such as `arms[1].name`."""
+        return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)[1:]
+
+
+def faults(plan: Plan) -> Iterator[Fault]:
+    """Yield every rule that a plan breaks by itself."""
+    if not 2 <= len(plan.arms) <= MOST_ARMS:
+        yield Fault(("arms",), f"must be 2 to {MOST_ARMS}")
+    if plan.arms and plan.control.shadow:
+        yield Fault(("arms", 0, "shadow"), "the first arm is the control, which cannot be a shadow")
+    names = [arm.name for arm in plan.arms]
+    for index, arm in enumerate(plan.arms):
+        if arm.name in names[:index]:
+            yield Fault(("arms", index, "name"), f"two arms are called {arm.name}")
+        if arm.shadow and plan.metric is Metric.RATING:
+            yield Fault(("arms", index, "shadow"), "nobody sees a shadow's results, so nobody rates them")
+    shared = sum(arm.share for arm in plan.arms if not arm.shadow)
+    if abs(shared - 1) > SUM_TOLERANCE:
+        yield Fault(("arms",), f"the shares of the arms that are no shadows must sum to 1, not to {shared:g}")
+    if not timedelta() < plan.duration <= LONGEST:
+        yield Fault(("duration",), f"must be above 0 and at most {LONGEST.days} days")
+
+
+def unknown_models(plan: Plan, known: Container[str]) -> Iterator[Fault]:
+    """Yield the arms whose model no backend serves."""
+    for index, arm in enumerate(plan.arms):
+        if arm.model not in known:
+            yield Fault(("arms", index, "model"), f"no model is called {arm.model}")

@@ -1,0 +1,54 @@
+"""Every rule of a plan, with the field that breaks it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from router.experiments.experiment import Arm, Metric, Plan
+from router.experiments.rules import faults, unknown_models
+
+A, B = Arm("a", "alpha", 0.5), Arm("b", "beta", 0.5)
+SHADOW = Arm("c", "gamma", 0.2, shadow=True)
+GOOD = Plan((A, B))
+
+
+def test_a_good_plan_breaks_none():
+    for plan in (
+        GOOD,
+        Plan((A, replace(B, model="alpha"))),  # two arms of one model try the splitting itself
+        Plan((replace(A, share=1.0), SHADOW)),
+        Plan((A, B, SHADOW)),
+        Plan(tuple(Arm(str(index), "alpha", 1 / 8) for index in range(8))),
+    ):
+        assert not list(faults(plan))
+
+
+@pytest.mark.parametrize(
+    ("plan", "field", "words"),
+    [
+        (replace(GOOD, arms=(replace(A, share=0.6), B)), "arms", "must sum to 1, not to 1.1"),
+        (replace(GOOD, arms=(A, B, replace(SHADOW, shadow=False))), "arms", "not to 1.2"),
+        (replace(GOOD, arms=(A, replace(SHADOW, share=0.5))), "arms", "not to 0.5"),
+        (replace(GOOD, arms=(A, replace(B, name="a"))), "arms[1].name", "two arms are called a"),
+        (
+            replace(GOOD, arms=(replace(SHADOW, share=1.0), replace(A, share=1.0))),
+            "arms[0].shadow",
+            "control",
+        ),
+        (replace(GOOD, arms=(A, B, SHADOW), metric=Metric.RATING), "arms[2].shadow", "nobody rates"),
+        (replace(GOOD, arms=(replace(A, share=1.0),)), "arms", "2 to 8"),
+        (replace(GOOD, duration=timedelta(days=90, seconds=1)), "duration", "at most 90 days"),
+        (replace(GOOD, duration=timedelta()), "duration", "above 0"),
+    ],
+)
+def test_what_breaks_a_rule_is_told_with_its_field(plan, field, words):
+    (fault,) = faults(plan)
+    assert fault.field == field
+    assert words in fault.rule
+
+
+def test_models_that_nobody_serves():
+    (fault,) = unknown_models(GOOD, {"alpha"})
+    assert (fault.field, fault.rule) == ("arms[1].model", "no model is called beta")
+    assert not list(unknown_models(GOOD, {"alpha", "beta"}))
