@@ -16,7 +16,7 @@ from scrollintel.visual.v1.prompt_pb2 import EnhancePromptRequest, EnhancePrompt
 from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceStub
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics, ScoreImageRequest
 from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceStub
-from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse
+from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse, ReportOutcomeRequest
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from scrollintel.visual.v1.safety_pb2 import (
     CheckImageRequest,
@@ -26,6 +26,7 @@ from scrollintel.visual.v1.safety_pb2 import (
 )
 from scrollintel.visual.v1.safety_pb2_grpc import SafetyServiceStub
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec, ImageSpec
+from services.orchestrator.reports import Reports
 from services.orchestrator.settings import Settings
 from services.runtime.channels import connect
 from services.runtime.deadline import MARGIN_SECONDS, budget, remaining
@@ -62,13 +63,14 @@ async def channels(settings: Settings) -> AsyncIterator[Channels]:
 class MeshSteps:
     """The steps, each by one call with its own time limit and never more than the generation has left."""
 
-    def __init__(self, channels: Channels, settings: Settings) -> None:
+    def __init__(self, channels: Channels, reports: Reports, settings: Settings) -> None:
         self._prompt = PromptServiceStub(channels.prompt)
         self._safety = SafetyServiceStub(channels.safety)
         self._router = RouterServiceStub(channels.router)
         self._enhance = EnhanceServiceStub(channels.enhance)
         self._quality = QualityServiceStub(channels.quality)
         self._assets = AssetServiceStub(channels.assets)
+        self._reports = reports
         self._limits = settings
 
     async def check_prompt(self, prompt: str, negative_prompt: str) -> SafetyVerdict:
@@ -122,6 +124,10 @@ class MeshSteps:
         with reaching("the quality server"):
             answer = await self._quality.ScoreImage(request, timeout=budget(self._limits.score_seconds))
         return answer.metrics
+
+    def report_outcome(self, request: ReportOutcomeRequest) -> None:
+        """Tell the router how a picture was judged, behind the generation's back."""
+        self._reports.send(request)
 
     async def create_asset(self, request: CreateAssetRequest) -> Asset:
         """Record a picture as an asset."""

@@ -1,14 +1,18 @@
-"""Fills in what a spec leaves open, in one place, and names a spec by its digest."""
+"""Fills in what a spec leaves open, in one place, and names specs and requests by their digests."""
 
 import hashlib
 import secrets
 from collections.abc import Callable
+from typing import TypeVar
 
 from scrollintel.visual.v1 import spec_pb2
-from scrollintel.visual.v1.generation_pb2 import GenerateRequest, GenerationSpec
+from scrollintel.visual.v1.generation_pb2 import CompareModelsRequest, GenerateRequest, GenerationSpec
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.orchestrator.sizes import target_size
 
+Request = TypeVar("Request", GenerateRequest, CompareModelsRequest)
+
+NOT_WORK = frozenset({"request_id", "previews"})  # fields of a request that do not change what is made
 SEED_LIMIT = 2**32  # drawn seeds stay short enough to be read out and typed in again
 
 
@@ -53,9 +57,21 @@ def provenance(filled: GenerationSpec) -> str:
     return hashlib.sha256(filled.SerializeToString(deterministic=True)).hexdigest()
 
 
-def fingerprint(request: GenerateRequest) -> str:
-    """Return what makes two requests the same work: the digest of spec and objective as they were given."""
-    same = GenerateRequest(spec=request.spec)
-    if request.HasField("objective"):
-        same.objective = request.objective
-    return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
+def fingerprint(request: Request) -> str:
+    """Return what makes two requests the same work: the digest of all that was given but the name and the previews."""
+    same = type(request)()
+    same.CopyFrom(request)
+    for field in NOT_WORK.intersection(same.DESCRIPTOR.fields_by_name):
+        same.ClearField(field)  # type: ignore[arg-type]
+    kind = same.DESCRIPTOR.name.encode()
+    return hashlib.sha256(kind + same.SerializeToString(deterministic=True)).hexdigest()
+
+
+def work_name(tenant: str, request_id: str, fingerprint: str) -> str:
+    """Return a name, 64 characters, that a client's request keeps however often it is sent, and no other one has."""
+    return hashlib.sha256("\0".join((tenant, request_id, fingerprint)).encode()).hexdigest()
+
+
+def seed_of(name: str) -> int:
+    """Return the seed of a named work: one that is repeated shall be the same to the pixel, wherever it is repeated."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % SEED_LIMIT

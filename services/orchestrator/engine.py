@@ -52,10 +52,20 @@ class Engine:
         self._runs: dict[str, Run] = {}
         self._closing = False
 
-    def start(self, generation: Generation) -> None:
-        """Remember a generation and start to work on it. Raises MeshError DEPENDENCY_UNAVAILABLE when closing."""
+    def start(self, *generations: Generation) -> None:
+        """Remember generations and start to work on them; of several all start, or none.
+
+        Raises MeshError DEPENDENCY_UNAVAILABLE when closing, and OVERLOADED when there is not room for several; of one
+        alone, `let_in` tells.
+        """
         if self._closing:
             raise _stopping()
+        if len(generations) > 1:
+            self._require_room(len(generations))
+        for generation in generations:
+            self._start(generation)
+
+    def _start(self, generation: Generation) -> None:
         self._store.add(generation)
         # The work is every caller's, not only the first one's: it takes who asks and the trace, and not the deadline.
         work = self._work(generation, identity.current(), trace_context.get_current())
@@ -107,6 +117,23 @@ class Engine:
             self._stop(run, _stopping())
         if tasks:
             await asyncio.wait(tasks)
+
+    def _require_room(self, wanted: int) -> None:
+        full = self._admission
+        arriving = sum(not run.generation.decided.is_set() for run in self._runs.values())
+        ahead = full.active + full.queued + arriving
+        last = ahead + wanted - full.running  # the place of the last one in the queue
+        if last <= full.waiting:
+            return
+        wait = full.eta(last)
+        raise MeshError(
+            errors_pb2.ERROR_REASON_OVERLOADED,
+            f"full: {full.active} running and {full.queued} waiting, and {wanted} want to be let in together; "
+            f"try again in {wait:.0f} s",
+            retry_after=wait,
+            estimated_wait=wait,
+            queue_position=last,
+        )
 
     async def _work(
         self, generation: Generation, who: identity.Identity, trace: trace_context.Context

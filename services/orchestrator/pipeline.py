@@ -24,7 +24,7 @@ from scrollintel.visual.v1.spec_pb2 import (
     PixelSize,
     Upscale,
 )
-from services.orchestrator import faults, verdicts
+from services.orchestrator import faults, sources, verdicts
 from services.orchestrator.delivery import Emit, Picture, Progress, deliver, restore
 from services.orchestrator.drawing import Drawing
 from services.orchestrator.paths import told_as
@@ -42,12 +42,31 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Work:
-    """What to do: a spec with its defaults filled in."""
+    """What to do: a spec with its defaults filled in.
+
+    `request_id` names it to the router: a client's request that is sent again bears the same one, so that no provider
+    is paid twice for it; it is the work's own id where the client gave its request no name.
+    """
 
     id: str
     spec: GenerationSpec
     objective: Objective.ValueType | None = None
     previews: bool = False
+    request_id: str = ""
+    max_cost_usd: float | None = None  # None sets no limit
+    user: str = ""
+
+    def execution(self, drawn: ImageSpec) -> ExecuteRequest:
+        """Return what the router is asked to run; `drawn` is the spec as it will be drawn."""
+        return ExecuteRequest(
+            request_id=self.request_id or self.id,
+            generation_id=self.id,
+            image=drawn,
+            objective=self.objective,
+            previews=self.previews,
+            max_cost_usd=self.max_cost_usd,
+            user=self.user,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,11 +94,10 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
     """Make the pictures of an ImageSpec."""
     asked = work.spec.image
     await _check(asked.prompt, asked.negative_prompt, steps, emit)
+    if asked.HasField("source_image"):
+        await sources.require_safe(asked.source_image, steps)
     drawn = await _rewrite(asked, steps, emit)
     drawing = Drawing(work.id, asked, drawn, emit)
-    request = ExecuteRequest(
-        request_id=work.id, image=drawn, objective=work.objective, previews=work.previews
-    )
     room = asyncio.Semaphore(DELIVERED_AT_ONCE)
     progress = Progress(asked.num_images, emit)
     results: dict[int, asyncio.Task[Asset | MeshError]] = {}
@@ -95,7 +113,7 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
     async with asyncio.TaskGroup() as group:
         try:
             with told_as("image.", "spec.image."):
-                async with aclosing(steps.execute(request)) as events:
+                async with aclosing(steps.execute(work.execution(drawn))) as events:
                     async for event in events:
                         if (output := drawing.hear(event)) is not None:
                             results[output.index] = group.create_task(delivered(output))
@@ -115,7 +133,8 @@ async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
     with told_as("spec.", "spec.enhancement."):
         media = await restore(spec, steps, emit)
     operations = ", ".join(operation.WhichOneof("operation") or "" for operation in spec.operations)
-    picture = Picture(work.id, 0, "", None, {"source": spec.source.uri, "operations": operations})
+    known = {"source": spec.source.uri, "operations": operations}
+    picture = Picture(work.id, 0, "", None, known, drawn=False)
     return Made([await deliver(picture, media, None, steps, Progress(1, emit))])
 
 

@@ -1,15 +1,17 @@
 """GenerationService over the engine: from the wire to the engine's terms and back."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 
-from scrollintel.visual.v1 import errors_pb2, generation_pb2
+from scrollintel.visual.v1 import generation_pb2
 from scrollintel.visual.v1.generation_pb2 import (
     CancelGenerationRequest,
     CancelGenerationResponse,
+    CompareModelsRequest,
+    CompareModelsResponse,
     GenerateRequest,
     GenerateResponse,
     GetGenerationRequest,
@@ -23,17 +25,16 @@ from scrollintel.visual.v1.generation_pb2_grpc import (
     GenerationServiceServicer,
     add_GenerationServiceServicer_to_server,
 )
-from services.orchestrator import defaults, store
+from services.orchestrator import asked, defaults
 from services.orchestrator.calls import MeshSteps, channels
 from services.orchestrator.engine import Engine
-from services.orchestrator.pipeline import PIPELINES, Work
+from services.orchestrator.reports import Reports
 from services.orchestrator.settings import Settings
-from services.orchestrator.sizes import SizeError
 from services.orchestrator.steps import Steps
 from services.orchestrator.store import Generation, Store
+from services.orchestrator.streams import merged
 from services.runtime import identity
 from services.runtime.admission import Admission
-from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
 
 DEFAULT_PAGE_SIZE = 50
@@ -56,6 +57,25 @@ class Orchestrator(GenerationServiceServicer):
             await self._engine.let_in(generation)
             async for event in generation.log.watch():
                 yield GenerateResponse(event=event)
+
+    async def CompareModels(
+        self, request: CompareModelsRequest, context: Context
+    ) -> AsyncIterator[CompareModelsResponse]:
+        """Run one image spec on several models side by side, as far as there is room, and stream all their events.
+
+        Either there is room, running or waiting, for every model that has not begun, or the call is refused and none
+        begins. Each is a generation like any other, and the call is its caller.
+        """
+        generations = self._compared(request)
+        with ExitStack() as stack:
+            for generation in generations.values():
+                stack.enter_context(self._engine.attended(generation))
+            for generation in generations.values():
+                await self._engine.let_in(generation)
+            logs = {model: generation.log.watch() for model, generation in generations.items()}
+            async with aclosing(merged(logs)) as events:
+                async for model, event in events:
+                    yield CompareModelsResponse(model=model, event=event)
 
     async def drain(self, grace: float) -> None:
         """End what runs a little before `grace` seconds are over, while callers can still be told."""
@@ -98,28 +118,23 @@ class Orchestrator(GenerationServiceServicer):
         known = self._store.requested(tenant, request.request_id, fingerprint)
         if known is not None:
             return known
-        objective = request.objective if request.HasField("objective") else None
-        work = Work(store.new_id(), _filled(request), objective, request.previews)
-        generation = Generation(work, tenant, request.request_id, fingerprint)
+        generation = asked.generation(tenant, request, fingerprint)
         self._engine.start(generation)
         return generation
 
-
-def _filled(request: GenerateRequest) -> generation_pb2.GenerationSpec:
-    kind = request.spec.WhichOneof("spec")
-    if kind not in PIPELINES:
-        raise MeshError(
-            errors_pb2.ERROR_REASON_UNIMPLEMENTED,
-            f"spec.{kind} is not served by this version",
-            field=f"spec.{kind}",
-        )
-    try:
-        return defaults.fill(request.spec)
-    except SizeError as error:
-        field = f"spec.image.{error.field}"
-        raise MeshError(
-            errors_pb2.ERROR_REASON_FIELD_INVALID, f"{field}: {error.rule}", field=field
-        ) from None
+    def _compared(self, request: CompareModelsRequest) -> dict[str, Generation]:
+        """Return a generation for each model: those that the request started before, and the others started."""
+        tenant, fingerprint = identity.current().tenant, defaults.fingerprint(request)
+        found: dict[str, Generation] = {}
+        new: list[Generation] = []
+        for model, one in asked.compared(tenant, request):
+            known = self._store.requested(tenant, one.request_id, fingerprint)
+            if known is None:
+                known = asked.generation(tenant, one, fingerprint)
+                new.append(known)
+            found[model] = known
+        self._engine.start(*new)
+        return found
 
 
 @asynccontextmanager
@@ -142,7 +157,11 @@ async def serving(settings: Settings, steps: Steps) -> AsyncIterator[Orchestrato
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[Orchestrator]:
     """Make the servicer over the servers of the mesh."""
-    async with channels(settings) as opened, serving(settings, MeshSteps(opened, settings)) as orchestrator:
+    async with (
+        channels(settings) as opened,
+        Reports(opened.router) as reports,
+        serving(settings, MeshSteps(opened, reports, settings)) as orchestrator,
+    ):
         yield orchestrator
 
 

@@ -12,7 +12,7 @@ from scrollintel.visual.v1.enhance_pb2 import EnhanceImageResponse
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
-from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse
+from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse, ReportOutcomeRequest
 from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec, ImageSpec
 
@@ -42,6 +42,10 @@ class Steps(Protocol):
 
     async def score_image(self, image: MediaRef, prompt: str) -> QualityMetrics:
         """Score a picture; `prompt` is what it was to show, empty where nobody said."""
+        ...
+
+    def report_outcome(self, request: ReportOutcomeRequest) -> None:
+        """Tell the router how a picture was judged. Returns at once and never fails: nobody waits for what it learns."""
         ...
 
     async def create_asset(self, request: CreateAssetRequest) -> Asset:

@@ -150,7 +150,7 @@ class Store:
         if generation is not None and generation.fingerprint != fingerprint:
             raise MeshError(
                 errors_pb2.ERROR_REASON_REQUEST_ID_REUSED,
-                "request_id was used for another spec or objective; choose a new one",
+                "request_id was used for another spec, objective, cost limit or user; choose a new one",
             )
         return generation
 

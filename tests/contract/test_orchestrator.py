@@ -138,9 +138,6 @@ async def test_what_later_versions_serve_is_unimplemented():
             stub.Generate(video, timeout=LATE),
             stub.CreateGeneration(CreateGenerationRequest(spec=spec), timeout=LATE),
             stub.EstimateGeneration(generation_pb2.EstimateGenerationRequest(spec=spec), timeout=LATE),
-            stub.CompareModels(
-                generation_pb2.CompareModelsRequest(spec=spec, models=["a", "b"]), timeout=LATE
-            ),
         ]
         for call in calls:
             error = await refusal(call)

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
-from scrollintel.visual.v1 import events_pb2, safety_finding_pb2
+from scrollintel.visual.v1 import errors_pb2, events_pb2, safety_finding_pb2
 from scrollintel.visual.v1.assets_pb2 import Asset
 from scrollintel.visual.v1.enhance_pb2 import EnhanceImageResponse
 from scrollintel.visual.v1.events_pb2 import Candidate, Output, Preview, Routed, Step
@@ -16,6 +16,7 @@ from scrollintel.visual.v1.router_pb2 import ExecuteResponse
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
 from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
+from services.runtime.errors import MeshError
 
 MODEL_SIDE = 64
 DRAW_STEPS = 4
@@ -69,6 +70,10 @@ class ScriptedSteps:
     calls: Counter = field(default_factory=Counter)
     stopped: list[str] = field(default_factory=list)  # places that were cancelled while hanging
     requests: list = field(default_factory=list)
+    outcomes: list = field(default_factory=list)  # what the router was told
+    unknown: frozenset[str] = frozenset()  # models that no backend serves
+    usd: float = 0.0  # what a run costs
+    overall: float | None = None  # score of every picture
     delivering: int = 0
     most_delivering: int = 0
 
@@ -101,7 +106,10 @@ class ScriptedSteps:
     async def execute(self, request):
         self.requests.append(request)
         await self.at("routed")
-        house = Candidate(backend="triton/text_to_image_house", model="text_to_image_house", score=0.9)
+        name = request.image.model_preference or "text_to_image_house"
+        if name in self.unknown:
+            raise MeshError(errors_pb2.ERROR_REASON_MODEL_UNKNOWN, f"no backend serves {name}")
+        house = Candidate(backend=f"triton/{name}", model=name, score=0.9, predicted_cost_usd=self.usd)
         spare = Candidate(backend="triton/spare", model="spare", score=0.1)
         yield ExecuteResponse(routed=Routed(chosen=house, reasons=["best"], runners_up=[spare]))
         for k in range(1, DRAW_STEPS + 1):
@@ -136,7 +144,13 @@ class ScriptedSteps:
     async def score_image(self, image, prompt):
         self.requests.append(prompt)
         await self.at("score_image", index_of(image))
-        return QualityMetrics(sharpness=Score(value=0.5, measured_by="sharpness/1"))
+        scores = QualityMetrics(sharpness=Score(value=0.5, measured_by="sharpness/1"))
+        if self.overall is not None:
+            scores.overall.CopyFrom(Score(value=self.overall, measured_by="overall/1"))
+        return scores
+
+    def report_outcome(self, request):
+        self.outcomes.append(request)
 
     async def create_asset(self, request):
         self.requests.append(request)

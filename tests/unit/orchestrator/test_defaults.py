@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrollintel.visual.v1 import spec_pb2
-from scrollintel.visual.v1.generation_pb2 import GenerationSpec
+from scrollintel.visual.v1.generation_pb2 import CompareModelsRequest, GenerationSpec
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.orchestrator import defaults
 from tests.unit.orchestrator.scripted import image_request
@@ -71,12 +71,43 @@ def test_drawn_seeds_differ_and_are_in_range():
     assert all(0 <= seed < defaults.SEED_LIMIT for seed in seeds)
 
 
-def test_a_fingerprint_covers_spec_and_objective_and_nothing_else():
+def test_a_fingerprint_covers_all_but_name_and_previews():
     first = image_request(request_id="a")
     other_id = image_request(request_id="b")
     other_id.previews = True
     other_spec = image_request(prompt="a dog")
     other_objective = image_request()
     other_objective.objective = spec_pb2.OBJECTIVE_COST
+    other_limit, other_user = image_request(), image_request()
+    other_limit.max_cost_usd = 0.0  # own models alone, which is not the same as no limit
+    other_user.user = "ada"
     assert defaults.fingerprint(first) == defaults.fingerprint(other_id)
-    assert len({defaults.fingerprint(each) for each in (first, other_spec, other_objective)}) == 3
+    others = (first, other_spec, other_objective, other_limit, other_user)
+    assert len({defaults.fingerprint(each) for each in others}) == len(others)
+
+
+def test_a_comparison_is_never_the_same_work_as_a_generation_or_as_one_of_other_models():
+    spec = image_request().spec
+    asked = [
+        CompareModelsRequest(spec=spec, models=models) for models in (["a", "b"], ["b", "a"], ["a", "c"])
+    ]
+    asked.append(CompareModelsRequest(spec=spec, models=["a", "b"], max_cost_usd=1))
+    prints = {defaults.fingerprint(each) for each in asked} | {defaults.fingerprint(image_request())}
+    assert len(prints) == len(asked) + 1
+
+
+def test_a_name_is_the_works_own_and_fits_the_contract():
+    names = {
+        defaults.work_name(*each)
+        for each in (("a", "r", "f"), ("b", "r", "f"), ("a", "s", "f"), ("a", "r", "g"), ("ar", "", "f"))
+    }
+    assert len(names) == 5
+    assert all(len(name) == 64 for name in names)
+    assert defaults.work_name("a", "r", "f") in names
+
+
+def test_the_seed_of_a_name_is_always_the_same_and_in_range():
+    seeds = [defaults.seed_of(defaults.work_name("a", str(number), "f")) for number in range(50)]
+    assert len(set(seeds)) == 50
+    assert all(0 <= seed < defaults.SEED_LIMIT for seed in seeds)
+    assert defaults.seed_of("x") == defaults.seed_of("x")

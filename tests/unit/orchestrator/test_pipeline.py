@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 
 import pytest
 from google.protobuf.message import Message
@@ -310,3 +311,79 @@ async def test_fields_of_an_enhancement_are_named_as_the_caller_knows_them():
     with pytest.raises(MeshError) as raised:
         await run(ScriptedSteps(failing={"enhance_image": error}), enhancement())
     assert raised.value.violations == [("spec.enhancement.operations[0].upscale", "too large")]
+
+
+async def test_the_router_hears_how_each_picture_was_scored():
+    steps = ScriptedSteps(overall=0.8)
+    await run(steps, work(num_images=3))
+    assert [outcome.request_id for outcome in steps.outcomes] == ["gen-1"] * 3
+    assert all(outcome.quality.overall.value == pytest.approx(0.8) for outcome in steps.outcomes)
+    assert not any(outcome.HasField("unsafe") for outcome in steps.outcomes)
+
+
+async def test_the_router_hears_of_a_picture_that_was_refused():
+    steps = ScriptedSteps(overall=0.8, image_action=safety_finding_pb2.SAFETY_ACTION_BLOCK)
+    with pytest.raises(MeshError):
+        await run(steps)
+    (outcome,) = steps.outcomes
+    assert (outcome.request_id, outcome.unsafe, outcome.HasField("quality")) == ("gen-1", True, False)
+
+
+@pytest.mark.parametrize("steps", [ScriptedSteps(), ScriptedSteps(failing={"check_image": FAILURE})])
+async def test_nothing_measured_or_unchecked_teaches_the_router_nothing(steps):
+    with contextlib.suppress(MeshError):
+        await run(steps)
+    assert not steps.outcomes
+
+
+async def test_the_cost_is_that_of_the_backend_that_went_on():
+    class FallingBack(ScriptedSteps):
+        async def execute(self, request):
+            first = Candidate(backend="openai/a", model="a", predicted_cost_usd=0.04)
+            spare = Candidate(backend="openai/b", model="b", predicted_cost_usd=0.19)
+            yield ExecuteResponse(routed=Routed(chosen=first, runners_up=[spare]))
+            yield ExecuteResponse(
+                fallback=Fallback(to="openai/b", reason="it failed", **{"from": "openai/a"})
+            )
+            yield ExecuteResponse(output=Output(index=0, media=media(0), seed=7))
+
+    made, _ = await run(FallingBack())
+    assert (made.model, made.cost_usd) == ("b", pytest.approx(0.19))
+
+
+async def test_a_source_picture_is_judged_before_anything_is_drawn_and_goes_on_to_the_router():
+    steps = ScriptedSteps()
+    asked = work(source_image=media(5))
+    await run(steps, asked)
+    assert steps.calls["check_image"] == 2
+    assert steps.requests[0].image.source_image == media(5)
+    refusing = ScriptedSteps(image_action=safety_finding_pb2.SAFETY_ACTION_BLOCK)
+    with pytest.raises(MeshError) as raised:
+        await run(refusing, asked)
+    assert raised.value.name == "PROMPT_UNSAFE"
+    assert "the source picture" in raised.value.message
+    assert not refusing.calls["routed"]
+    assert not refusing.outcomes, "no backend made it"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (errors_pb2.ERROR_REASON_NOT_FOUND, "FIELD_INVALID"),
+        (errors_pb2.ERROR_REASON_MEDIA_INVALID, "MEDIA_INVALID"),
+    ],
+)
+async def test_a_source_picture_that_is_none_is_named_by_its_field(reason, told):
+    steps = ScriptedSteps(failing={"check_image": MeshError(reason, "no stored media", field="media")})
+    with pytest.raises(MeshError) as raised:
+        await run(steps, work(source_image=media(5)))
+    assert (raised.value.name, raised.value.field) == (told, "spec.image.source_image")
+    assert raised.value.message.startswith("spec.image.source_image: ")
+    assert not steps.calls["routed"]
+
+
+async def test_a_source_picture_that_cannot_be_judged_is_no_pass():
+    away = MeshError(errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE, "away", retry_after=3.0)
+    with pytest.raises(MeshError) as raised:
+        await run(ScriptedSteps(failing={"check_image": away}), work(source_image=media(5)))
+    assert (raised.value.name, raised.value.retry_after) == ("SAFETY_UNCHECKED", 3.0)
