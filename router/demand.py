@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.prompt_class import PromptClass
 from router.sizes import Size
 
 DEFAULT_SIZE = Size(1024, 1024)
+OTHER = PromptClass.OTHER
 
 
 class Modality(StrEnum):
@@ -39,7 +41,10 @@ class Demand:
 
     `images` counts from 1; `steps` and `guidance_scale` are None where the backend's defaults apply; `model` is empty
     where any model will do; `tried` names the backends that failed this request already. `size` is what the picture
-    shall have in the end.
+    shall have in the end. A video has `frames` and a `duration` in seconds; a still picture has 1 and 0. `time_limit` is
+    in seconds from now and `max_usd` in US dollars, each None without one. `edits` says that there is a picture to
+    change. Whose policy says so goes to no `external` provider, to no model whose licence is `noncommercial`, and only
+    to the `allowed` models (None is all).
     """
 
     modality: Modality = Modality.TEXT_TO_IMAGE
@@ -51,3 +56,12 @@ class Demand:
     model: str = ""
     tried: frozenset[str] = frozenset()
     size: Size = DEFAULT_SIZE
+    prompt_class: PromptClass = OTHER
+    frames: int = 1
+    duration: float = 0.0
+    time_limit: float | None = None
+    max_usd: float | None = None
+    edits: bool = False
+    external: bool = True
+    noncommercial: bool = True
+    allowed: frozenset[str] | None = None

@@ -6,6 +6,7 @@ refuse work on.
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from router.demand import Demand
 from router.explanation import reasons
 from router.fleet import Fleet, Member
 from router.refusals import alternatives, check_model, refused
+from router.runs import OK, Run
 from router.snapshot import BackendView
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime import telemetry
@@ -154,16 +156,17 @@ class Execution:
         async with AsyncExitStack() as stack:
             member = await self._turn(stack, backend.name)
             clock = asyncio.get_running_loop().time
-            started = clock()
+            started, loading, beside = clock(), 0.0, member.admission.active - 1
             running = member.backend.execute(job, budget(self.seconds))
             async for event in await stack.enter_async_context(aclosing(running)):
                 if isinstance(event, Loaded):
-                    member.load_seconds, started = event.seconds, clock()
+                    loading, started = event.seconds, clock()
                 if not isinstance(event, Output):
                     yield event
                     continue
                 if event.index == 0:
-                    member.pace.observe(clock() - started, job.steps, len(job.seeds))
+                    taken = clock() - started
+                    member.learning.observe(_run(order, backend, taken, loading, beside))
                 yield Drawn(event, backend.model, job)
 
     async def _turn(self, stack: AsyncExitStack, name: str) -> Member:
@@ -173,3 +176,24 @@ class Execution:
         except TimeoutError:
             message = "the request waited for its turn until its time was up; ask again with more time"
             raise MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, message) from None
+
+
+def _run(order: Order, backend: BackendView, seconds: float, loading: float, beside: int) -> Run:
+    demand = order.demand
+    return Run(
+        request_id=order.request_id,
+        generation_id="",
+        attempt=1 + len(demand.tried),
+        tenant="",
+        backend=backend.name,
+        model=backend.model,
+        prompt_class=demand.prompt_class,
+        work=backend.work(demand),
+        outcome=OK,
+        seconds=seconds,
+        waited=0.0,
+        loading=loading,
+        beside=beside,
+        usd=backend.usd(demand),
+        at=time.time(),
+    )

@@ -92,7 +92,7 @@ def is_in_service(_: Demand, backend: BackendView) -> str:
 
 def has_room(_: Demand, backend: BackendView) -> str:
     """Refuse a backend whose slots and queue are full."""
-    if backend.in_flight < backend.concurrency or backend.waiting < backend.queue:
+    if backend.in_flight < backend.slots or backend.waiting < backend.queue:
         return ""
     return f"is full: {backend.in_flight} running and {backend.waiting} waiting"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from router.backends.protocol import Backend
 from router.breaker import Breaker, Fault
 from router.entries import BackendEntry
-from router.pace import Pace
+from router.learning import Learning
 from router.snapshot import TAKES_WORK, BackendView, Snapshot, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.admission import Admission
@@ -21,29 +21,28 @@ class Member:
     """One backend of the fleet.
 
     `probed` is what its probes say and `misses` how many in a row went unanswered; `breaker` says how far it is trusted;
-    `drained` is the operator's wish; `load_seconds` is what its model's last load took.
+    `drained` is the operator's wish.
     """
 
     entry: BackendEntry
     backend: Backend
     admission: Admission
-    pace: Pace
+    learning: Learning
     probed: State = State.UNAVAILABLE
     drained: bool = False
     checked_at: float = 0.0
     misses: int = 0
-    load_seconds: float = 0.0
     breaker: Breaker = field(init=False)
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self.entry.concurrency)
 
     @classmethod
-    def of(cls, entry: BackendEntry, backend: Backend) -> "Member":
-        """Return a member that nothing was observed of yet: its entry's prior is all there is."""
+    def of(cls, entry: BackendEntry, backend: Backend, learning: Learning) -> "Member":
+        """Return a member; `learning` learns of its entry, whose prior is all there is where nothing was observed."""
+        learning.add(entry)
         typical = entry.prior.seconds_per_step * entry.defaults.steps
-        admission = Admission(entry.concurrency, entry.queue, typical)
-        return cls(entry, backend, admission, Pace(entry.prior.seconds_per_step))
+        return cls(entry, backend, Admission(entry.concurrency, entry.queue, typical), learning)
 
     @property
     def state(self) -> State:
@@ -56,7 +55,7 @@ class Member:
 
     def view(self) -> BackendView:
         """Return what is known of it now."""
-        entry, can = self.entry, self.backend.capabilities
+        entry, can, learning = self.entry, self.backend.capabilities, self.learning
         return BackendView(
             name=entry.name,
             model=entry.model,
@@ -68,13 +67,21 @@ class Member:
             max_images=can.max_images,
             concurrency=entry.concurrency,
             queue=entry.queue,
-            pace=self.pace.seconds,
-            quality=entry.prior.quality,
-            price=entry.price_usd,
+            allowance=self.breaker.allowance,
+            forecast=learning.forecast(entry.name),
+            quality=learning.quality(entry.name),
+            price=entry.pricing(),
             sizes=can.sizes,
-            load_seconds=self.load_seconds,
-            negative_prompts=entry.negative_prompts,
+            durations=can.durations,
+            loading=learning.loading(entry.name),
+            takes_steps=can.steps,
+            takes_seeds=can.seeds,
+            negative_prompts=entry.negative_prompts and can.negative_prompts,
+            edits=can.edits,
             by_name=entry.by_name,
+            paid=entry.paid,
+            external=entry.paid,
+            commercial=entry.commercial,
             in_flight=self.admission.active,
             waiting=self.admission.queued,
             call_seconds=self.admission.seconds,
@@ -92,6 +99,7 @@ class Fleet:
 
     members: dict[str, Member]
     misses: int = 1
+    learning: Learning = field(default_factory=Learning)
     _views: dict[str, BackendView] = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -100,10 +108,16 @@ class Fleet:
 
     @classmethod
     def of(
-        cls, entries: Iterable[BackendEntry], adapt: Callable[[BackendEntry], Backend], misses: int = 1
+        cls,
+        entries: Iterable[BackendEntry],
+        adapt: Callable[[BackendEntry], Backend],
+        misses: int = 1,
+        learning: Learning | None = None,
     ) -> "Fleet":
-        """Return a fleet of one member per entry; `adapt` makes the backend of an entry."""
-        return cls({entry.name: Member.of(entry, adapt(entry)) for entry in entries}, misses)
+        """Return a fleet of one member per entry; `adapt` makes the backend of an entry, `learning` learns of it."""
+        learning = learning or Learning()
+        members = {entry.name: Member.of(entry, adapt(entry), learning) for entry in entries}
+        return cls(members, misses, learning)
 
     def put(self, entry: BackendEntry, backend: Backend) -> None:
         """Add a backend, or let it take the place of the one of its name; work that runs there runs on.
@@ -111,7 +125,7 @@ class Fleet:
         One that was drained stays so: that is the operator's wish, and a model that was built again says nothing of it.
         """
         before = self.members.get(entry.name)
-        self.members[entry.name] = member = Member.of(entry, backend)
+        self.members[entry.name] = member = Member.of(entry, backend, self.learning)
         member.drained = before is not None and before.drained
         self._refresh(member)
         self._views = dict(sorted(self._views.items()))  # a snapshot is by name

@@ -88,7 +88,7 @@ def candidate_of(candidate: Candidate, demand: Demand) -> events_pb2.Candidate:
         scores=candidate.scores,
         predicted_time=seconds(backend.seconds(demand)),
         predicted_cost_usd=backend.usd(demand),
-        predicted_quality=backend.quality,
+        predicted_quality=backend.expected_quality(demand),
     )
 
 

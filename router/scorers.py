@@ -21,9 +21,9 @@ class Scales:
 Scorer = Callable[[Demand, BackendView, Scales], float]
 
 
-def quality(_: Demand, backend: BackendView, __: Scales) -> float:
+def quality(demand: Demand, backend: BackendView, __: Scales) -> float:
     """Score how good the result is expected to be."""
-    return backend.quality
+    return backend.expected_quality(demand)
 
 
 def latency(demand: Demand, backend: BackendView, scales: Scales) -> float:
@@ -40,7 +40,7 @@ def cost(demand: Demand, backend: BackendView, scales: Scales) -> float:
 
 def headroom(_: Demand, backend: BackendView, __: Scales) -> float:
     """Score how much of the backend is free, so that equals share the load."""
-    return 1.0 - (backend.in_flight + backend.waiting) / (backend.concurrency + backend.queue)
+    return 1.0 - (backend.in_flight + backend.waiting) / max(1, backend.slots + backend.queue)
 
 
 SCORERS: Mapping[str, Scorer] = {"quality": quality, "latency": latency, "cost": cost, "headroom": headroom}

@@ -11,10 +11,16 @@ import numpy as np
 from router.backends.protocol import BackendEvent, Capabilities, Job, Output, Preview, Step
 from router.demand import Modality, Tier
 from router.entries import BackendEntry
+from router.learning.quality import Posterior, QualityView
+from router.learning.seconds import Forecast
+from router.price import Price
+from router.prompt_class import PromptClass
 from router.sizes import Size
 from router.snapshot import BackendView, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
+
+SMALL = Size(16, 16)
 
 
 def gone(name: str = "the model") -> MeshError:
@@ -105,7 +111,10 @@ def entry(model: str = "alpha", **changes: object) -> BackendEntry:
 
 
 def view(name: str = "triton/alpha", **changes: object) -> BackendView:
-    """A ready and idle backend; its model is the last part of its name."""
+    """A ready and idle backend; its model is the last part of its name.
+
+    `pace` is in seconds per step and picture, `quality` in [0, 1] and `price` in US dollars per picture, all known well.
+    """
     values = {
         "name": name,
         "model": name.rpartition("/")[2],
@@ -117,11 +126,29 @@ def view(name: str = "triton/alpha", **changes: object) -> BackendView:
         "max_images": 16,
         "concurrency": 2,
         "queue": 4,
-        "pace": 0.1,
-        "quality": 0.5,
-        "price": 0.0,
-        "sizes": (Size(16, 16),),
+        "sizes": (SMALL,),
         "call_seconds": 1.0,
         "remedy": "run `vmesh models build`",
     }
-    return BackendView(**(values | changes))
+    values |= changes
+    sizes = values["sizes"]
+    known = {
+        "allowance": values["concurrency"],
+        "forecast": forecast(values.pop("pace", 0.1), sizes[0]),
+        "quality": judged(values.pop("quality", 0.5)),
+        "price": Price(values.pop("price", 0.0)),
+    }
+    return BackendView(**(known | values))
+
+
+def forecast(pace: float, size: Size = SMALL, noise: float = 0.0) -> Forecast:
+    """What is known of a backend that takes `pace` seconds per step and picture of a size, and nothing else."""
+    nothing = (0.0, 0.0, 0.0, 0.0)
+    per_stroke = pace / (size.width * size.height / 1e6)
+    return Forecast(0.0, per_stroke, 0.0, 0.0, (nothing, nothing, nothing, nothing), noise)
+
+
+def judged(quality: float, deviation: float = 0.0) -> QualityView:
+    """What is known of a backend whose pictures are as good as that, whatever they show."""
+    posterior = Posterior(quality, deviation)
+    return QualityView(posterior, dict.fromkeys(PromptClass, posterior))

@@ -11,6 +11,7 @@ from router.decision import Policy, decide, pick
 from router.demand import Demand, Objective
 from router.explanation import reasons
 from router.filters import Rule
+from router.learning.loading import Loading
 from router.policy import load_policy
 from router.scorers import SCORERS
 from router.settings import WEIGHTS_FILE
@@ -96,7 +97,7 @@ def test_the_reasons_say_what_weighed_and_how_it_draws():
 
 
 def test_a_model_that_is_not_loaded_counts_its_load_and_says_so():
-    cold = view("triton/cold", state=State.LOADABLE, load_seconds=5.0)
+    cold = view("triton/cold", state=State.LOADABLE, loading=Loading(5.0))
     warm = view("triton/warm")
     demand = Demand(objective=Objective.LATENCY)
     decision = decide(demand, Snapshot((cold, warm)), POLICY)

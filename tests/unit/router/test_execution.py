@@ -260,9 +260,9 @@ async def test_full_moves_to_the_one_with_room():
 
 async def test_the_pace_is_learned_from_runs():
     execution, backends = await started(entry(prior={"quality": 0.5, "seconds_per_step": 10.0}))
-    before = execution.fleet.snapshot().backends[0].pace
+    before = execution.fleet.snapshot().backends[0].seconds(Demand())
     for _ in range(3):
         events = await collect(execution, order())
         assert isinstance(events[-1], Drawn)
-    assert execution.fleet.snapshot().backends[0].pace < before * 0.6
+    assert execution.fleet.snapshot().backends[0].seconds(Demand()) < before * 0.6
     assert len(backends["alpha"].jobs) == 3

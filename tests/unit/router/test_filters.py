@@ -16,6 +16,13 @@ REFUSED = [
     (Rule.IMAGES, Demand(images=5), view(max_images=4), "draws at most 4 images, not 5"),
     (Rule.TRIED, Demand(tried=frozenset({"triton/alpha"})), view(), "failed this request already"),
     (Rule.WEIGHTS, PLAIN, view(state=State.NEEDS_WEIGHTS), "needs weights: run `vmesh models build`"),
+    (
+        Rule.CONFIGURED,
+        PLAIN,
+        view(state=State.NOT_CONFIGURED, remedy="set A_KEY"),
+        "is not configured: set A_KEY",
+    ),
+    (Rule.RETIRED, PLAIN, view(state=State.RETIRED), "was shut down by its provider"),
     (Rule.HEALTH, PLAIN, view(state=State.UNAVAILABLE), "does not answer"),
     (Rule.DRAINING, PLAIN, view(state=State.DRAINING), "is draining"),
     (Rule.ROOM, PLAIN, view(in_flight=2, waiting=4), "is full: 2 running and 4 waiting"),
