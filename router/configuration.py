@@ -5,12 +5,26 @@ from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 Document = TypeVar("Document", bound=BaseModel)
+Location = tuple[int | str, ...]
 
 
 class ConfigurationError(Exception):
     """A configuration file is missing or breaks its rules; the text names file, line, field and rule."""
+
+
+class Fault(ValueError):  # noqa: N818 - it is told as one line among several, and never caught
+    """What a validator found wrong with one item among several; `at` leads to it from what the validator was given.
+
+    `Fault("two backends are called a/b", at=(1, "name"))` is told with the line of the second item's name, where a plain
+    ValueError would be told with the line that the list begins at.
+    """
+
+    def __init__(self, message: str, at: Location) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class Strict(BaseModel):
@@ -19,8 +33,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def load(path: Path, document: type[Document]) -> Document:
-    """Return the checked content of a file. Raises ConfigurationError with every fault and its line."""
+def load(path: Path, document: type[Document], **context: object) -> Document:
+    """Return the checked content of a file. Raises ConfigurationError with every fault and its line.
+
+    Validators find `context` in `ValidationInfo.context`: what other files say, such as the names that they have taken.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -30,16 +47,21 @@ def load(path: Path, document: type[Document]) -> Document:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path.name}: is not YAML: {error}") from error
     try:
-        return document.model_validate(content)
+        return document.model_validate(content, context=context)
     except ValidationError as error:
-        faults = [
-            f"{path.name}:{_line(root, fault['loc'])}: {'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
-            for fault in error.errors()
-        ]
+        faults = [_told(path, root, fault) for fault in error.errors()]
         raise ConfigurationError("\n".join(faults)) from error
 
 
-def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+def _told(path: Path, root: yaml.Node | None, fault: ErrorDetails) -> str:
+    cause = fault.get("ctx", {}).get("error")
+    location = fault["loc"] + (cause.at if isinstance(cause, Fault) else ())
+    return (
+        f"{path.name}:{_line(root, location)}: {'.'.join(map(str, location)) or 'document'}: {fault['msg']}"
+    )
+
+
+def _line(node: yaml.Node | None, location: Location) -> int:
     """Return the line (from 1) of the deepest part of `location` that the file holds."""
     line = 1 if node is None else node.start_mark.line + 1
     for step in location:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from router.configuration import Strict, load
+from router.configuration import Fault, Strict, load
 from router.decision import Policy
 from router.demand import Objective
 from router.scorers import SCORERS, Scales
@@ -31,13 +31,13 @@ class _Weights(Strict):
         if missing := set(Objective) - set(objectives):
             raise ValueError(f"must give weights for {', '.join(sorted(missing))} too")
         for objective, weights in objectives.items():
-            if unknown := set(weights) - set(SCORERS):
-                known = ", ".join(SCORERS)
-                raise ValueError(
-                    f"{objective}: no scorer is called {', '.join(sorted(unknown))}; there are {known}"
-                )
+            for name in weights:
+                if name not in SCORERS:
+                    message = f"no scorer is called {name}; there are {', '.join(SCORERS)}"
+                    raise Fault(message, at=(objective, name))
             if abs(sum(weights.values()) - 1) > SUM_TOLERANCE:
-                raise ValueError(f"{objective}: the weights must sum to 1, not to {sum(weights.values()):g}")
+                message = f"the weights must sum to 1, not to {sum(weights.values()):g}"
+                raise Fault(message, at=(objective,))
         return objectives
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationInfo, field_validator
 
-from router.configuration import ConfigurationError
+from router.configuration import ConfigurationError, Fault, Strict, load
 from router.demand import Objective, Tier
 from router.entries import load_entries
 from router.policy import load_policy
@@ -31,8 +32,16 @@ def line_of(path: Path, text: str) -> int:
     ("old", "new", "told"),
     [
         ("quality: 0.8,", "quality: -0.8,", "objectives.quality.quality: Input should be greater than"),
-        ("quality: 0.8,", "beauty: 0.8,", "quality: no scorer is called beauty"),
-        ("quality: 0.8,", "quality: 0.9,", "quality: the weights must sum to 1, not to 1.1"),
+        (
+            "quality: 0.8,",
+            "beauty: 0.8,",
+            "objectives.quality.beauty: Value error, no scorer is called beauty",
+        ),
+        (
+            "quality: 0.8,",
+            "quality: 0.9,",
+            "objectives.quality: Value error, the weights must sum to 1, not to 1.1",
+        ),
         ("  cost: {", "  price: {", "objectives.price"),
         (
             "half_score_usd: 0.04",
@@ -70,6 +79,36 @@ def test_the_fault_is_told_with_its_line(tmp_path):
         ConfigurationError, match=rf"^backends\.yaml:{line_of(path, 'images: 17')}: backends.0.limits"
     ):
         load_entries(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("quality: 0.8,", "beauty: 0.8,"), ("quality: 0.8,", "quality: 0.9,")]
+)
+def test_a_rule_over_several_items_is_told_with_the_line_of_the_one_that_breaks_it(tmp_path, old, new):
+    path = changed(tmp_path, WEIGHTS_FILE, old, new)
+    with pytest.raises(
+        ConfigurationError, match=rf"^weights\.yaml:{line_of(path, new)}: objectives\.quality"
+    ):
+        load_policy(path)
+
+
+def test_validators_see_what_other_files_say(tmp_path):
+    class Names(Strict):
+        names: tuple[str, ...]
+
+        @field_validator("names")
+        @classmethod
+        def _free(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+            for index, name in enumerate(names):
+                if name in info.context["taken"]:
+                    raise Fault(f"{name} is taken", at=(index,))
+            return names
+
+    path = tmp_path / "names.yaml"
+    path.write_text("names:\n  - a\n  - b\n")
+    assert load(path, Names, taken={"c"}).names == ("a", "b")
+    with pytest.raises(ConfigurationError, match=r"^names\.yaml:3: names\.1: Value error, b is taken$"):
+        load(path, Names, taken={"b"})
 
 
 def test_two_of_a_name_are_refused(tmp_path):
