@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, prompt_pb2, router_pb2
+from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, prompt_pb2, router_pb2, usage_pb2
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,16 @@ ROUTES: tuple[Route, ...] = (
     Route(
         _service(generation_pb2, "GenerationService"),
         "orchestrator",
-        frozenset({"Generate", "GetGeneration", "WatchGeneration", "CancelGeneration", "ListGenerations"}),
+        frozenset(
+            {
+                "Generate",
+                "CompareModels",
+                "GetGeneration",
+                "WatchGeneration",
+                "CancelGeneration",
+                "ListGenerations",
+            }
+        ),
     ),
     Route(_service(prompt_pb2, "PromptService"), "prompt", frozenset({"AnalyzePrompt", "EnhancePrompt"})),
     Route(
@@ -48,4 +57,5 @@ ROUTES: tuple[Route, ...] = (
         frozenset({"ListModels", "GetModel", "LoadModel", "UnloadModel"}),
     ),
     Route(_service(router_pb2, "RouterService"), "router", frozenset({"ListBackends", "Route"})),
+    Route(_service(usage_pb2, "UsageService"), "usage", frozenset({"RecordFeedback"})),
 )

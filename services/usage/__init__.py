@@ -1,1 +1,1 @@
-"""The usage room: will count work and money. In this version it serves health and reflection, and no rpc yet."""
+"""The usage room: takes what users thought of results to the router, which learns from it; will count work and money."""

@@ -1,21 +1,53 @@
-"""UsageService: declared, and not served yet. The runtime answers UNIMPLEMENTED for every rpc left out here."""
+"""UsageService: takes what users thought. The runtime answers UNIMPLEMENTED for the rpcs that are left out here."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from scrollintel.visual.v1 import usage_pb2, usage_pb2_grpc
+from scrollintel.visual.v1.router_pb2 import ReportOutcomeRequest
+from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
+from scrollintel.visual.v1.usage_pb2 import RecordFeedbackRequest, RecordFeedbackResponse
+from services.runtime.channels import connect
+from services.runtime.deadline import budget
+from services.runtime.errors import calling
 from services.runtime.server import ServerSpec
 from services.usage.settings import Settings
 
+if TYPE_CHECKING:  # a name of the stubs' types alone
+    from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
 
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
-    """Holds the place of the cost ledger, so that the mesh has its final shape."""
+    """Takes feedback to where it is learned from. Keeps nothing itself: the router's database is the one record."""
+
+    def __init__(self, router: grpc.aio.Channel, settings: Settings) -> None:
+        self._router: RouterServiceAsyncStub = RouterServiceStub(router)
+        self._settings = settings
+
+    async def RecordFeedback(
+        self, request: RecordFeedbackRequest, context: Context
+    ) -> RecordFeedbackResponse:
+        """Tell the router what a user thought of a generation.
+
+        A generation has one rating, the newest: sending one again changes nothing, whatever the request is called, and
+        another one takes its place. Whose generation it is, the router knows by the tenant that the call carries.
+        """
+        report = ReportOutcomeRequest(request_id=request.generation_id, rating=request.rating)
+        with calling("the router"):
+            await self._router.ReportOutcome(report, timeout=budget(self._settings.report_seconds))
+        return RecordFeedbackResponse()
 
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[UsageService]:
-    """Make the servicer; it owns nothing."""
-    yield UsageService()
+    """Make the servicer over a channel to the router, which closes with the body."""
+    async with connect(settings.router_address) as router:
+        yield UsageService(router, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -17,6 +17,8 @@ from scrollintel.visual.v1 import (
     router_pb2_grpc,
     safety_pb2,
     safety_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.orchestrator import service as orchestrator
@@ -33,6 +35,7 @@ MODULES = {
     "EnhanceService": (enhance_pb2, enhance_pb2_grpc),
     "QualityService": (quality_pb2, quality_pb2_grpc),
     "AssetService": (assets_pb2, assets_pb2_grpc),
+    "UsageService": (usage_pb2, usage_pb2_grpc),
 }
 NOWHERE = "127.0.0.1:1"
 SERVERS = ("prompt", "safety", "router", "enhance", "quality", "assets")
@@ -49,8 +52,9 @@ class Everyone(
     enhance_pb2_grpc.EnhanceServiceServicer,
     quality_pb2_grpc.QualityServiceServicer,
     assets_pb2_grpc.AssetServiceServicer,
+    usage_pb2_grpc.UsageServiceServicer,
 ):
-    """Answers for every server behind the orchestrator."""
+    """Answers for every server behind the orchestrator, and for the usage server."""
 
     def __init__(self, steps: ScriptedSteps) -> None:
         self.steps = steps

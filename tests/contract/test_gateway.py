@@ -23,6 +23,8 @@ from scrollintel.visual.v1 import (
     prompt_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 from scrollintel.visual.v1.assets_pb2 import UploadAssetRequest
 from scrollintel.visual.v1.generation_pb2 import GetGenerationRequest, WatchGenerationRequest
@@ -94,6 +96,10 @@ class Store(Everyone):
         asset = assets_pb2.Asset(id="up", metadata={"bytes": str(sizes), "type": described.media_type})
         return assets_pb2.UploadAssetResponse(asset=asset)
 
+    async def RecordFeedback(self, request, context):
+        self.seen.append(request)
+        return usage_pb2.RecordFeedbackResponse()
+
     async def ListBackends(self, request, context):
         return router_pb2.ListBackendsResponse(backends=[router_pb2.Backend(name="triton/x")])
 
@@ -105,7 +111,7 @@ async def door(steps=None, others=None, **values):
         orchestrator = await stack.enter_async_context(orchestrating(steps or ScriptedSteps()))
         store = others or Store()
         behind = await stack.enter_async_context(everyone(store))
-        addresses = {f"{name}_address": behind.address for name in ("prompt", "router", "assets")}
+        addresses = {f"{name}_address": behind.address for name in ("prompt", "router", "assets", "usage")}
         given = Settings(
             orchestrator_address=orchestrator.address,
             models_address=NOWHERE,
@@ -123,6 +129,7 @@ async def door(steps=None, others=None, **values):
             models=models_pb2_grpc.ModelServiceStub(channel),
             prompts=prompt_pb2_grpc.PromptServiceStub(channel),
             router=router_pb2_grpc.RouterServiceStub(channel),
+            usage=usage_pb2_grpc.UsageServiceStub(channel),
             health=health_pb2_grpc.HealthStub(channel),
             behind=store,
         )
@@ -159,6 +166,17 @@ async def test_every_server_is_reached_through_one_address():
         assert enhanced.prompt == "a cat, watercolor"
         (backend,) = (await mesh.router.ListBackends(router_pb2.ListBackendsRequest())).backends
         assert backend.name == "triton/x"
+        feedback = usage_pb2.RecordFeedbackRequest(generation_id="g", rating=5)
+        await mesh.usage.RecordFeedback(feedback)
+        assert mesh.behind.seen[-1] == feedback
+
+
+async def test_models_are_compared_through_the_door():
+    async with door(ScriptedSteps(unknown=frozenset({"b"}))) as mesh:
+        request = generation_pb2.CompareModelsRequest(spec=image_request().spec, models=["a", "b"])
+        ends = {r.model: r.event async for r in mesh.generations.CompareModels(request, timeout=LATE)}
+        assert ends["a"].completed.result.model_used == "a"
+        assert MeshError.from_status(ends["b"].failed.status).name == "MODEL_UNKNOWN"
 
 
 async def test_requests_are_checked_at_the_door():
@@ -200,6 +218,8 @@ async def test_a_server_that_is_away_is_named_with_a_time_to_try_again():
         ("assets", "CreateAsset", assets_pb2.CreateAssetRequest(id="a", media={"uri": f"blob:{'0' * 64}"})),
         ("router", "Execute", router_pb2.ExecuteRequest(request_id="r", image={"prompt": "a"})),
         ("router", "DrainBackend", router_pb2.DrainBackendRequest(name="triton/x", drain=True)),
+        ("router", "ReportOutcome", router_pb2.ReportOutcomeRequest(request_id="r", rating=1)),
+        ("usage", "GetBudget", usage_pb2.GetBudgetRequest(tenant="local")),
         (
             "generations",
             "CreateGeneration",
@@ -239,6 +259,7 @@ SERVICERS = {
     "assets": "services.assets.service",
     "models": "services.models.service",
     "router": "router.service",
+    "usage": "services.usage.service",
 }
 
 
