@@ -11,7 +11,7 @@ LONGEST = timedelta(days=90)
 SUM_TOLERANCE = 1e-6  # decimal fractions do not sum to 1 exactly
 
 
-class Fault(NamedTuple):
+class Breach(NamedTuple):
     """A rule that a plan breaks: where, as a path into it such as ("arms", 1, "name"), and the rule in words."""
 
     path: tuple[int | str, ...]
@@ -23,27 +23,29 @@ class Fault(NamedTuple):
         return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)[1:]
 
 
-def faults(plan: Plan) -> Iterator[Fault]:
+def breaches(plan: Plan) -> Iterator[Breach]:
     """Yield every rule that a plan breaks by itself."""
     if not 2 <= len(plan.arms) <= MOST_ARMS:
-        yield Fault(("arms",), f"must be 2 to {MOST_ARMS}")
+        yield Breach(("arms",), f"must be 2 to {MOST_ARMS}")
     if plan.arms and plan.control.shadow:
-        yield Fault(("arms", 0, "shadow"), "the first arm is the control, which cannot be a shadow")
+        yield Breach(("arms", 0, "shadow"), "the first arm is the control, which cannot be a shadow")
     names = [arm.name for arm in plan.arms]
     for index, arm in enumerate(plan.arms):
         if arm.name in names[:index]:
-            yield Fault(("arms", index, "name"), f"two arms are called {arm.name}")
+            yield Breach(("arms", index, "name"), f"two arms are called {arm.name}")
         if arm.shadow and plan.metric is Metric.RATING:
-            yield Fault(("arms", index, "shadow"), "nobody sees a shadow's results, so nobody rates them")
+            yield Breach(("arms", index, "shadow"), "nobody sees a shadow's results, so nobody rates them")
     shared = sum(arm.share for arm in plan.arms if not arm.shadow)
     if abs(shared - 1) > SUM_TOLERANCE:
-        yield Fault(("arms",), f"the shares of the arms that are no shadows must sum to 1, not to {shared:g}")
+        yield Breach(
+            ("arms",), f"the shares of the arms that are no shadows must sum to 1, not to {shared:g}"
+        )
     if not timedelta() < plan.duration <= LONGEST:
-        yield Fault(("duration",), f"must be above 0 and at most {LONGEST.days} days")
+        yield Breach(("duration",), f"must be above 0 and at most {LONGEST.days} days")
 
 
-def unknown_models(plan: Plan, known: Container[str]) -> Iterator[Fault]:
+def unknown_models(plan: Plan, known: Container[str]) -> Iterator[Breach]:
     """Yield the arms whose model no backend serves."""
     for index, arm in enumerate(plan.arms):
         if arm.model not in known:
-            yield Fault(("arms", index, "model"), f"no model is called {arm.model}")
+            yield Breach(("arms", index, "model"), f"no model is called {arm.model}")

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from router.experiments.experiment import Arm, Metric, Plan
-from router.experiments.rules import faults, unknown_models
+from router.experiments.rules import breaches, unknown_models
 
 A, B = Arm("a", "alpha", 0.5), Arm("b", "beta", 0.5)
 SHADOW = Arm("c", "gamma", 0.2, shadow=True)
@@ -21,7 +21,7 @@ def test_a_good_plan_breaks_none():
         Plan((A, B, SHADOW)),
         Plan(tuple(Arm(str(index), "alpha", 1 / 8) for index in range(8))),
     ):
-        assert not list(faults(plan))
+        assert not list(breaches(plan))
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_a_good_plan_breaks_none():
     ],
 )
 def test_what_breaks_a_rule_is_told_with_its_field(plan, field, words):
-    (fault,) = faults(plan)
-    assert fault.field == field
-    assert words in fault.rule
+    (breach,) = breaches(plan)
+    assert breach.field == field
+    assert words in breach.rule
 
 
 def test_models_that_nobody_serves():
-    (fault,) = unknown_models(GOOD, {"alpha"})
-    assert (fault.field, fault.rule) == ("arms[1].model", "no model is called beta")
+    (breach,) = unknown_models(GOOD, {"alpha"})
+    assert (breach.field, breach.rule) == ("arms[1].model", "no model is called beta")
     assert not list(unknown_models(GOOD, {"alpha", "beta"}))
