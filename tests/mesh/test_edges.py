@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from scrollintel.visual import Denoise, ModelError, VisualClient
+from scrollintel.visual import Denoise, ModelError, VisualClient, VisualMeshError
 from scrollintel.visual.v1 import prompt_pb2, prompt_pb2_grpc
 from services.local import directory
 from services.local.directory import TRITON
@@ -62,6 +62,8 @@ async def test_every_edge_of_the_directory_is_seen_in_traces(
     with pytest.raises(ModelError):  # the router asks the models server what it lacks
         await client.generate_image("a red apple", model_preference="sdxl").result()
     await client.backends()
+    with pytest.raises(VisualMeshError):  # nobody has drawn it
+        await client.rate("gen-unknown", 5)
     async with connect(mesh.address) as channel:
         request = prompt_pb2.AnalyzePromptRequest(prompt="soft washes of color bleeding over rough paper")
         await prompt_pb2_grpc.PromptServiceStub(channel).AnalyzePrompt(request, timeout=10)

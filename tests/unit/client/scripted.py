@@ -22,8 +22,10 @@ from scrollintel.visual.v1 import (
     media_pb2,
     quality_pb2,
     safety_finding_pb2,
+    usage_pb2,
 )
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceServicer, add_AssetServiceServicer_to_server
+from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceServicer, add_UsageServiceServicer_to_server
 
 # Red and green over blue and white, 2 × 2.
 PNG = bytes.fromhex(
@@ -115,10 +117,11 @@ def whole_life(data: bytes = PNG, digest: str = DIGEST) -> list[generation_pb2.G
 
 
 @dataclass
-class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer):
+class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer, UsageServiceServicer):
     """What the server does: its events, then the refusal if there is one, then, if it hangs, nothing."""
 
     events: Sequence[generation_pb2.GenerationEvent] = ()
+    compared: Sequence[tuple[str, generation_pb2.GenerationEvent]] = ()  # of several models
     refusal: status_pb2.Status | None = None
     hangs: bool = False
     asset: bytes = PNG
@@ -146,6 +149,25 @@ class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer
         finally:
             self.closed.set()
 
+    async def CompareModels(self, request: Any, context: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        self.requests.append(request)
+        self.called.set()
+        try:
+            for model, moment in self.compared:
+                yield generation_pb2.CompareModelsResponse(model=model, event=moment)
+            if self.refusal:
+                await context.abort_with_status(rpc_status.to_status(self.refusal))
+            if self.hangs:
+                await asyncio.sleep(60)
+        finally:
+            self.closed.set()
+
+    async def RecordFeedback(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        self.requests.append(request)
+        if self.refusal:
+            await context.abort_with_status(rpc_status.to_status(self.refusal))
+        return usage_pb2.RecordFeedbackResponse()
+
     async def CancelGeneration(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         self.requests.append(request)
         self.cancelled.set()
@@ -171,6 +193,7 @@ async def playing(script: Script) -> AsyncIterator[str]:
     server = grpc.aio.server()
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(script, server)
     add_AssetServiceServicer_to_server(script, server)
+    add_UsageServiceServicer_to_server(script, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -180,3 +180,22 @@ async def test_no_mesh_is_said_with_what_to_do(tmp_path):
         code, _, err = await vmesh(command, "--address", "127.0.0.1:1", home=tmp_path)
         assert code == 8
         assert "vmesh up" in err
+
+
+async def test_rate_tells_what_was_thought_and_refuses_what_is_no_rating(tmp_path):
+    script = Script()
+    async with playing(script) as address:
+        code, out, err = await vmesh("rate", "gen-1", "4", "--address", address, home=tmp_path)
+        assert (code, out) == (0, "")
+        assert "★★★★☆" in err
+        assert (script.requests[0].generation_id, script.requests[0].rating) == ("gen-1", 4)
+        bad = error_details_pb2.BadRequest.FieldViolation(field="rating", description="1 to 5")
+        script.refusal = status(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "rating: 1 to 5",
+            "FIELD_INVALID",
+            error_details_pb2.BadRequest(field_violations=[bad]),
+        )
+        code, _, err = await vmesh("rate", "gen-1", "9", "--address", address, home=tmp_path)
+    assert code == 3
+    assert "RATING" in err

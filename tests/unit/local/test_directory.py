@@ -59,4 +59,5 @@ def test_the_mesh_starts_with_what_calls_nobody_and_ends_with_the_door():
     found = names(layers(ENTRIES))
     assert "assets" in found[0]
     assert found[-1] == [GATEWAY]
-    assert found[-2] == ["orchestrator"]
+    assert found[-2] == ["orchestrator", "usage"]
+    assert "router" in found[-3]

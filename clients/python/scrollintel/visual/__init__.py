@@ -7,6 +7,7 @@ The contract itself is in `scrollintel.visual.v1`.
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.catalogue import Backend, Model
 from scrollintel.visual.client import VisualClient
+from scrollintel.visual.comparison import Comparison
 from scrollintel.visual.events import (
     Candidate,
     Checked,
@@ -49,6 +50,7 @@ __all__ = [
     "Backend",
     "Candidate",
     "Checked",
+    "Comparison",
     "Completed",
     "DeadlineExceededError",
     "Deblur",

@@ -36,7 +36,15 @@ class BackendState(StrEnum):
     UNAVAILABLE = "unavailable"
     DRAINING = "draining"
     NEEDS_WEIGHTS = "needs_weights"
+    LOADABLE = "loadable"
+    NOT_CONFIGURED = "not_configured"
+    RETIRED = "retired"
     UNKNOWN = "unknown"
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether a request can run there now, after its model was loaded where need be."""
+        return self in (BackendState.READY, BackendState.LOADABLE)
 
 
 class Modality(StrEnum):
@@ -97,6 +105,14 @@ class Backend:
     """Requests it works on at most at one time."""
     checked_at: datetime
     """When its state was last confirmed."""
+    remedy: str = ""
+    """What to do so that it takes work, where it lacks weights, a key or an address."""
+    paid: bool = False
+    """Whether a run costs money."""
+    retires_at: datetime | None = None
+    """When its provider shuts the model down; None where no date is announced."""
+    allowance: int = 0
+    """Requests it is trusted with now: `concurrency`, or less while it comes back after failures."""
 
     @classmethod
     def read(cls, message: router_pb2.Backend) -> "Backend":
@@ -109,4 +125,8 @@ class Backend:
             in_flight=message.in_flight,
             concurrency=message.concurrency,
             checked_at=wire.moment(message.checked_at),
+            remedy=message.remedy,
+            paid=message.paid,
+            retires_at=wire.moment(message.retires_at) if message.HasField("retires_at") else None,
+            allowance=message.allowance,
         )

@@ -1,46 +1,39 @@
 """The client: one connection to a mesh, and everything that can be asked of it."""
 
-import asyncio
 import contextlib
-import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import grpc
 
-from scrollintel.visual import events, exceptions, requests
+from scrollintel.visual import events, exceptions, requests, uploads
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.catalogue import Backend, Model
+from scrollintel.visual.comparison import Comparison
 from scrollintel.visual.events import Event, Step
-from scrollintel.visual.exceptions import MediaError
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.operations import Operation
-from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, router_pb2
+from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, router_pb2, usage_pb2
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceStub
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
 from scrollintel.visual.v1.models_pb2_grpc import ModelServiceStub
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
+from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceStub
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
     from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceAsyncStub
     from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub
     from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
     from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
+    from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceAsyncStub
 
 ADDRESS = "127.0.0.1:50051"
 READ_SECONDS = 30.0
 LOAD_SECONDS = 600.0
-CHUNK_BYTES = 1 << 20
 PAGE = 200
-
-MEDIA_TYPES = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"RIFF": "image/webp",
-}
 
 # The pings match what the mesh's servers allow; a shorter interval would be answered with ENHANCE_YOUR_CALM.
 OPTIONS: list[tuple[str, Any]] = [
@@ -95,6 +88,7 @@ class VisualClient:
         self._assets: AssetServiceAsyncStub = AssetServiceStub(self._channel)
         self._models: ModelServiceAsyncStub = ModelServiceStub(self._channel)
         self._router: RouterServiceAsyncStub = RouterServiceStub(self._channel)
+        self._usage: UsageServiceAsyncStub = UsageServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -124,7 +118,10 @@ class VisualClient:
         steps: int | None = None,
         model_preference: str | None = None,
         enhancement_level: requests.EnhancementLevel | None = None,
+        source_image: Media | Asset | None = None,
         objective: requests.Objective | None = None,
+        max_cost_usd: float | None = None,
+        user: str | None = None,
         previews: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
@@ -145,7 +142,10 @@ class VisualClient:
             steps: denoising steps, 1 to 150; None is the model's own default.
             model_preference: a model's name; None lets the router choose.
             enhancement_level: how far the prompt may be rewritten; default `standard`.
+            source_image: a stored picture to change as the prompt says; only models that edit pictures take one.
             objective: what the router should favour; default `balanced`.
+            max_cost_usd: the most it may cost, in US dollars; 0 allows own models alone, None sets no limit.
+            user: names your user, up to 64 characters, for experiments that split by user.
             previews: whether to send small looks at what is being drawn.
             request_id: names the request, so that a repeated call joins the first one; None makes one.
             timeout: seconds, instead of the client's.
@@ -167,8 +167,66 @@ class VisualClient:
             steps=steps,
             model_preference=model_preference,
             enhancement_level=enhancement_level,
+            source_image=source_image,
         )
-        return self._generate(spec, objective, previews, request_id, timeout)
+        request = self._request(spec, request_id)
+        request.previews = previews
+        for field, value in (("objective", objective), ("max_cost_usd", max_cost_usd), ("user", user)):
+            requests.put(request, field, value, path="")
+        return self._generate(request, timeout)
+
+    def compare_models(
+        self,
+        prompt: str,
+        *,
+        models: Sequence[str],
+        max_cost_usd: float | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+        **image: Unpack[requests.ImageFields],
+    ) -> Comparison:
+        """Start drawing one prompt on several models, side by side as far as there is room, with one seed for all.
+
+        Args:
+            prompt: what to draw, 1 to 4,000 characters.
+            models: 2 to 8 names, each once.
+            max_cost_usd: the most each of them may cost, in US dollars; 0 allows own models alone.
+            request_id: names the request, so that a repeated call joins the first one; None makes one.
+            timeout: seconds for all of them, instead of the client's.
+            image: as in `generate_image`.
+
+        Raises:
+            PromptError: a value does not fit its field's type. Broken rules are raised on reading the events.
+        """
+        request = generation_pb2.CompareModelsRequest(
+            request_id=request_id if request_id is not None else uuid.uuid4().hex,
+            spec=requests.image_spec(prompt=prompt, **image),
+            models=models,
+        )
+        requests.put(request, "max_cost_usd", max_cost_usd, path="")
+        return Comparison(
+            self._generations,
+            request,
+            address=self.address,
+            timeout=self._timeout if timeout is None else timeout,
+            metadata=self._metadata,
+            download=self.download,
+        )
+
+    async def rate(self, generation_id: str, rating: int) -> None:
+        """Tell what you, or your user, thought of a generation, from 1 (bad) to 5 (good); the router learns from it.
+
+        A generation has one rating, the newest.
+
+        Raises:
+            PromptError: the rating is none.
+            NotFoundError: there is no such generation of this tenant's, or it was forgotten.
+        """
+        request = usage_pb2.RecordFeedbackRequest(request_id=uuid.uuid4().hex)
+        requests.put(request, "generation_id", generation_id, path="")
+        requests.put(request, "rating", rating, path="")
+        with self._errors():
+            await self._usage.RecordFeedback(request, timeout=READ_SECONDS, metadata=self._metadata)
 
     def enhance_image(
         self,
@@ -183,9 +241,8 @@ class VisualClient:
             PromptError: no operation was given, or an Upscale has neither or both of factor and size. Broken rules are
                 raised on reading the events.
         """
-        media = source.media if isinstance(source, Asset) else source
-        spec = requests.enhancement_spec(media.write(), operations)
-        return self._generate(spec, None, False, request_id, timeout)
+        spec = requests.enhancement_spec(requests.media_of(source).write(), operations)
+        return self._generate(self._request(spec, request_id), timeout)
 
     async def enhance(
         self,
@@ -294,28 +351,9 @@ class VisualClient:
             MediaError: it is of another kind, or does not decode.
             OSError: the file cannot be read.
         """
-        if isinstance(source, bytes):
-            name, data = "what was given", source
-        else:
-            name, data = str(source), await asyncio.to_thread(Path(source).read_bytes)
-        kind = next((kind for magic, kind in MEDIA_TYPES.items() if data.startswith(magic)), None)
-        if kind is None:
-            raise MediaError(
-                f"{name} is no PNG, JPEG or WebP file",
-                reason="MEDIA_INVALID",
-                code="INVALID_ARGUMENT",
-                field="data",
-            )
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-        header = assets_pb2.UploadHeader(media_type=kind, sha256=digest, metadata=metadata)
-
-        def parts() -> Iterator[assets_pb2.UploadAssetRequest]:
-            yield assets_pb2.UploadAssetRequest(header=header)
-            for start in range(0, len(data), CHUNK_BYTES):
-                yield assets_pb2.UploadAssetRequest(data=data[start : start + CHUNK_BYTES])
-
+        parts = (await uploads.read(source)).parts(metadata)
         with self._errors():
-            answer = await self._assets.UploadAsset(parts(), timeout=self._timeout, metadata=self._metadata)
+            answer = await self._assets.UploadAsset(parts, timeout=self._timeout, metadata=self._metadata)
         return Asset.load(answer.asset, self.download)
 
     async def download(self, asset_id: str) -> bytes:
@@ -329,20 +367,14 @@ class VisualClient:
                 data += part.data
         return bytes(data)
 
-    def _generate(
-        self,
-        spec: generation_pb2.GenerationSpec,
-        objective: str | None,
-        previews: bool,
-        request_id: str | None,
-        timeout: float | None,
-    ) -> Generation:
-        request = generation_pb2.GenerateRequest(
-            request_id=request_id if request_id is not None else uuid.uuid4().hex,
-            spec=spec,
-            previews=previews,
-        )
-        requests.put(request, "objective", objective, path="")
+    @staticmethod
+    def _request(
+        spec: generation_pb2.GenerationSpec, request_id: str | None
+    ) -> generation_pb2.GenerateRequest:
+        named = request_id if request_id is not None else uuid.uuid4().hex
+        return generation_pb2.GenerateRequest(request_id=named, spec=spec)
+
+    def _generate(self, request: generation_pb2.GenerateRequest, timeout: float | None) -> Generation:
         return Generation(
             self._generations,
             request,

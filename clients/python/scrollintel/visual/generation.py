@@ -128,7 +128,7 @@ class Generation(AsyncIterator[Event]):
             )
             # gRPC does this by itself, but for a task that is cancelled before the call has left.
             self._call.cancel()
-            if self._stopping and self._call.cancelled() and not _task_is_cancelled():
+            if self._stopping and self._call.cancelled() and not task_is_cancelled():
                 raise self._ended from None
             raise
         if not isinstance(response, pb.GenerateResponse):
@@ -144,6 +144,7 @@ class Generation(AsyncIterator[Event]):
         return event
 
 
-def _task_is_cancelled() -> bool:
+def task_is_cancelled() -> bool:
+    """Return whether the task that asks is being cancelled, and not only the call it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

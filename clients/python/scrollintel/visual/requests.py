@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from google.protobuf.message import Message
 
 from scrollintel.visual import wire
+from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.exceptions import PromptError, Violation
 from scrollintel.visual.operations import Deblur, Denoise, Operation, RestoreFaces, Upscale
 from scrollintel.visual.v1 import generation_pb2, media_pb2, spec_pb2
@@ -24,6 +25,23 @@ ENUMS = {
 }
 
 
+class ImageFields(TypedDict, total=False):
+    """What can be asked of a picture beside its prompt; `VisualClient.generate_image` tells what each is."""
+
+    negative_prompt: str | None
+    style: str | None
+    width: int | None
+    height: int | None
+    aspect_ratio: str | None
+    num_images: int | None
+    quality: QualityTier | None
+    seed: int | None
+    guidance_scale: float | None
+    steps: int | None
+    enhancement_level: EnhancementLevel | None
+    source_image: Media | Asset | None
+
+
 def image_spec(**fields: Any) -> generation_pb2.GenerationSpec:
     """Return the spec for still images; a field that is None is left to its default.
 
@@ -31,9 +49,17 @@ def image_spec(**fields: Any) -> generation_pb2.GenerationSpec:
         PromptError: a value does not fit its field's type. Declared rules are the server's to check.
     """
     image = spec_pb2.ImageSpec()
+    source = fields.pop("source_image", None)
+    if source is not None:
+        image.source_image.CopyFrom(media_of(source).write())
     for field, value in fields.items():
         put(image, field, value, path="spec.image.")
     return generation_pb2.GenerationSpec(image=image)
+
+
+def media_of(source: Media | Asset) -> Media:
+    """Return where a stored picture lies, by itself or by its record."""
+    return source.media if isinstance(source, Asset) else source
 
 
 def enhancement_spec(

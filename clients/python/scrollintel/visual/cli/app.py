@@ -9,6 +9,7 @@ import typer
 
 from scrollintel.visual.cli.enhance import enhance
 from scrollintel.visual.cli.generate import generate
+from scrollintel.visual.cli.rate import rate
 from scrollintel.visual.cli.services import services
 from scrollintel.visual.cli.status import status
 
@@ -27,6 +28,7 @@ def application() -> typer.Typer:
     )
     app.command()(generate)
     app.command()(enhance)
+    app.command()(rate)
     app.command()(status)
     app.command()(services)
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):

@@ -43,6 +43,8 @@ OPTIONS = {
     "enhancement_level": "--enhancement",
     "prompt": "PROMPT",
     "name": "NAME",
+    "generation_id": "GENERATION",
+    "rating": "RATING",
     "factor": "--upscale",
     "media": "FILE",
     "data": "FILE",
