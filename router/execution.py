@@ -1,108 +1,86 @@
-"""Runs a request: on the best backend, and on the next one when that fails before it drew anything.
+"""Runs a request: on the best backend, beside a second one when it is late, and on the next one when it fails.
 
-A deadline that the forecast cannot meet does not stop a request: the forecast is one smoothed figure, and too coarse to
-refuse work on.
+Nothing is made twice once a picture was told, nothing is paid twice, and nothing goes to a backend that is predicted to
+miss the caller's deadline. `turns` is one run on one backend, `recovery` what follows a failed one, `hedging` and `race`
+the second one beside it.
 """
 
-import asyncio
-import math
-import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+import itertools
+import random
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
-import structlog
-
-from router.backends.protocol import Job, Loaded, Output, Preview, Step, Stored
-from router.decision import Candidate, Decision, Policy, decide, pick
+from router.backends.protocol import Stored
+from router.decision import Candidate, Decision, Policy, decide
 from router.demand import Demand
+from router.events import Drawn, Event, Fallback, Routed, RunEvent
 from router.explanation import reasons
-from router.fleet import Fleet, Member
+from router.fleet import Fleet
+from router.hedging import HEDGING, HedgeBudget, Hedging, is_hedged, late_after, partner
+from router.hooks import Best, Explorer, Journal, Splitter, Unsplit, Unwritten
+from router.order import Order
+from router.race import Contender, Race
+from router.recovery import Failure, Next
 from router.refusals import alternatives, check_model, refused
-from router.runs import OK, Run
-from router.snapshot import BackendView
-from scrollintel.visual.v1 import errors_pb2
-from services.runtime import telemetry
-from services.runtime.deadline import budget
+from router.turns import Attempt, Turns
+from services.runtime import deadline, telemetry
 from services.runtime.errors import MeshError
 
-# Failures that another backend may not have. The rest (the deadline, the caller's own mistake) would only repeat.
-MOVES_ON = frozenset(
-    {
-        errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
-        errors_pb2.ERROR_REASON_MODEL_FAILED,
-        errors_pb2.ERROR_REASON_OUT_OF_MEMORY,
-        errors_pb2.ERROR_REASON_OVERLOADED,
-    }
+__all__ = ["Drawn", "Event", "Execution", "Fallback", "Order", "Routed"]
+
+_hedges = telemetry.meter.create_counter(
+    "vmesh.router.hedges", description="Second runs that were started beside a late one"
 )
 
-log = structlog.get_logger()
-_runs = telemetry.meter.create_counter("vmesh.router.runs", description="Runs on a backend by how they ended")
 
+@dataclass(eq=False, slots=True)
+class _Course:
+    """What has happened with an order: who `tried`, who failed last and how, whether a picture was told.
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request to run: what it demands, what to draw, and at how many steps of the run to show previews (0 is none)."""
+    `unpaid` is set where a run that failed may have been charged: only backends that cost nothing may go on.
+    """
 
-    demand: Demand
-    request_id: str
-    prompt: str
-    negative_prompt: str
-    seed: int
-    previews: int = 0
-
-    def job(self, backend: BackendView) -> Job:
-        """Return the work this order is for one backend, with its defaults filled in; image i has the seed + i."""
-        steps = backend.steps(self.demand)
-        return Job(
-            request_id=self.request_id,
-            prompt=self.prompt,
-            negative_prompt=self.negative_prompt if backend.negative_prompts else "",
-            seeds=tuple(self.seed + index for index in range(self.demand.images)),
-            steps=steps,
-            guidance_scale=backend.guidance(self.demand),
-            size=backend.size(self.demand),
-            preview_every=math.ceil(steps / (self.previews + 1)) if self.previews else 0,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """A backend was chosen, why in words, and who else was considered."""
-
-    chosen: Candidate
+    order: Order
     decision: Decision
-    reasons: Sequence[str]
+    chosen: Candidate
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    tried: frozenset[str] = frozenset()
+    failed: str = ""
+    failure: Failure | None = None
+    unpaid: bool = False
+    drew: bool = False
 
+    def attempt(self, candidate: Candidate) -> Attempt:
+        return Attempt(self.order, candidate.backend, len(self.decision.candidates) > 1, self.numbers)
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
-    """Backend `failed` failed, why in words for the caller, and backend `next` goes on from the first step."""
-
-    failed: str
-    next: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A picture, and what it was drawn with."""
-
-    output: Output
-    model: str
-    job: Job
-
-
-Event = Routed | Loaded | Step | Preview | Fallback | Drawn | Stored
+    def fail(self, attempt: Attempt, error: MeshError) -> None:
+        self.failed, self.failure = attempt.backend.name, attempt.failure(error)
+        self.tried |= {self.failed}
+        self.unpaid = self.unpaid or self.failure.next() is Next.UNPAID
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Runs orders on a fleet; `seconds` is the most that one backend may take, its queue apart."""
+    """Runs orders on a fleet; `seconds` is the most that one run may take, its queue apart.
+
+    `journal` hears of every run, `explorer` chooses among the candidates, `splitter` knows the experiments.
+    """
 
     fleet: Fleet
     policy: Policy
     seconds: float
+    journal: Journal = field(default_factory=Unwritten)
+    explorer: Explorer = field(default_factory=Best)
+    splitter: Splitter = field(default_factory=Unsplit)
+    hedging: Hedging = HEDGING
+    rng: random.Random = field(default_factory=random.Random)
+    _turns: Turns = field(init=False)
+    _budget: HedgeBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_turns", Turns(self.fleet, self.seconds, self.journal))
+        object.__setattr__(self, "_budget", HedgeBudget(self.hedging))
 
     def decide(self, demand: Demand) -> Decision:
         """Decide over the fleet as it is now. Raises MeshError MODEL_UNKNOWN."""
@@ -111,89 +89,102 @@ class Execution:
         return decide(demand, snapshot, self.policy)
 
     async def run(self, order: Order) -> AsyncGenerator[Event]:
-        """Run an order: Routed first, then what happens. Closing the generator stops the backend.
+        """Run an order: Routed first, then what happens. Closing the generator stops the backends.
 
         Raises MeshError: what `refusals.refused` tells when nobody can serve, else what the last backend failed with.
         """
-        decision = self.decide(order.demand)
-        chosen = pick(decision)
-        if chosen is None:
-            raise refused(decision, self.fleet.snapshot())
-        yield Routed(chosen, decision, reasons(decision, chosen, self.policy))
+        deadline.budget(self.seconds)  # whose time is up is told that, not that nobody is fast enough
+        course = self._routed(order)
+        why, chosen = self._explored(course)
+        yield Routed(chosen, course.decision, why + reasons(course.decision, chosen, self.policy))
+        if not order.shadow:
+            self.splitter.mirrored(course.order, self)
+            self._budget.earn()
         while True:
-            name, drew = chosen.backend.name, False
             try:
-                async with aclosing(self._draw(order, chosen.backend)) as events:
+                async with aclosing(self._led(course)) as events:
                     async for event in events:
-                        drew = drew or isinstance(event, Drawn | Stored)
+                        course.drew = course.drew or isinstance(event, Drawn | Stored)
                         yield event
             except MeshError as error:
                 failure = error
             else:
-                _runs.add(1, {"backend": name, "outcome": "OK"})
                 return
-            decision = self._failed(decision, name, failure)
-            following = pick(decision)
-            if drew or following is None or failure.reason not in MOVES_ON:
-                failure.alternative_models = alternatives(decision, self.fleet.snapshot())
+            if not self._moved_on(course):
+                failure.alternative_models = alternatives(course.decision, self.fleet.snapshot())
                 raise failure
-            yield Fallback(name, following.backend.name, failure.message)
-            chosen = following
+            yield Fallback(course.failed, course.chosen.backend.name, failure.message)
 
-    def _failed(self, decision: Decision, name: str, failure: MeshError) -> Decision:
-        """Note the failure and decide again without the backend that failed."""
-        _runs.add(1, {"backend": name, "outcome": failure.name})
-        log.warning("run failed", backend=name, reason=failure.name, error=failure.message)
-        if failure.reason == errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE:
-            self.fleet.fail(name)
-        demand = decision.demand
-        return self.decide(replace(demand, tried=demand.tried | {name}))
+    def _routed(self, order: Order) -> _Course:
+        """Return an order's course, in the arm of its experiment where that arm can serve it."""
+        if not order.demand.model and not order.shadow and (assignment := self.splitter.split(order)):
+            assigned = order.assigned(assignment)
+            decision = self._decided(assigned.demand)
+            if decision.candidates:
+                return _Course(assigned, decision, decision.candidates[0])
+        check_model(order.demand.model, self.fleet.snapshot())
+        decision = self._decided(order.demand)
+        if not decision.candidates:
+            raise refused(decision, self.fleet.snapshot())
+        return _Course(order, decision, decision.candidates[0])
 
-    async def _draw(
-        self, order: Order, backend: BackendView
-    ) -> AsyncGenerator[Loaded | Step | Preview | Drawn | Stored]:
-        job = order.job(backend)
-        async with AsyncExitStack() as stack:
-            member = await self._turn(stack, backend.name)
-            clock = asyncio.get_running_loop().time
-            started, loading, beside = clock(), 0.0, member.admission.active - 1
-            running = member.backend.execute(job, budget(self.seconds))
-            async for event in await stack.enter_async_context(aclosing(running)):
-                if isinstance(event, Loaded):
-                    loading, started = event.seconds, clock()
-                if not isinstance(event, Output):
+    def _explored(self, course: _Course) -> tuple[list[str], Candidate]:
+        """Let the explorer choose; return why, where it is not for being the best."""
+        if not course.order.shadow:
+            course.chosen, why = self.explorer.pick(course.decision, self.rng)
+            return [why] if why else [], course.chosen
+        return [], course.chosen
+
+    def _decided(self, demand: Demand, tried: frozenset[str] = frozenset()) -> Decision:
+        """Decide for a demand in the time that its caller has left."""
+        limits = [max(0.0, limit) for limit in (demand.time_limit, deadline.remaining()) if limit is not None]
+        now = replace(demand, tried=demand.tried | tried, time_limit=min(limits, default=None))
+        return decide(now, self.fleet.snapshot(), self.policy)
+
+    def _moved_on(self, course: _Course) -> bool:
+        """Choose who goes on after a failure; return False when nobody does."""
+        failure, order = course.failure, course.order
+        course.decision = self._decided(order.demand, course.tried)
+        if failure is None or failure.next() is Next.NOBODY or course.drew or order.shadow:
+            return False
+        if not course.decision.candidates and order.assignment:
+            course.order = order.released()
+            course.decision = self._decided(course.order.demand, course.tried)
+        able = [one for one in course.decision.candidates if not (course.unpaid and one.backend.paid)]
+        if able:
+            course.chosen = able[0]
+        return bool(able)
+
+    async def _led(self, course: _Course) -> AsyncGenerator[RunEvent | Fallback]:
+        """Run on the chosen backend, and on a second one beside it when that is late."""
+        first, order = course.chosen, course.order
+        running = self._attempted(course, first)
+        if order.shadow or not is_hedged(course.decision, first.backend):
+            async with aclosing(running):
+                async for event in running:
                     yield event
-                    continue
-                if event.index == 0:
-                    taken = clock() - started
-                    member.learning.observe(_run(order, backend, taken, loading, beside))
-                yield Drawn(event, backend.model, job)
+            return
 
-    async def _turn(self, stack: AsyncExitStack, name: str) -> Member:
+        def second() -> Contender | None:
+            candidate = partner(self._decided(order.demand, course.tried | {first.backend.name}))
+            if candidate is None or not self._budget.spend():
+                return None
+            _hedges.add(1, {"backend": first.backend.name})
+            return Contender(candidate.backend.name, self._attempted(course, candidate))
+
+        late = late_after(order.demand, first.backend, self.hedging)
+        race = Race(Contender(first.backend.name, running))
+        async with aclosing(race.run(late, second)) as told:
+            async for moment in told:
+                yield moment
+
+    async def _attempted(self, course: _Course, candidate: Candidate) -> AsyncGenerator[RunEvent]:
+        """Run on one backend, and note in the course when that fails."""
+        attempt = course.attempt(candidate)
         try:
-            async with asyncio.timeout(budget(self.seconds)):
-                return await stack.enter_async_context(self.fleet.turn(name))
-        except TimeoutError:
-            message = "the request waited for its turn until its time was up; ask again with more time"
-            raise MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, message) from None
-
-
-def _run(order: Order, backend: BackendView, seconds: float, loading: float, beside: int) -> Run:
-    demand = order.demand
-    return Run(
-        request_id=order.request_id,
-        generation_id="",
-        attempt=1 + len(demand.tried),
-        tenant="",
-        backend=backend.name,
-        model=backend.model,
-        prompt_class=demand.prompt_class,
-        work=backend.work(demand),
-        outcome=OK,
-        seconds=seconds,
-        waited=0.0,
-        loading=loading,
-        beside=beside,
-        usd=backend.usd(demand),
-        at=time.time(),
-    )
+            async with aclosing(self._turns.run(attempt)) as events:
+                async for event in events:
+                    yield event
+        except MeshError as error:
+            course.fail(attempt, error)
+            raise

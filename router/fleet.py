@@ -144,7 +144,7 @@ class Fleet:
         while True:
             changed = self._changed  # taken before the look, so that a change during a `yield` is not missed
             for view in self.snapshot().backends:
-                now = view.state, view.in_flight, self.members[view.name].breaker.allowance
+                now = view.state, view.in_flight, view.allowance
                 if told.get(view.name) != now:
                     told[view.name] = now
                     yield view

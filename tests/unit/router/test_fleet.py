@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
+from router.breaker import Fault
 from router.fleet import Fleet
 from router.probing import probe, probing
 from router.snapshot import State
@@ -146,12 +147,93 @@ async def test_a_slow_watcher_gets_the_latest_and_no_backlog():
     fleet, _ = fleet_of()
     async with aclosing(fleet.watch()) as views:
         await anext(views)
-        for _ in range(100):
-            fleet.drain("triton/alpha", True)
-            await probe(fleet, "triton/alpha", 1)
-            fleet.fail("triton/alpha")
         await probe(fleet, "triton/alpha", 1)
+        for _ in range(100):
+            fleet.drain("triton/alpha", False)
+            fleet.drain("triton/alpha", True)
         latest = await asyncio.wait_for(anext(views), 1)
         assert latest.state is State.DRAINING
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(views), 0.02)
+
+
+def trust(fleet, name="triton/alpha"):
+    """Return how many it may run, and how many its admission lets in."""
+    member = fleet.members[name]
+    assert member.view().allowance == member.breaker.allowance
+    return member.breaker.allowance, member.admission.running
+
+
+async def test_what_went_away_comes_back_one_run_at_a_time():
+    fleet, _ = fleet_of(entry(concurrency=4, queue=8))
+    await probe(fleet, "triton/alpha", 1)
+    assert trust(fleet) == (4, 4)
+    fleet.fail("triton/alpha")
+    assert (state(fleet), trust(fleet)[0]) == (State.UNAVAILABLE, 0)
+    with pytest.raises(MeshError, match="MODEL_UNAVAILABLE"):
+        await fleet.turn("triton/alpha").__aenter__()
+    await probe(fleet, "triton/alpha", 1)
+    assert (state(fleet), trust(fleet)) == (State.READY, (1, 1))
+    member = fleet.members["triton/alpha"]
+    async with fleet.turn("triton/alpha"):
+        second = asyncio.create_task(fleet.turn("triton/alpha").__aenter__())
+        await asyncio.sleep(0)
+        assert member.admission.queued == 1, "what is beyond its allowance waits"
+        fleet.note(member, None, member.breaker.spell)
+        await asyncio.sleep(0)
+        assert (trust(fleet), member.admission.active) == ((2, 2), 2)
+    await second
+    fleet.note(member, None, member.breaker.spell)
+    assert trust(fleet) == (4, 4)
+
+
+async def test_who_waits_at_a_backend_that_goes_away_is_sent_on_at_once():
+    fleet, _ = fleet_of(entry(queue=4))
+    await probe(fleet, "triton/alpha", 1)
+    async with fleet.turn("triton/alpha"):
+        waiting = asyncio.create_task(fleet.turn("triton/alpha").__aenter__())
+        await asyncio.sleep(0)
+        fleet.fail("triton/alpha")
+        with pytest.raises(MeshError, match="MODEL_UNAVAILABLE") as caught:
+            await asyncio.wait_for(waiting, 1)
+        assert caught.value.retry_after > 0
+        assert fleet.snapshot().backends[0].waiting == 0
+
+
+async def test_one_that_fails_again_and_again_rests_though_it_answers_its_probes():
+    fleet, _ = fleet_of()
+    await probe(fleet, "triton/alpha", 1)
+    member = fleet.members["triton/alpha"]
+    for _ in range(3):
+        assert state(fleet) is State.READY
+        fleet.note(member, Fault.FAILED, member.breaker.spell)
+    await probe(fleet, "triton/alpha", 1)
+    assert state(fleet) is State.UNAVAILABLE, "its pause is not over"
+    assert member.probed is State.READY
+
+
+async def test_unanswered_probes_open_and_the_first_answer_lets_one_run_through():
+    fleet, backends = fleet_of(entry(concurrency=4))
+    await probe(fleet, "triton/alpha", 1)
+    backends["alpha"].health = State.UNAVAILABLE
+    await probe(fleet, "triton/alpha", 1)
+    backends["alpha"].health = State.READY
+    await probe(fleet, "triton/alpha", 1)
+    assert trust(fleet) == (1, 1)
+
+
+async def test_a_watcher_is_told_how_trust_returns():
+    fleet, _ = fleet_of(entry(concurrency=4))
+    await probe(fleet, "triton/alpha", 1)
+    member = fleet.members["triton/alpha"]
+    seen = []
+    async with aclosing(fleet.watch()) as views:
+        seen.append((await anext(views)).allowance)
+        fleet.fail("triton/alpha")
+        seen.append((await anext(views)).allowance)
+        await probe(fleet, "triton/alpha", 1)
+        seen.append((await anext(views)).allowance)
+        for _ in range(2):
+            fleet.note(member, None, member.breaker.spell)
+            seen.append((await anext(views)).allowance)
+    assert seen == [4, 0, 1, 2, 4]
