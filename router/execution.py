@@ -94,11 +94,16 @@ class Execution:
         Raises MeshError: what `refusals.refused` tells when nobody can serve, else what the last backend failed with.
         """
         deadline.budget(self.seconds)  # whose time is up is told that, not that nobody is fast enough
-        course = self._routed(order)
-        why, chosen = self._explored(course)
-        yield Routed(chosen, course.decision, why + reasons(course.decision, chosen, self.policy))
+        order, decision = self._routed(order)
+        picked = self.explorer.pick(decision, self.rng)
+        if picked is None:
+            raise refused(decision, self.fleet.snapshot())
+        chosen, why = picked
+        words = reasons(decision, chosen, self.policy)
+        yield Routed(chosen, decision, [why, *words] if why else words)
+        course = _Course(order, decision, chosen)
         if not order.shadow:
-            self.splitter.mirrored(course.order, self)
+            self.splitter.mirrored(order, self)
             self._budget.earn()
         while True:
             try:
@@ -115,25 +120,15 @@ class Execution:
                 raise failure
             yield Fallback(course.failed, course.chosen.backend.name, failure.message)
 
-    def _routed(self, order: Order) -> _Course:
-        """Return an order's course, in the arm of its experiment where that arm can serve it."""
+    def _routed(self, order: Order) -> tuple[Order, Decision]:
+        """Decide for an order, in the arm of its experiment where that arm can serve it."""
         if not order.demand.model and not order.shadow and (assignment := self.splitter.split(order)):
             assigned = order.assigned(assignment)
             decision = self._decided(assigned.demand)
             if decision.candidates:
-                return _Course(assigned, decision, decision.candidates[0])
+                return assigned, decision
         check_model(order.demand.model, self.fleet.snapshot())
-        decision = self._decided(order.demand)
-        if not decision.candidates:
-            raise refused(decision, self.fleet.snapshot())
-        return _Course(order, decision, decision.candidates[0])
-
-    def _explored(self, course: _Course) -> tuple[list[str], Candidate]:
-        """Let the explorer choose; return why, where it is not for being the best."""
-        if not course.order.shadow:
-            course.chosen, why = self.explorer.pick(course.decision, self.rng)
-            return [why] if why else [], course.chosen
-        return [], course.chosen
+        return order, self._decided(order.demand)
 
     def _decided(self, demand: Demand, tried: frozenset[str] = frozenset()) -> Decision:
         """Decide for a demand in the time that its caller has left."""

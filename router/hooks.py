@@ -3,7 +3,7 @@
 import random
 from typing import TYPE_CHECKING, Protocol
 
-from router.decision import Candidate, Decision
+from router.decision import Candidate, Decision, pick
 from router.order import Assignment, Order
 from router.runs import Run
 
@@ -21,8 +21,8 @@ class Journal(Protocol):
 class Explorer(Protocol):
     """Chooses among the candidates of a decision."""
 
-    def pick(self, decision: Decision, rng: random.Random) -> tuple[Candidate, str]:
-        """Return one of the candidates, of which there is at least one, and why where it is not the best, else nothing."""
+    def pick(self, decision: Decision, rng: random.Random) -> tuple[Candidate, str] | None:
+        """Return a candidate, and why in words where it is not the best; None when every backend was refused."""
 
 
 class Splitter(Protocol):
@@ -45,9 +45,10 @@ class Unwritten:
 class Best:
     """Explores nothing."""
 
-    def pick(self, decision: Decision, rng: random.Random) -> tuple[Candidate, str]:
+    def pick(self, decision: Decision, rng: random.Random) -> tuple[Candidate, str] | None:
         """Return the best candidate."""
-        return decision.candidates[0], ""
+        best = pick(decision)
+        return (best, "") if best else None
 
 
 class Unsplit:
