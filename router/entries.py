@@ -1,13 +1,13 @@
 """Reads `backends.yaml`: which backends there are, what each can do, and what is known of it before it ever ran."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from router.configuration import Strict, load
+from router.configuration import Fault, Location, Strict, load
 from router.demand import Modality, Tier
 from router.price import Price, Tokens, Unit
 from router.sizes import Size
@@ -16,10 +16,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+/[a-z0-9][a-z0-9._-]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Usd = Annotated[Finite, Field(ge=0)]
-Kind = Literal["triton", "openai", "runway", "pika", "midjourney"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+PaidKind = Literal["openai", "runway", "pika", "midjourney"]
+Kind = Literal["triton", PaidKind]
 OWN: Kind = "triton"
 UNKNOWN = "unknown"
+Rule = tuple[object, Location, str]
+"""Whether it is broken, where that shows, and what it says."""
 
 
 class Defaults(Strict):
@@ -66,12 +68,19 @@ class PriceEntry(Strict):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.usd is None) != bool(self.sizes):
+        if self.known and (self.usd is None) != bool(self.sizes):
             raise ValueError("exactly one of usd and sizes must be given")
         return self
 
+    @property
+    def known(self) -> bool:
+        """Whether anybody has said what it is."""
+        return bool(self.source)
+
     def price(self) -> Price:
         """Return the price as it is reckoned with."""
+        if not self.known:
+            return Price.UNKNOWN
         by_size = {
             row.size: {Tier.DRAFT: row.draft, Tier.STANDARD: row.standard, Tier.HIGH: row.high}
             for row in self.sizes
@@ -85,6 +94,12 @@ class Prior(Strict):
 
     quality: Annotated[Finite, Field(ge=0, le=1)]
     seconds_per_step: Annotated[Finite, Field(gt=0)]
+
+
+UNPRICED = PriceEntry.model_construct(
+    per=Unit.IMAGE, usd=None, sizes=(), tokens=None, source="", read=date.min
+)
+"""What nobody has said the price of."""
 
 
 class BackendEntry(Strict):
@@ -123,13 +138,18 @@ class BackendEntry(Strict):
     commercial: bool = True
     address: str = ""
     price_usd: Usd = 0.0
-    price: PriceEntry | Literal["unknown"] | None = None
+    price: PriceEntry | None = None
     provider_model: str = ""
     edit_model: str = ""
     qualities: dict[Tier, str] = Field(default_factory=dict)
     request: dict[str, str | int | bool] = Field(default_factory=dict)
     retires: date | None = None
     prior: Prior
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def _said_to_be_unknown(cls, price: Any) -> Any:
+        return UNPRICED if price == UNKNOWN else price
 
     @property
     def paid(self) -> bool:
@@ -138,9 +158,7 @@ class BackendEntry(Strict):
 
     def pricing(self) -> Price:
         """Return what it charges."""
-        if isinstance(self.price, PriceEntry):
-            return self.price.price()
-        return Price.UNKNOWN if self.price == UNKNOWN else Price(self.price_usd)
+        return self.price.price() if self.price else Price(self.price_usd)
 
     def steps_by_tier(self) -> dict[Tier, int]:
         """Return the steps of each tier: the default scaled, at least 1 and at most the limit."""
@@ -149,46 +167,47 @@ class BackendEntry(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for broken, rule in (*self._rules(), *(self._paid_rules() if self.paid else self._own_rules())):
+        for broken, at, rule in (*self._rules(), *(self._paid_rules() if self.paid else self._own_rules())):
             if broken:
-                raise ValueError(rule)
+                raise Fault(rule, at)
         return self
 
-    def _rules(self) -> Iterator[tuple[object, str]]:
-        defaults, limits, durations = self.defaults, self.limits, self.durations
-        missing = set(Tier) - set(self.tiers)
-        yield (
-            defaults.steps > limits.steps,
-            f"defaults.steps {defaults.steps} is more than limits.steps {limits.steps}",
-        )
-        yield missing, f"tiers must hold {', '.join(sorted(missing))} too"
+    def _rules(self) -> Iterator[Rule]:
+        steps, most, durations = self.defaults.steps, self.limits.steps, self.durations
+        yield steps > most, ("defaults", "steps"), f"defaults.steps {steps} is more than limits.steps {most}"
+        yield _without_a_tier(self.tiers), ("tiers",), f"tiers must hold {_without_a_tier(self.tiers)} too"
         video = self.modality is Modality.VIDEO
-        yield video and not durations, "durations must say which lengths of video it makes"
-        yield durations and not video, f"durations are for video, not for {self.modality}"
-        yield list(durations) != sorted(set(durations)), "durations must go up"
-        yield self.price is not None and self.price_usd, "price_usd is short for price: give one of them"
-        if isinstance(self.price, PriceEntry):
-            yield self.price.per is Unit.SECOND and not video, f"price.per second is not for {self.modality}"
+        yield video and not durations, (), "durations must say which lengths of video it makes"
+        yield durations and not video, ("durations",), f"durations are for video, not for {self.modality}"
+        yield list(durations) != sorted(set(durations)), ("durations",), "durations must go up"
+        yield self.price and self.price_usd, ("price_usd",), "price_usd is short for price: give one of them"
+        if self.price:
+            by_second = self.price.per is Unit.SECOND and not video
+            yield by_second, ("price", "per"), f"price.per second is not for {self.modality}"
             priced = [row.size for row in self.price.sizes]
-            yield (
-                priced and sorted(priced) != sorted(self.sizes),
-                "price.sizes must hold each of sizes once and no other",
-            )
+            unpriced = priced and sorted(priced) != sorted(self.sizes)
+            yield unpriced, ("price", "sizes"), "price.sizes must hold each of sizes once and no other"
 
-    def _own_rules(self) -> Iterator[tuple[object, str]]:
+    def _own_rules(self) -> Iterator[Rule]:
         for name in ("provider_model", "edit_model", "qualities", "request", "retires"):
-            yield getattr(self, name), f"{name} is for paid models, not for {self.kind}"
+            yield getattr(self, name), (name,), f"{name} is for paid models, not for {self.kind}"
 
-    def _paid_rules(self) -> Iterator[tuple[object, str]]:
-        yield self.name != f"{self.kind}/{self.model}", f"name must be {self.kind}/{self.model}"
-        yield not self.provider_model, "provider_model must be the provider's id of the model"
+    def _paid_rules(self) -> Iterator[Rule]:
+        name = f"{self.kind}/{self.model}"
+        yield self.name != name, ("name",), f"name must be {name}"
+        yield not self.provider_model, (), "provider_model must be the provider's id of the model"
         yield (
-            self.price is None,
+            not self.price,
+            (),
             f"price must say what it costs, or {UNKNOWN} where the operator has to find out",
         )
-        yield self.edit_model and not self.edits, "edit_model is for a model that edits"
-        missing = set(Tier) - set(self.qualities) if self.qualities else set()
-        yield missing, f"qualities must hold {', '.join(sorted(missing))} too"
+        yield self.edit_model and not self.edits, ("edit_model",), "edit_model is for a model that edits"
+        lacking = self.qualities and _without_a_tier(self.qualities)
+        yield lacking, ("qualities",), f"qualities must hold {lacking} too"
+
+
+def _without_a_tier(given: Collection[Tier]) -> str:
+    return ", ".join(sorted(set(Tier) - set(given)))
 
 
 class _Document(Strict):
@@ -200,8 +219,9 @@ class _Document(Strict):
         if not backends:
             raise ValueError("must hold at least one backend")
         names = [entry.name for entry in backends]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two backends are called {', '.join(twice)}")
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise Fault(f"two backends are called {name}", (place, "name"))
         return backends
 
 

@@ -1,15 +1,15 @@
 """Reads `providers.yaml`: the models of paid providers, what they cost, and when they end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, cast
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from router.configuration import Strict, load
+from router.configuration import Fault, Strict, load
 from router.demand import Tier
-from router.entries import UNKNOWN, BackendEntry, Kind
+from router.entries import UNKNOWN, BackendEntry, PaidKind
 from router.settings import ProviderSettings
 from router.snapshot import State
 
@@ -18,6 +18,7 @@ ONE_STEP: Mapping[str, Any] = {
     "defaults": {"steps": 1, "guidance_scale": 0},
     "tiers": dict.fromkeys(Tier, 1),
 }
+TAKEN = "taken"
 SHARED = ("kind", "address", "concurrency", "queue")
 
 
@@ -27,12 +28,12 @@ class ProviderEntry(Strict):
     `address` is where its API is, where no setting says otherwise. `concurrency` and `queue` hold for each model.
     """
 
-    kind: Kind
+    kind: PaidKind
     needs: Annotated[tuple[str, ...], Field(min_length=1)]
     address: str
     concurrency: Annotated[int, Field(ge=1, le=1024)]
     queue: Annotated[int, Field(ge=0, le=10_000)]
-    models: Annotated[tuple[BackendEntry, ...], Field(min_length=1)]
+    models: tuple[BackendEntry, ...]
 
     @field_validator("needs")
     @classmethod
@@ -54,21 +55,28 @@ class _Document(Strict):
     providers: tuple[ProviderEntry, ...]
 
     @model_validator(mode="after")
-    def _unique(self) -> "_Document":
-        names = [entry.name for provider in self.providers for entry in provider.models]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two models are called {', '.join(twice)}")
+    def _unique(self, info: ValidationInfo) -> Self:
+        taken = set(cast("dict[str, Collection[str]]", info.context or {}).get(TAKEN, ()))
+        for i, provider in enumerate(self.providers):
+            for j, entry in enumerate(provider.models):
+                if entry.name in taken:
+                    at = ("providers", i, "models", j, "model")
+                    raise Fault(f"there is a backend {entry.name} already", at)
+                taken.add(entry.name)
         return self
 
 
-def read_providers(path: Path) -> tuple[ProviderEntry, ...]:
-    """Return the providers of a file, in its order. Raises ConfigurationError."""
-    return load(path, _Document).providers
+def read_providers(path: Path, taken: Collection[str] = ()) -> tuple[ProviderEntry, ...]:
+    """Return the providers of a file, in its order. Raises ConfigurationError, also for a name that is `taken`."""
+    return load(path, _Document, **{TAKEN: taken}).providers
 
 
-def load_providers(path: Path) -> tuple[BackendEntry, ...]:
-    """Return the models of all providers of a file as backends, by name. Raises ConfigurationError."""
-    entries = (entry for provider in read_providers(path) for entry in provider.models)
+def load_providers(path: Path, taken: Collection[str] = ()) -> tuple[BackendEntry, ...]:
+    """Return the models of all providers of a file as backends, by name.
+
+    Raises ConfigurationError, also for a name that is `taken` by a backend of another file.
+    """
+    entries = (entry for provider in read_providers(path, taken) for entry in provider.models)
     return tuple(sorted(entries, key=lambda entry: entry.name))
 
 
