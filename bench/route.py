@@ -1,28 +1,54 @@
 """How long a routing decision takes: `python bench/route.py`.
 
 One decision is filter, score, sort and explain over a snapshot of n backends, a tenth of them refused; the target is
-0.2 ms for 100 of them. The snapshot is taken outside the clock, as the fleet keeps it ready.
+0.2 ms for 100 of them. `plain` is a request that asks for nothing special, `bounded` one that every filter concerns:
+steps, several images, a source picture, a tenant's policy, a budget and a deadline. The snapshot is taken outside the
+clock, as the fleet keeps it ready. `pick` is Thompson's draw among the candidates, when there is much to give up.
 """
 
 import gc
+import random
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
-from router.decision import decide, pick
+from router.decision import decide
 from router.demand import Demand, Modality, Tier
+from router.exploration import Explorer
+from router.learning.quality import Quality
+from router.learning.seconds import Pace, Prior
 from router.policy import load_policy
+from router.price import Price
+from router.runs import Work
 from router.settings import WEIGHTS_FILE
+from router.sizes import Size
 from router.snapshot import BackendView, Snapshot, State
 
 SIZES = (1, 10, 100, 1000)
 ROUNDS = 2000
+PLAIN = Demand()
+BOUNDED = Demand(
+    steps=30,
+    images=2,
+    edits=True,
+    noncommercial=False,
+    allowed=frozenset(f"model_{index}" for index in range(max(SIZES) + 1)),
+    max_usd=1.0,
+    tried=frozenset({"triton/model_1"}),
+    time_limit=60.0,
+)
 
 
 def backend(index: int) -> BackendView:
-    """Return one of many backends; every tenth does not answer."""
+    """Return one of many backends, each with some runs behind it; every tenth does not answer."""
+    size = Size(1024, 1024)
+    pace = Pace(Prior(0.01 * (1 + index % 7), 1.048576, 24))
+    for steps in (12, 24, 48):
+        pace.observe(Work(steps, 1.048576, 1), beside=index % 2, seconds=0.01 * steps)
     return BackendView(
         name=f"triton/model_{index}",
         model=f"model_{index}",
@@ -34,38 +60,45 @@ def backend(index: int) -> BackendView:
         max_images=16,
         concurrency=2,
         queue=16,
-        pace=0.01 * (1 + index % 7),
-        quality=(index % 11) / 11,
-        price=0.001 * (index % 5),
+        allowance=2,
+        forecast=pace.forecast,
+        quality=Quality((index % 11) / 11).view,
+        price=Price(0.001 * (index % 5)),
+        sizes=(size, Size(1024, 1536), Size(1536, 1024)),
+        edits=True,
+        paid=index % 5 > 0,
+        external=index % 5 > 0,
         in_flight=index % 3,
         waiting=max(0, index % 3 - 1),
         call_seconds=1.0,
     )
 
 
-def measure(count: int, rounds: int) -> list[float]:
-    """Return the seconds of each of `rounds` decisions among `count` backends, sorted."""
-    policy = load_policy(WEIGHTS_FILE)
-    snapshot = Snapshot(tuple(backend(index) for index in range(1, count + 1)))
-    demand = Demand()
-    seconds = []
+def measure(body: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Return the best, the 50th and the 99th percentile of the milliseconds of `rounds` calls."""
+    milliseconds = []
     for _ in range(rounds):
         started = time.perf_counter()
-        chosen = pick(decide(demand, snapshot, policy))
-        seconds.append(time.perf_counter() - started)
-        assert chosen is not None
-    return sorted(seconds)
+        body()
+        milliseconds.append((time.perf_counter() - started) * 1e3)
+    percentiles = statistics.quantiles(milliseconds, n=100)
+    return min(milliseconds), percentiles[49], percentiles[98]
 
 
 def main() -> None:
     """Measure and print the table."""
     gc.collect()
-    table = Table("backends", "best ms", "P50 ms", "P99 ms")
+    policy = load_policy(WEIGHTS_FILE)
+    explorer, rng = Explorer(policy), random.Random(0)
+    table = Table("backends", "what", "best ms", "P50 ms", "P99 ms")
     for count in SIZES:
-        seconds = measure(count, ROUNDS if count <= 100 else ROUNDS // 10)
-        percentiles = statistics.quantiles(seconds, n=100)
-        row = (seconds[0], percentiles[49], percentiles[98])
-        table.add_row(str(count), *(f"{value * 1e3:.4f}" for value in row))
+        rounds = ROUNDS if count <= 100 else ROUNDS // 10
+        snapshot = Snapshot(tuple(backend(index) for index in range(1, count + 1)))
+        for name, demand in (("plain", PLAIN), ("bounded", BOUNDED)):
+            figures = measure(partial(decide, demand, snapshot, policy), rounds)
+            table.add_row(str(count), name, *(f"{figure:.4f}" for figure in figures))
+        figures = measure(partial(explorer.pick, decide(PLAIN, snapshot, policy), rng), rounds)
+        table.add_row(str(count), "pick", *(f"{figure:.4f}" for figure in figures))
     Console().print(table)
 
 

@@ -65,3 +65,8 @@ class Demand:
     external: bool = True
     noncommercial: bool = True
     allowed: frozenset[str] | None = None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether its tenant's policy rules anything out."""
+        return not (self.external and self.noncommercial and self.allowed is None)

@@ -1,13 +1,13 @@
 """The scorers: how well a backend would serve a demand, each in [0, 1] with 1 the best. Pure.
 
-Scorers know nothing of each other; how they weigh is `weights.yaml`.
+They look at a backend and at what a demand is expected to come to there. Scorers know nothing of each other; how they
+weigh is `weights.yaml`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from router.demand import Demand
-from router.snapshot import BackendView
+from router.snapshot import BackendView, Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,29 +18,29 @@ class Scales:
     half_score_usd: float
 
 
-Scorer = Callable[[Demand, BackendView, Scales], float]
+Scorer = Callable[[BackendView, Estimate, Scales], float]
 
 
-def quality(demand: Demand, backend: BackendView, __: Scales) -> float:
+def quality(_: BackendView, estimate: Estimate, __: Scales) -> float:
     """Score how good the result is expected to be."""
-    return backend.expected_quality(demand)
+    return estimate.quality
 
 
-def latency(demand: Demand, backend: BackendView, scales: Scales) -> float:
+def latency(_: BackendView, estimate: Estimate, scales: Scales) -> float:
     """Score how soon the result is expected: 1 at once, one half at the scale, towards 0 beyond."""
     half = scales.half_score_seconds
-    return half / (half + backend.seconds(demand))
+    return half / (half + estimate.seconds)
 
 
-def cost(demand: Demand, backend: BackendView, scales: Scales) -> float:
-    """Score how little it costs: 1 for nothing, one half at the scale, towards 0 beyond."""
+def cost(_: BackendView, estimate: Estimate, scales: Scales) -> float:
+    """Score how little it costs: 1 for nothing, one half at the scale, towards 0 beyond, 0 where nobody knows."""
     half = scales.half_score_usd
-    return half / (half + backend.usd(demand))
+    return half / (half + estimate.usd)
 
 
-def headroom(_: Demand, backend: BackendView, __: Scales) -> float:
+def headroom(backend: BackendView, _: Estimate, __: Scales) -> float:
     """Score how much of the backend is free, so that equals share the load."""
-    return 1.0 - (backend.in_flight + backend.waiting) / max(1, backend.slots + backend.queue)
+    return backend.headroom
 
 
 SCORERS: Mapping[str, Scorer] = {"quality": quality, "latency": latency, "cost": cost, "headroom": headroom}

@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from router.demand import Demand, Modality, Tier
 from router.learning.loading import NEVER, Loading
 from router.learning.quality import QualityView
 from router.learning.seconds import Forecast
 from router.price import Price
+from router.prompt_class import PromptClass
 from router.runs import Work
 from router.sizes import Size, nearest
 
@@ -29,6 +31,14 @@ class State(StrEnum):
 TAKES_WORK = frozenset({State.READY, State.LOADABLE})
 LOADABLE = State.LOADABLE  # looking a member of an enum up costs more than the rest of `seconds`
 CANVASES = 256  # how many wanted sizes a view remembers
+
+
+class Estimate(NamedTuple):
+    """What a demand is expected to come to: seconds from now, US dollars (infinity where nobody knows), quality in [0, 1]."""
+
+    seconds: float
+    usd: float
+    quality: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +85,35 @@ class BackendView:
     checked_at: float = 0.0
     slots: int = field(init=False, repr=False, compare=False)
     open: bool = field(init=False, repr=False, compare=False)
-    before: float = field(init=False, repr=False, compare=False)
+    beside: int = field(init=False, repr=False, compare=False)
+    headroom: float = field(init=False, repr=False, compare=False)
+    _base: float = field(init=False, repr=False, compare=False)
+    _per_stroke: float = field(init=False, repr=False, compare=False)
+    _per_megapixel: float = field(init=False, repr=False, compare=False)
+    _means: Mapping[PromptClass, float] = field(init=False, repr=False, compare=False)
+    _free: bool = field(init=False, repr=False, compare=False)
     _canvases: dict[Size, tuple[Size, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Work out what no demand changes, since every demand asks for it.
 
-        `slots` is how many requests run here at one time now, `open` whether it takes work and has room, `before` the
-        seconds until a request that comes now would begin, its wait and a load included.
+        `slots` is how many requests run here at one time now, `open` whether it takes work and has room, `headroom` the
+        free part of its slots and queue. A request that comes now would run `beside` so many others.
         """
-        slots = min(self.concurrency, self.allowance)
+        slots, forecast = min(self.concurrency, self.allowance), self.forecast
         free = self.in_flight < slots
-        wait = 0.0 if free else self.call_seconds * (self.waiting + 1) / max(1, slots)
-        setting = object.__setattr__
+        beside = min(self.in_flight, max(0, slots - 1))
+        setting = object.__setattr__  # the dataclass is frozen for everybody else
         setting(self, "slots", slots)
         setting(self, "open", self.state in TAKES_WORK and (free or self.waiting < self.queue))
-        setting(self, "before", wait + (self.loading.seconds if self.state is LOADABLE else 0.0))
+        setting(self, "beside", beside)
+        setting(self, "headroom", _share_free(self.in_flight + self.waiting, slots + self.queue))
+        cold = self.loading.seconds if self.state is LOADABLE else 0.0
+        setting(self, "_base", self.wait() + cold + forecast.fixed)
+        setting(self, "_per_stroke", forecast.per_stroke + forecast.per_neighbour * beside)
+        setting(self, "_per_megapixel", forecast.per_megapixel)
+        setting(self, "_means", {one: posterior.mean for one, posterior in self.quality.classes.items()})
+        setting(self, "_free", self.price.free)
         setting(self, "_canvases", {})
 
     def steps(self, demand: Demand) -> int:
@@ -129,41 +152,57 @@ class BackendView:
             return 0.0
         return self.call_seconds * (self.waiting + 1) / max(1, self.slots)
 
+    def estimate(self, demand: Demand) -> Estimate:
+        """Return what the demand is expected to come to here."""
+        size, area = self._canvases.get(demand.size) or self._canvas(demand.size)
+        megapixels = area * demand.images * demand.frames
+        seconds = self._base + megapixels * (self._per_stroke * self.steps(demand) + self._per_megapixel)
+        usd = 0.0
+        if not self._free:
+            length = self.duration(demand) if demand.duration else 0.0
+            usd = self.price.usd(size, demand.images, demand.tier, length)
+        # As Estimate(...), in half the time: this is the inner loop of every decision.
+        return tuple.__new__(Estimate, (seconds, usd, self._means[demand.prompt_class]))
+
     def seconds(self, demand: Demand) -> float:
         """Return the expected seconds until the demand is served here, its wait and a load included."""
-        megapixels = self._canvas(demand.size)[1] * demand.images * demand.frames
-        return self.before + self.forecast.at(self.steps(demand) * megapixels, megapixels, self._beside())
+        return self.estimate(demand).seconds
 
-    def deviation(self, demand: Demand) -> float:
-        """Return the standard deviation of the expected seconds."""
-        megapixels = self._canvas(demand.size)[1] * demand.images * demand.frames
-        spread = self.forecast.spread(self.steps(demand) * megapixels, megapixels, self._beside())
-        return math.hypot(spread, self.loading.deviation) if self.state is LOADABLE else spread
+    def usd(self, demand: Demand) -> float:
+        """Return what the demand is expected to cost here, in US dollars; infinity where nobody knows."""
+        return self.estimate(demand).usd
 
     def expected_quality(self, demand: Demand) -> float:
         """Return how good the result is expected to be, in [0, 1]."""
-        return self.quality.classes[demand.prompt_class].mean
+        return self.estimate(demand).quality
+
+    def deviation(self, demand: Demand) -> float:
+        """Return the standard deviation of the seconds that it will take, a load included."""
+        spread = self.forecast.spread(*self._amount(demand), self.beside)
+        return math.hypot(spread, self.loading.deviation) if self.state is LOADABLE else spread
+
+    def doubt(self, demand: Demand) -> float:
+        """Return the deviation of the expected seconds themselves: what more runs would tell."""
+        return self.forecast.doubt(*self._amount(demand), self.beside)
 
     def quality_deviation(self, demand: Demand) -> float:
         """Return the standard deviation of the expected quality."""
         return self.quality.classes[demand.prompt_class].deviation
 
-    def usd(self, demand: Demand) -> float:
-        """Return what the demand is expected to cost here, in US dollars; infinity where nobody knows."""
-        return self.price.usd(self.size(demand), demand.images, demand.tier, self.duration(demand))
-
-    def _beside(self) -> int:
-        """Return how many others a request that comes now will share the backend with."""
-        return min(self.in_flight, max(0, self.slots - 1))
+    def _amount(self, demand: Demand) -> tuple[float, float]:
+        """Return the strokes and megapixels of the demand here, as `router.learning.seconds` counts them."""
+        megapixels = self._canvas(demand.size)[1] * demand.images * demand.frames
+        return self.steps(demand) * megapixels, megapixels
 
     def _canvas(self, wanted: Size) -> tuple[Size, float]:
         """Return the size that is drawn for a wanted one, and its megapixels; found once, since it takes logarithms."""
-        if wanted not in self._canvases:
+        found = self._canvases.get(wanted)
+        if found is None:
             if len(self._canvases) == CANVASES:
                 self._canvases.clear()
             size = nearest(self.sizes, wanted)
-            self._canvases[wanted] = size, size.width * size.height / 1e6
-        return self._canvases[wanted]
+            self._canvases[wanted] = found = size, size.width * size.height / 1e6
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +214,7 @@ class Snapshot:
     def models(self) -> list[str]:
         """Return the names of all models, sorted."""
         return sorted({backend.model for backend in self.backends})
+
+
+def _share_free(taken: int, places: int) -> float:
+    return max(0.0, 1.0 - taken / places) if places else 0.0

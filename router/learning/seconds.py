@@ -61,8 +61,11 @@ class Forecast(NamedTuple):
 
     def doubt(self, strokes: float, megapixels: float, beside: float) -> float:
         """Return the deviation of the expected seconds themselves: what more runs would tell."""
-        x = (1.0, strokes, megapixels, strokes * beside)
-        return math.sqrt(max(0.0, sum(a * _dot(row, x) for a, row in zip(x, self.covariance, strict=True))))
+        s, m, n = strokes, megapixels, strokes * beside
+        (ff, fs, fm, fn), (_, ss, sm, sn), (_, _, mm, mn), (_, _, _, nn) = self.covariance
+        variance = ff + s * s * ss + m * m * mm + n * n * nn
+        variance += 2.0 * (s * fs + m * fm + n * fn + s * m * sm + s * n * sn + m * n * mn)
+        return math.sqrt(max(0.0, variance))
 
     def spread(self, strokes: float, megapixels: float, beside: float) -> float:
         """Return the deviation of one run's seconds: the doubt, and how runs of the same work differ."""
@@ -182,10 +185,6 @@ def amount(work: Work) -> tuple[float, float]:
     """Return the strokes (steps times megapixels) and the megapixels of all pictures and frames of a work."""
     megapixels = work.megapixels * work.images * work.frames
     return work.steps * megapixels, megapixels
-
-
-def _dot(row: Vector, x: Vector) -> float:
-    return row[0] * x[0] + row[1] * x[1] + row[2] * x[2] + row[3] * x[3]
 
 
 def _keep_positive(figures: list[float], covariance: list[list[float]]) -> None:

@@ -30,12 +30,16 @@ def gone(name: str = "the model") -> MeshError:
 
 @dataclass(eq=False)
 class ScriptedBackend:
-    """Draws unless `health` or `failures` (step -> error, 0 is before the first) say otherwise; `gates` hold a step."""
+    """Draws unless `health` or `failures` (step -> error, 0 is before the first) say otherwise; `gates` hold a step.
+
+    `refusals` are told to the first jobs, one each, before they begin.
+    """
 
     entry: BackendEntry
     health: State = State.READY
     failures: dict[int, MeshError] = field(default_factory=dict)
     gates: dict[int, asyncio.Event] = field(default_factory=dict)
+    refusals: list[MeshError] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     steps: int = 0
     running: int = 0
@@ -53,6 +57,8 @@ class ScriptedBackend:
         self.jobs.append(job)
         until = time.monotonic() + timeout
         with self._counted():
+            if self.refusals:
+                raise self.refusals.pop(0)
             await self._moment(0, until)
             for k in range(1, job.steps + 1):
                 await self._moment(k, until)
@@ -131,13 +137,13 @@ def view(name: str = "triton/alpha", **changes: object) -> BackendView:
         "remedy": "run `vmesh models build`",
     }
     values |= changes
-    sizes = values["sizes"]
     known = {
         "allowance": values["concurrency"],
-        "forecast": forecast(values.pop("pace", 0.1), sizes[0]),
-        "quality": judged(values.pop("quality", 0.5)),
-        "price": Price(values.pop("price", 0.0)),
+        "forecast": forecast(values.pop("pace", 0.1), values["sizes"][0]),
     }
+    quality, price = values.pop("quality", 0.5), values.pop("price", 0.0)
+    values["quality"] = judged(quality) if isinstance(quality, float | int) else quality
+    values["price"] = Price(price) if isinstance(price, float | int) else price
     return BackendView(**(known | values))
 
 
