@@ -130,7 +130,10 @@ async def test_a_server_that_stopped_is_told_in_our_words_and_used_again_when_it
         finally:
             await asyncio.to_thread(postgres.start)
         await database.write(add("after"))
-        assert await database.read(all_words) == ["before", "after"]
+        await asyncio.to_thread(postgres.stop)
+        await asyncio.to_thread(postgres.start)
+        await database.write(add("again"))  # though its connection is of the server before
+        assert await database.read(all_words) == ["before", "after", "again"]
 
 
 async def test_a_connection_that_is_cut_under_its_statement_is_told_in_our_words(
