@@ -7,7 +7,7 @@ import typer
 
 from services.local.model_commands import Home, models
 
-__all__ = ["bench", "doctor", "models", "up"]
+__all__ = ["bench", "doctor", "models", "providers", "up"]
 
 
 def up(
@@ -39,6 +39,18 @@ def doctor(
     from services.local.doctor import run
 
     raise typer.Exit(run(home, as_json=as_json))
+
+
+def providers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a table.")] = False,
+) -> None:
+    """List the models of paid providers: which are configured, what is missing, what they cost and which end soon.
+
+    Reads what the router reads (VMESH_ROUTER_*); no mesh has to run.
+    """
+    from services.local.providers import run
+
+    raise typer.Exit(run(as_json=as_json))
 
 
 def bench(
