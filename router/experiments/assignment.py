@@ -33,8 +33,11 @@ def assign(experiment: str, unit: str, arms: Sequence[Arm]) -> Arm:
 
 
 def is_copied(experiment: str, request_id: str, shadow: Arm) -> bool:
-    """Return whether a request of the control is among the share that a shadow gets copies of."""
-    return _draw(experiment, request_id, shadow.name) <= shadow.share
+    """Return whether a request of the control is among the share that a shadow gets copies of.
+
+    Shadows of one share get copies of the same requests.
+    """
+    return _draw(experiment, request_id) <= shadow.share
 
 
 def _draw(*names: str) -> float:

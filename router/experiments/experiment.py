@@ -74,21 +74,35 @@ class Plan:
         return self.arms[0]
 
     @property
-    def challengers(self) -> tuple[Arm, ...]:
-        """The other arms."""
-        return self.arms[1:]
-
-    @property
     def shadows(self) -> tuple[Arm, ...]:
         """The arms that get copies."""
         return tuple(arm for arm in self.arms if arm.shadow)
+
+    @property
+    def twin(self) -> Arm | None:
+        """The first shadow of the control's own model, which other shadows are compared with."""
+        return next((arm for arm in self.shadows if arm.model == self.control.model), None)
+
+    @property
+    def tested(self) -> tuple[Arm, ...]:
+        """The arms that are compared with their baseline: all but the control and its twin."""
+        twin = self.twin
+        return tuple(arm for arm in self.arms[1:] if arm is not twin)
+
+    def baseline(self, arm: Arm) -> Arm:
+        """Return what an arm is compared with: the control, or its twin for a shadow where there is one.
+
+        Copies run on idle backends, and what they draw is scored as it was drawn; what callers get has waited for its
+        turn, is restored, checked and scored against the prompt as it was asked. Only copies compare with copies.
+        """
+        return (arm.shadow and self.twin) or self.control
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """A plan at work. Times are in seconds since the epoch; `ended_at` is None and `reason` empty while it runs.
 
-    `p_values` holds the smallest always-valid p-value of each challenger so far. `sequence` grows with every
+    `p_values` holds the smallest always-valid p-value of each tested arm so far. `sequence` grows with every
     experiment that is stored, and is 0 before.
     """
 

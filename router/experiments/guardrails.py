@@ -44,10 +44,12 @@ RAILS = (
 )
 
 
-def broken(control: Tally, arm: Arm, tally: Tally, guardrails: Guardrails, alpha: float) -> str:
-    """Return which guardrail an arm breaks, in words; empty where it breaks none.
+def broken(
+    baseline: Arm, control: Tally, arm: Arm, tally: Tally, guardrails: Guardrails, alpha: float
+) -> str:
+    """Return which guardrail an arm breaks, in words; empty where it breaks none. `control` is the baseline's tally.
 
-    It breaks one when it is worse than the control by more than the margin, as surely as `alpha` says at every look.
+    It breaks one when it is worse than its baseline by more than the margin, as surely as `alpha` says at every look.
     """
     for rail in RAILS:
         if arm.shadow and not rail.of_shadows:
@@ -58,7 +60,7 @@ def broken(control: Tally, arm: Arm, tally: Tally, guardrails: Guardrails, alpha
         margin = rail.margin(guardrails)
         if p_value_beyond(before, now, margin) < alpha:
             return (
-                f"{arm.name} {rail.words} than the control: {rail.shown(now.mean)} against "
+                f"{arm.name} {rail.words} than {baseline.name}: {rail.shown(now.mean)} against "
                 f"{rail.shown(before.mean)}, where {rail.shown(margin)} more is allowed"
             )
     return ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from router.experiments.experiment import HIGHER_WINS, Arm, Experiment, State
+from router.experiments.experiment import HIGHER_WINS, Arm, Experiment, Plan, State
 from router.experiments.guardrails import broken
 from router.experiments.sequential import ALPHA, Estimate, enough, estimate, p_value
 from router.experiments.tally import Tally
@@ -14,17 +14,19 @@ Tallies = Mapping[str, Tally]
 def judge(experiment: Experiment, tallies: Tallies, now: float) -> Experiment:
     """Return a running experiment as it stands with these results, by arm, at `now` (seconds since the epoch).
 
-    A broken guardrail ends it, then a winner, then its time. Each challenger is tested against the control at
-    `ALPHA` divided by their number (Bonferroni), and its p-value is the smallest one so far.
+    A broken guardrail ends it, then a winner, then its time. Each tested arm is compared with its baseline at `ALPHA`
+    divided by the number of them (Bonferroni), and its p-value is the smallest one so far.
     """
     plan = experiment.plan
     p_values = dict(experiment.p_values)
-    for arm, control, other in _compared(experiment, tallies):
-        p_values[arm.name] = min(p_values.get(arm.name, 1.0), p_value(control, other))
+    for arm, before, other in _compared(plan, tallies):
+        p_values[arm.name] = min(p_values.get(arm.name, 1.0), p_value(before, other))
     standing = replace(experiment, p_values=p_values)
-    alpha = ALPHA / len(plan.challengers)
-    for arm in plan.challengers:
-        if reason := broken(_of(tallies, plan.control), arm, _of(tallies, arm), plan.guardrails, alpha):
+    alpha = ALPHA / max(1, len(plan.tested))
+    for arm in plan.tested:
+        baseline = plan.baseline(arm)
+        control, tally = _of(tallies, baseline), _of(tallies, arm)
+        if reason := broken(baseline, control, arm, tally, plan.guardrails, alpha):
             return _ended(standing, State.GUARDED, reason, now)
     if won := _winner(standing, tallies, alpha):
         arm, reason = won
@@ -35,44 +37,36 @@ def judge(experiment: Experiment, tallies: Tallies, now: float) -> Experiment:
 
 
 def _winner(experiment: Experiment, tallies: Tallies, alpha: float) -> tuple[Arm, str] | None:
-    """Return the winner and why: the best of those that beat the control, or the control when all others are worse.
+    """Return the winner and why: who leads its baseline by most, or the control when all others are worse.
 
     A difference counts where the smallest p-value is below alpha and the means still say who is ahead.
     """
     plan, metric = experiment.plan, experiment.plan.metric
     sign = 1 if metric in HIGHER_WINS else -1
     sure = [
-        (sign * (other.mean - control.mean), arm, control, other)
-        for arm, control, other in _compared(experiment, tallies)
+        (sign * (other.mean - before.mean), arm, before, other)
+        for arm, before, other in _compared(plan, tallies)
         if experiment.p_values[arm.name] < alpha
     ]
-    ahead = [one for one in sure if one[0] > 0]
-    if ahead:
-        _, arm, control, other = max(ahead, key=lambda one: one[0])
-        p = experiment.p_values[arm.name]
-        return (
-            arm,
-            f"{arm.name} is better in {metric}: {other.mean:.4g} against {control.mean:.4g}, {_shown(p)}",
-        )
-    if len(sure) == len(plan.challengers) and all(lead < 0 for lead, *_ in sure):
-        _, arm, control, other = max(sure, key=lambda one: one[0])
-        p = max(experiment.p_values[arm.name] for arm in plan.challengers)
-        reason = (
-            f"every other arm is worse in {metric}: the control has {control.mean:.4g}, the next best, {arm.name}, "
-            f"{other.mean:.4g}, {_shown(p)}"
-        )
-        return plan.control, reason
+    if not sure:
+        return None
+    lead, arm, before, other = max(sure, key=lambda one: one[0])
+    said = f"{arm.name} {other.mean:.4g}, {plan.baseline(arm).name} {before.mean:.4g}"
+    if lead > 0:
+        return arm, f"{arm.name} is better in {metric}: {said}, {_shown(experiment.p_values[arm.name])}"
+    if lead < 0 and len(sure) == len(plan.tested):
+        p = max(experiment.p_values[arm.name] for arm in plan.tested)
+        return plan.control, f"every other arm is worse in {metric}, the best of them: {said}, {_shown(p)}"
     return None
 
 
-def _compared(experiment: Experiment, tallies: Tallies) -> Iterator[tuple[Arm, Estimate, Estimate]]:
-    """Yield each challenger that has results enough, with the control's mean in the metric and its own."""
-    plan = experiment.plan
-    control = estimate(_of(tallies, plan.control).of(plan.metric))
-    for arm in plan.challengers:
+def _compared(plan: Plan, tallies: Tallies) -> Iterator[tuple[Arm, Estimate, Estimate]]:
+    """Yield each tested arm that has results enough, with the mean of its baseline in the metric and its own."""
+    for arm in plan.tested:
+        before = estimate(_of(tallies, plan.baseline(arm)).of(plan.metric))
         other = estimate(_of(tallies, arm).of(plan.metric))
-        if control is not None and other is not None and enough(control, other):
-            yield arm, control, other
+        if before is not None and other is not None and enough(before, other):
+            yield arm, before, other
 
 
 def _of(tallies: Tallies, arm: Arm) -> Tally:

@@ -1,6 +1,6 @@
 """What a plan must keep to, whoever makes it: a caller or a file. Pure."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -23,6 +23,24 @@ class Breach(NamedTuple):
         return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)[1:]
 
 
+class _Shadowed(NamedTuple):
+    """What a metric asks of a plan with shadows."""
+
+    met: Callable[[Plan], bool]
+    words: str
+
+
+_TWIN = _Shadowed(
+    lambda plan: plan.twin is not None,
+    "what shadows draw is compared with what a shadow of the control's model draws, so there must be one",
+)
+_SHADOWED = {
+    Metric.QUALITY: _TWIN,
+    Metric.SECONDS: _TWIN,
+    Metric.RATING: _Shadowed(lambda _: False, "nobody sees what shadows draw, so nobody rates it"),
+}
+
+
 def breaches(plan: Plan) -> Iterator[Breach]:
     """Yield every rule that a plan breaks by itself."""
     if not 2 <= len(plan.arms) <= MOST_ARMS:
@@ -33,8 +51,8 @@ def breaches(plan: Plan) -> Iterator[Breach]:
     for index, arm in enumerate(plan.arms):
         if arm.name in names[:index]:
             yield Breach(("arms", index, "name"), f"two arms are called {arm.name}")
-        if arm.shadow and plan.metric is Metric.RATING:
-            yield Breach(("arms", index, "shadow"), "nobody sees a shadow's results, so nobody rates them")
+        if index and arm.shadow and (rule := _SHADOWED.get(plan.metric)) and not rule.met(plan):
+            yield Breach(("arms", index, "shadow"), rule.words)
     shared = sum(arm.share for arm in plan.arms if not arm.shadow)
     if abs(shared - 1) > SUM_TOLERANCE:
         yield Breach(

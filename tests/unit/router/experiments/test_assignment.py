@@ -82,3 +82,9 @@ def test_who_a_request_counts_as():
     assert key(Unit.USER) != key(Unit.USER, tenant="w")  # two tenants may call their users alike
     assert key(Unit.USER, user="") == key(Unit.TENANT)
     assert key(Unit.REQUEST) != key(Unit.REQUEST, request="s")
+
+
+def test_shadows_of_one_share_get_copies_of_the_same_requests():
+    first, second = (Arm(name, "m", 0.3, shadow=True) for name in "bc")
+    for request in UNITS[:200]:
+        assert is_copied("one", request, first) == is_copied("one", request, second)

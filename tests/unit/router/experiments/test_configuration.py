@@ -15,7 +15,7 @@ GOOD = """\
 experiments:
   - id: alpha-against-beta
     unit: user
-    metric: seconds
+    metric: cost
     days: 14
     arms:
       - {name: control, model: alpha, share: 0.9}
@@ -45,7 +45,7 @@ def test_a_file_is_read_as_it_is_meant(tmp_path):
             arms=(Arm("control", "alpha", 0.9), Arm("other", "beta", 0.1), Arm("copy", "gamma", 0.05, True)),
             duration=timedelta(days=14),
             unit=Unit.USER,
-            metric=Metric.SECONDS,
+            metric=Metric.COST,
             guardrails=Guardrails(0.01, 0.02, 0.10),
         )
     }
@@ -62,7 +62,7 @@ def test_the_example_of_the_router_is_a_good_one(tmp_path):
     file.write_text("\n".join(example))
     used = {"text_to_image_house", "text_to_image_next", "text_to_image_tiny"}
     (plan,) = load_experiments(file, used).values()
-    assert [arm.share for arm in plan.arms] == [0.9, 0.1, 0.05]
+    assert [arm.share for arm in plan.arms] == [0.9, 0.1, 0.05, 0.05]
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,9 @@ def test_the_example_of_the_router_is_a_good_one(tmp_path):
         ("days: 14", "days: 91", 5, "less than or equal to 90"),
         ("days: 14", "days: 0", 5, "greater than 0"),
         ("days: 14", "day: 14", 5, "Extra inputs are not permitted"),
-        ("metric: seconds", "metric: beauty", 4, "'quality', 'seconds', 'cost' or 'rating'"),
-        ("metric: seconds", "metric: rating", 12, "nobody rates"),
+        ("metric: cost", "metric: beauty", 4, "'quality', 'seconds', 'cost' or 'rating'"),
+        ("metric: cost", "metric: rating", 12, "nobody rates"),
+        ("metric: cost", "metric: quality", 12, "a shadow of the control's model"),
         ("error_rate: 0.01", "error_rate: -0.01", 13, "greater than or equal to 0"),
         ("error_rate: 0.01", "errors: 0.01", 13, "Extra inputs are not permitted"),
         ("id: alpha-against-beta", "id: Alpha", 2, "String should match pattern"),

@@ -7,6 +7,7 @@ from router.experiments.guardrails import broken
 from router.experiments.sequential import ALPHA, Sums
 from router.experiments.tally import Tally
 
+A = Arm("a", "alpha", 0.5)
 B = Arm("b", "beta", 0.5)
 SHADOW = Arm("b", "beta", 0.5, shadow=True)
 RAILS = Guardrails()
@@ -21,13 +22,13 @@ def costs(mean: float, of: int) -> Sums:
 
 
 def found(control: Tally, tally: Tally, arm: Arm = B, rails: Guardrails = RAILS) -> str:
-    return broken(control, arm, tally, rails, ALPHA)
+    return broken(A, control, arm, tally, rails, ALPHA)
 
 
 def test_failures():
     control = Tally(failed=ones(2, 200))
     assert found(control, Tally(failed=ones(60, 200))) == (
-        "b fails more than the control: 30 % against 1 %, where 5 % more is allowed"
+        "b fails more than a: 30 % against 1 %, where 5 % more is allowed"
     )
     assert not found(control, Tally(failed=ones(10, 200)))  # 5 %: within the margin
     assert not found(control, Tally(failed=ones(16, 200)))  # 8 %: beyond, and not surely so
@@ -37,17 +38,14 @@ def test_failures():
 def test_refusals_of_the_safety_check():
     control, worse = Tally(unsafe=ones(0, 200)), Tally(unsafe=ones(40, 200))
     assert found(control, worse) == (
-        "b is refused by the safety check more than the control: 20 % against 0 %, where 2 % more is allowed"
+        "b is refused by the safety check more than a: 20 % against 0 %, where 2 % more is allowed"
     )
     assert not found(control, worse, SHADOW)  # its pictures are shown to nobody and checked by nobody
 
 
 def test_cost():
     control, worse = Tally(cost=costs(0.04, 200)), Tally(cost=costs(0.19, 200))
-    assert (
-        found(control, worse)
-        == "b costs more than the control: $0.19 against $0.04, where $0.1 more is allowed"
-    )
+    assert found(control, worse) == "b costs more than a: $0.19 against $0.04, where $0.1 more is allowed"
     assert found(control, worse, SHADOW)
     assert not found(control, worse, rails=Guardrails(cost_usd=0.2))
 

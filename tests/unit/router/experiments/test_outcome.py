@@ -31,14 +31,14 @@ def quality(**means: float) -> dict[str, Tally]:
 def test_the_better_arm_wins():
     ended = judge(running(), quality(a=0.6, b=0.7), now=2000.0)
     assert (ended.state, ended.winner, ended.ended_at) == (State.DECIDED, "b", 2000.0)
-    assert ended.reason == "b is better in quality: 0.7 against 0.6, p < 0.000001"
+    assert ended.reason == "b is better in quality: b 0.7, a 0.6, p < 0.000001"
     assert ended.p_values["b"] < 1e-6
 
 
 def test_the_control_wins_when_all_others_are_worse():
     ended = judge(running(TRIO), quality(a=0.7, b=0.6, c=0.5), now=2000.0)
     assert (ended.state, ended.winner) == (State.DECIDED, "a")
-    assert "every other arm is worse in quality: the control has 0.7, the next best, b, 0.6" in ended.reason
+    assert "every other arm is worse in quality, the best of them: b 0.6, a 0.7" in ended.reason
     undecided = judge(running(TRIO), quality(a=0.7, b=0.7, c=0.5), now=2000.0)
     assert (undecided.state, undecided.winner) == (State.RUNNING, "")
 
@@ -82,7 +82,7 @@ def test_a_guardrail_comes_before_a_winner():
     tallies["b"] = replace(tallies["b"], failed=Sums.of_values(200, 100, 100))
     ended = judge(running(), tallies, now=2000.0)
     assert (ended.state, ended.winner) == (State.GUARDED, "")
-    assert ended.reason.startswith("b fails more than the control: 50 % against 0 %")
+    assert ended.reason.startswith("b fails more than a: 50 % against 0 %")
 
 
 def test_its_time_is_over():
@@ -92,3 +92,17 @@ def test_its_time_is_over():
     assert (ended.state, ended.winner, ended.ended_at) == (State.EXPIRED, "", 1000.0 + DAY)
     assert ended.reason == "its time was over without a winner"
     assert judge(running(), quality(a=0.6, b=0.7), now=1000.0 + DAY).state is State.DECIDED
+
+
+def test_a_shadow_is_compared_with_the_control_s_own_shadow():
+    twin, copy = Arm("twin", "alpha", 0.1, shadow=True), Arm("copy", "beta", 0.1, shadow=True)
+    plan = replace(PAIR, arms=(Arm("a", "alpha", 1.0), twin, copy))
+    # what callers got was restored and scored otherwise, and says nothing of how the copies compare
+    even = judge(running(plan), quality(a=0.9, twin=0.6, copy=0.6), now=2000.0)
+    assert (even.state, even.p_values) == (State.RUNNING, {"copy": 1.0})
+    ended = judge(running(plan), quality(a=0.9, twin=0.6, copy=0.7), now=2000.0)
+    assert (ended.winner, ended.reason) == (
+        "copy",
+        "copy is better in quality: copy 0.7, twin 0.6, p < 0.000001",
+    )
+    assert judge(running(plan), quality(a=0.9, twin=0.6, copy=0.5), now=2000.0).winner == "a"

@@ -10,6 +10,7 @@ from router.experiments.rules import breaches, unknown_models
 
 A, B = Arm("a", "alpha", 0.5), Arm("b", "beta", 0.5)
 SHADOW = Arm("c", "gamma", 0.2, shadow=True)
+TWIN = Arm("d", "alpha", 0.2, shadow=True)
 GOOD = Plan((A, B))
 
 
@@ -17,8 +18,8 @@ def test_a_good_plan_breaks_none():
     for plan in (
         GOOD,
         Plan((A, replace(B, model="alpha"))),  # two arms of one model try the splitting itself
-        Plan((replace(A, share=1.0), SHADOW)),
-        Plan((A, B, SHADOW)),
+        Plan((replace(A, share=1.0), TWIN, SHADOW)),
+        Plan((A, B, SHADOW), metric=Metric.COST),
         Plan(tuple(Arm(str(index), "alpha", 1 / 8) for index in range(8))),
     ):
         assert not list(breaches(plan))
@@ -29,7 +30,9 @@ def test_a_good_plan_breaks_none():
     [
         (replace(GOOD, arms=(replace(A, share=0.6), B)), "arms", "must sum to 1, not to 1.1"),
         (replace(GOOD, arms=(A, B, replace(SHADOW, shadow=False))), "arms", "not to 1.2"),
-        (replace(GOOD, arms=(A, replace(SHADOW, share=0.5))), "arms", "not to 0.5"),
+        (Plan((A, replace(SHADOW, share=0.5)), metric=Metric.COST), "arms", "not to 0.5"),
+        (replace(GOOD, arms=(A, B, SHADOW)), "arms[2].shadow", "a shadow of the control's model"),
+        (replace(GOOD, arms=(A, B, SHADOW), metric=Metric.SECONDS), "arms[2].shadow", "so there must be one"),
         (replace(GOOD, arms=(A, replace(B, name="a"))), "arms[1].name", "two arms are called a"),
         (
             replace(GOOD, arms=(replace(SHADOW, share=1.0), replace(A, share=1.0))),
