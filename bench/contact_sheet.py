@@ -11,31 +11,27 @@ import contextlib
 import io
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 from rich.progress import track
 
 from scrollintel.visual import VisualClient, VisualMeshError, running
+from services.local.compare.sheet import Tile, grid
 from services.local.mesh import local_mesh
 from services.local.settings import LocalSettings
 
-TILE, LABEL, SIZE = 192, 22, 512
+TILE, SIZE = 192, 512
 SECONDS = 120
 
 
-async def tile(client: VisualClient, prompt: str, seed: int) -> Image.Image:
-    """Draw one prompt and return its tile, [TILE + LABEL, TILE] pixels."""
-    sheet = Image.new("RGB", (TILE, TILE + LABEL), "white")
+async def tile(client: VisualClient, prompt: str, seed: int) -> Tile:
+    """Draw one prompt and return its tile."""
     try:
         result = await client.generate_image(
             prompt, seed=seed, width=SIZE, height=SIZE, timeout=SECONDS
         ).result()
-        picture = Image.open(io.BytesIO(await result.assets[0].read()))
-        sheet.paste(picture.resize((TILE, TILE), Image.Resampling.LANCZOS))
+        return Tile(Image.open(io.BytesIO(await result.assets[0].read())), [prompt])
     except VisualMeshError as error:
-        sheet.paste("lightgrey", (0, 0, TILE, TILE))
-        ImageDraw.Draw(sheet).text((6, 6), str(error)[:120], fill="black")
-    ImageDraw.Draw(sheet).text((4, TILE + 4), prompt[:32], fill="black")
-    return sheet
+        return Tile(None, [prompt], str(error))
 
 
 async def draw(prompts: list[str], seed: int, columns: int) -> Image.Image:
@@ -48,11 +44,7 @@ async def draw(prompts: list[str], seed: int, columns: int) -> Image.Image:
         )
         client = await stack.enter_async_context(VisualClient(address))
         tiles = [await tile(client, prompt, seed) for prompt in track(prompts, "drawing")]
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * TILE, rows * (TILE + LABEL)), "white")
-    for index, one in enumerate(tiles):
-        sheet.paste(one, (index % columns * TILE, index // columns * (TILE + LABEL)))
-    return sheet
+    return grid(tiles, columns, TILE)
 
 
 def main() -> None:

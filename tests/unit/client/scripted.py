@@ -21,10 +21,12 @@ from scrollintel.visual.v1 import (
     generation_pb2_grpc,
     media_pb2,
     quality_pb2,
+    router_pb2,
     safety_finding_pb2,
     usage_pb2,
 )
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceServicer, add_AssetServiceServicer_to_server
+from scrollintel.visual.v1.router_pb2_grpc import RouterServiceServicer, add_RouterServiceServicer_to_server
 from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceServicer, add_UsageServiceServicer_to_server
 
 # Red and green over blue and white, 2 × 2.
@@ -117,11 +119,17 @@ def whole_life(data: bytes = PNG, digest: str = DIGEST) -> list[generation_pb2.G
 
 
 @dataclass
-class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer, UsageServiceServicer):
+class Script(
+    generation_pb2_grpc.GenerationServiceServicer,
+    AssetServiceServicer,
+    UsageServiceServicer,
+    RouterServiceServicer,
+):
     """What the server does: its events, then the refusal if there is one, then, if it hangs, nothing."""
 
     events: Sequence[generation_pb2.GenerationEvent] = ()
     compared: Sequence[tuple[str, generation_pb2.GenerationEvent]] = ()  # of several models
+    backends: Sequence[router_pb2.Backend] = ()
     refusal: status_pb2.Status | None = None
     hangs: bool = False
     asset: bytes = PNG
@@ -162,6 +170,9 @@ class Script(generation_pb2_grpc.GenerationServiceServicer, AssetServiceServicer
         finally:
             self.closed.set()
 
+    async def ListBackends(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        return router_pb2.ListBackendsResponse(backends=self.backends)
+
     async def RecordFeedback(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         self.requests.append(request)
         if self.refusal:
@@ -194,6 +205,7 @@ async def playing(script: Script) -> AsyncIterator[str]:
     generation_pb2_grpc.add_GenerationServiceServicer_to_server(script, server)
     add_AssetServiceServicer_to_server(script, server)
     add_UsageServiceServicer_to_server(script, server)
+    add_RouterServiceServicer_to_server(script, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

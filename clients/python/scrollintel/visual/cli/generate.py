@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from scrollintel.visual import Generation, GenerationCancelledError, GenerationResult, VisualMeshError
-from scrollintel.visual.cli import failures, files, mesh
+from scrollintel.visual.cli import failures, files, mesh, sizes
 from scrollintel.visual.cli.interrupts import Interrupts
 from scrollintel.visual.cli.timeline import Timeline
 from scrollintel.visual.client import VisualClient
-from scrollintel.visual.requests import broken
 
 LEVELS = "none, light, standard or rich"
 TIERS = "draft, standard or high"
@@ -76,7 +75,7 @@ def generate(
     """
     console = Console(stderr=True, quiet=as_json)
     try:
-        width, height = _sized(size, width, height)
+        width, height = sizes.sized(size, width, height)
         request = {
             "negative_prompt": negative,
             "style": style,
@@ -106,17 +105,6 @@ def generate(
         console.print(f"[red]cannot write[/] {escape(str(error))}")
         code = 1
     raise typer.Exit(code)
-
-
-def _sized(size: str | None, width: int | None, height: int | None) -> tuple[int | None, int | None]:
-    if size is None:
-        return width, height
-    if width is not None or height is not None:
-        raise broken("size", "exclusive", "give --size or --width and --height, not both")
-    parts = size.lower().replace("×", "x").split("x")
-    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise broken("size", "format", "must look like 1024x768")
-    return int(parts[0]), int(parts[1])
 
 
 async def _run(job: Job, console: Console) -> int:

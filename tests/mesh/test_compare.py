@@ -1,0 +1,33 @@
+"""Models compared on the real mesh: what can draw does, and what cannot says why."""
+
+from scrollintel.visual import Completed, Failed, VisualClient
+from services.local.mesh import LocalMesh
+from tests.mesh.quick import QUICK, assert_sound, draw_steps
+
+HOUSE = "text_to_image_house"
+
+
+async def test_one_draws_and_the_one_without_weights_says_how_to_get_them(
+    mesh: LocalMesh, client: VisualClient
+) -> None:
+    found: dict[str, list] = {}
+    comparison = client.compare_models("a red apple", models=[HOUSE, "sdxl"], seed=7, **QUICK)
+    async for model, event in comparison:
+        found.setdefault(model, []).append(event)
+    results = await comparison.results()
+    assert list(results) == [HOUSE, "sdxl"]
+    for events in found.values():
+        assert_sound(events)
+    assert isinstance(found[HOUSE][-1], Completed)
+    assert len(draw_steps(found[HOUSE])) == QUICK["steps"]
+    assert results[HOUSE].assets[0].seed == 7
+    assert results[HOUSE].model_used == HOUSE
+    assert isinstance(found["sdxl"][-1], Failed)
+    assert results["sdxl"].reason == "MODEL_NEEDS_WEIGHTS"
+    assert "vmesh models build sdxl" in results["sdxl"].message
+
+
+async def test_what_it_draws_is_what_a_generation_draws(client: VisualClient) -> None:
+    compared = await client.compare_models("a blue heart", models=[HOUSE, "sdxl"], seed=3, **QUICK).results()
+    alone = await client.generate_image("a blue heart", seed=3, model_preference=HOUSE, **QUICK).result()
+    assert compared[HOUSE].assets[0].media.sha256 == alone.assets[0].media.sha256
