@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from router.decision import Candidate, Decision
 from router.demand import Demand
-from router.snapshot import BackendView
+from router.snapshot import BackendView, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +65,5 @@ def partner(decision: Decision) -> Candidate | None:
 
 
 def is_free(backend: BackendView) -> bool:
-    """Return whether a backend costs nothing and has a slot."""
-    return not backend.paid and backend.in_flight < backend.slots
+    """Return whether a backend costs nothing, has a slot, and has its model in memory: nothing is unloaded for a hedge."""
+    return not backend.paid and backend.state is State.READY and backend.in_flight < backend.slots

@@ -2,51 +2,22 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
-from router.backends.protocol import Preview, Step
+from router.backends.protocol import Preview, Source, Step
 from router.demand import Demand, Tier
-from router.execution import Drawn, Execution, Fallback, Order, Routed
-from router.fleet import Fleet
-from router.policy import load_policy
+from router.events import Drawn, Fallback, Routed
+from router.order import Assignment
 from router.probing import probe
-from router.settings import WEIGHTS_FILE
+from router.runs import Run
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime import deadline
 from services.runtime.errors import MeshError
-from tests.unit.router.scripted import ScriptedBackend, entry, gone
-
-POLICY = load_policy(WEIGHTS_FILE)
-BETTER = {"prior": {"quality": 0.9, "seconds_per_step": 0.01}}
-
-
-async def started(*entries):
-    backends: dict[str, ScriptedBackend] = {}
-    fleet = Fleet.of(
-        entries or [entry()],
-        lambda one: backends.setdefault(one.name.rpartition("/")[2], ScriptedBackend(one)),
-    )
-    for name in fleet.members:
-        await probe(fleet, name, 1)
-    return Execution(fleet, POLICY, seconds=30), backends
-
-
-def order(previews=0, seed=7, **demand):
-    return Order(Demand(**demand), "request-1", "a red apple", "blurry", seed, previews)
-
-
-async def collect(execution, one, into=None):
-    events = [] if into is None else into
-    async with aclosing(execution.run(one)) as running:
-        async for event in running:
-            events.append(event)
-    return events
-
-
-def kinds(events):
-    return [type(event).__name__ for event in events]
+from tests.unit.router.running import BETTER, Diary, collect, kinds, order, started
+from tests.unit.router.scripted import entry, gone
 
 
 async def test_a_model_that_negative_prompts_mislead_is_given_none_and_the_caller_is_told():
@@ -200,10 +171,47 @@ async def test_waiting_for_a_turn_ends_with_the_deadline():
     assert kinds(await first)[-1] == "Drawn"
 
 
-async def test_a_deadline_that_the_expected_time_cannot_meet_is_tried_all_the_same():
+async def test_a_deadline_that_only_a_guess_says_is_missed_is_tried():
     execution, _ = await started(entry(prior={"quality": 0.5, "seconds_per_step": 60}))
     with deadline.until(5):
         assert kinds(await collect(execution, order()))[-1] == "Drawn"
+
+
+def teach(execution, name, seconds, runs=40):
+    """Let the fleet have seen a backend take so long for the work of `order()`."""
+    work = next(one for one in execution.fleet.snapshot().backends if one.name == name).work(Demand())
+    for attempt in range(runs):
+        run = Run("request-0", "", attempt, "", name, "", "other", work, "OK", seconds, 0, 0, 0, 0, 0)
+        execution.fleet.learning.observe(run)
+    execution.fleet.drain(name, False)  # shows what was learned
+
+
+async def test_a_backend_that_is_known_to_miss_the_deadline_is_not_chosen():
+    slow = {"prior": {"quality": 0.9, "seconds_per_step": 2.5}}
+    execution, backends = await started(entry("alpha", **slow), entry("beta"))
+    teach(execution, "triton/alpha", 20.0)
+    assert execution.decide(order(objective="quality").demand).candidates[0].backend.name == "triton/alpha"
+    with deadline.until(5):
+        events = await collect(execution, order(objective="quality"))
+    assert events[0].chosen.backend.name == "triton/beta"
+    (refusal,) = events[0].decision.refusals
+    assert "s are left" in refusal.reason
+    assert not backends["alpha"].jobs
+
+
+async def test_what_is_left_after_a_failure_decides_who_goes_on():
+    execution, backends = await started(
+        entry("alpha", **BETTER),
+        entry("beta", prior={"quality": 0.8, "seconds_per_step": 0.125}),
+        entry("gamma"),
+    )
+    teach(execution, "triton/beta", 1.0)
+    backends["alpha"].gates[2], backends["alpha"].failures[2] = asyncio.Event(), gone()
+    asyncio.get_running_loop().call_later(0.3, backends["alpha"].gates[2].set)
+    with deadline.until(1.2):
+        events = await collect(execution, order(objective="quality"))
+    assert [view.name for view, *_ in events[0].decision.candidates][:2] == ["triton/alpha", "triton/beta"]
+    assert [event.next for event in events if isinstance(event, Fallback)] == ["triton/gamma"]
 
 
 @pytest.mark.parametrize("by", ["closing", "cancelling"])
@@ -266,3 +274,112 @@ async def test_the_pace_is_learned_from_runs():
         assert isinstance(events[-1], Drawn)
     assert execution.fleet.snapshot().backends[0].seconds(Demand()) < before * 0.6
     assert len(backends["alpha"].jobs) == 3
+
+
+class Arm:
+    """A splitter that puts everything into one arm and remembers what it was shown."""
+
+    def __init__(self, model):
+        self.assignment = Assignment("experiment-1", "treatment", model)
+        self.shown = []
+
+    def split(self, order):
+        return self.assignment
+
+    def mirrored(self, order, execution):
+        self.shown.append((order, execution))
+
+
+async def test_an_experiment_chooses_the_model_and_the_run_says_so():
+    diary, arm = Diary(), Arm("beta")
+    execution, _ = await started(entry("alpha", **BETTER), entry("beta"), journal=diary, splitter=arm)
+    events = await collect(execution, order())
+    assert events[0].chosen.backend.model == "beta"
+    assert [(run.experiment, run.arm) for run in diary.runs] == [("experiment-1", "treatment")]
+    ((shown, whose),) = arm.shown
+    assert (shown.assignment, whose) == (arm.assignment, execution)
+
+
+async def test_who_names_a_model_is_in_no_experiment():
+    diary = Diary()
+    execution, _ = await started(entry("alpha"), entry("beta"), journal=diary, splitter=Arm("beta"))
+    assert (await collect(execution, order(model="alpha")))[0].chosen.backend.model == "alpha"
+    assert diary.runs[0].experiment == ""
+
+
+@pytest.mark.parametrize("model", ["beta", "omega"])
+async def test_an_arm_that_cannot_serve_costs_nobody_an_answer(model):
+    diary = Diary()
+    execution, backends = await started(
+        entry("alpha"), entry("beta", **BETTER), journal=diary, splitter=Arm(model)
+    )
+    backends["beta"].health = State.UNAVAILABLE
+    await probe(execution.fleet, "triton/beta", 1)
+    assert kinds(await collect(execution, order()))[-1] == "Drawn"
+    assert (diary.runs[0].model, diary.runs[0].arm) == ("alpha", "")
+
+
+async def test_an_arm_that_fails_falls_back_to_another_model_outside_the_experiment():
+    diary = Diary()
+    execution, backends = await started(entry("alpha"), entry("beta"), journal=diary, splitter=Arm("beta"))
+    backends["beta"].failures[2] = gone("beta")
+    events = await collect(execution, order())
+    assert [event.next for event in events if isinstance(event, Fallback)] == ["triton/alpha"]
+    assert [(run.model, run.arm, run.outcome) for run in diary.runs] == [
+        ("beta", "treatment", "MODEL_UNAVAILABLE"),
+        ("alpha", "", "OK"),
+    ]
+
+
+async def test_a_shadow_is_split_into_no_arm_mirrored_by_none_and_falls_back_to_nobody():
+    diary, arm = Diary(), Arm("beta")
+    execution, backends = await started(entry("alpha"), entry("beta"), journal=diary, splitter=arm)
+    backends["alpha"].failures[2] = gone("alpha")
+    with pytest.raises(MeshError, match="MODEL_UNAVAILABLE"):
+        await collect(execution, replace(order(), shadow=True))
+    assert [(run.model, run.shadow) for run in diary.runs] == [("alpha", True)]
+    assert not arm.shown
+
+
+async def test_an_explorer_may_choose_another_candidate_and_says_why():
+    class Last:
+        def pick(self, decision, rng):
+            return decision.candidates[-1], "to learn of it"
+
+    execution, _ = await started(entry("alpha", **BETTER), entry("beta"), explorer=Last())
+    events = await collect(execution, order())
+    assert events[0].chosen.backend.name == "triton/beta"
+    assert events[0].reasons[0] == "to learn of it"
+
+
+async def test_what_an_order_carries_reaches_the_backend_and_the_journal():
+    diary = Diary()
+    execution, backends = await started(journal=diary)
+    source = Source(b"...", "image/png")
+    changed = replace(
+        order(tier=Tier.HIGH), tenant="t", user="u", generation_id="g", source=source, duration=5.0, fps=24.0
+    )
+    await collect(execution, changed)
+    job, run = backends["alpha"].jobs[0], diary.runs[0]
+    assert (job.source, job.duration, job.fps, job.tier, job.attempt) == (source, 5.0, 24.0, Tier.HIGH, 1)
+    assert (run.tenant, run.generation_id) == ("t", "g")
+
+
+async def test_while_it_comes_back_the_queue_moves_as_far_as_it_is_trusted():
+    execution, backends = await started(entry(concurrency=4, queue=1))
+    fleet = execution.fleet
+    fleet.fail("triton/alpha")
+    await probe(fleet, "triton/alpha", 1)
+    backends["alpha"].gates[1] = asyncio.Event()
+    runs = [asyncio.create_task(collect(execution, order())) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    (view,) = fleet.snapshot().backends
+    assert (view.allowance, view.in_flight, view.waiting) == (1, 1, 1)
+    with pytest.raises(MeshError, match="OVERLOADED") as caught:
+        await collect(execution, order())
+    assert caught.value.queue_position == 2
+    assert caught.value.estimated_wait == pytest.approx(2 * view.call_seconds), "one at a time"
+    backends["alpha"].gates[1].set()
+    assert [kinds(events)[-1] for events in await asyncio.gather(*runs)] == ["Drawn"] * 2
+    assert backends["alpha"].most_running == 1
+    assert fleet.snapshot().backends[0].allowance == 4
