@@ -60,9 +60,9 @@ verdicts = sa.Table(
     sqlite_autoincrement=True,
 )
 
-JUDGED = sa.select(runs, *(column.label(f"verdict_{column.name}") for column in verdicts.c)).join_from(
-    verdicts, runs, verdicts.c.run == runs.c.id
-)
+# Both tables have columns of the same names.
+VERDICT = tuple(column.label(f"verdict_{column.name}") for column in verdicts.c)
+OF_RUN = verdicts.c.run == runs.c.id
 
 
 def run_row(run: Run, replica: str, nonce: int) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def verdict_row(verdict: Verdict, replica: str, run: int) -> dict[str, Any]:
 
 
 def verdict_of(row: sa.Row[Any]) -> Verdict:
-    """Return the verdict of a row of `JUDGED`."""
+    """Return the verdict of a row that holds the columns of `VERDICT`."""
     return Verdict(
         request_id=row.verdict_request_id,
         tenant=row.verdict_tenant,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from router.performance.buffer import Waiting
-from router.performance.rows import JUDGED, run_of, run_row, runs, verdict_of, verdict_row, verdicts
+from router.performance.rows import OF_RUN, VERDICT, run_of, run_row, runs, verdict_of, verdict_row, verdicts
 from router.performance.window import Window
 from router.runs import OK, Run, Verdict
 from scrollintel.visual.v1 import errors_pb2
@@ -84,9 +84,19 @@ def history(connection: sa.Connection, backend: str, count: int) -> list[Remembe
     ).all()
     if not rows:
         return []
-    ended = [Remembered(row.id, run_of(row)) for row in rows]
-    judged = connection.execute(JUDGED.where(runs.c.backend == backend, runs.c.id >= rows[-1].id))
-    return sorted([*ended, *map(_judged, judged)], key=lambda one: (one.at, one.id))
+    by_id = {row.id: run_of(row) for row in rows}
+    found = connection.execute(
+        sa.select(*VERDICT)
+        .join_from(verdicts, runs, OF_RUN)
+        .where(runs.c.backend == backend, runs.c.id >= rows[-1].id)
+    )
+    ended = [Remembered(number, run) for number, run in by_id.items()]
+    judged = [
+        Remembered(row.verdict_id, by_id[row.verdict_run], verdict_of(row))
+        for row in found
+        if row.verdict_run in by_id  # not of a run that turned up in between
+    ]
+    return sorted([*ended, *judged], key=lambda one: (one.at, one.id))
 
 
 def unseen_runs(connection: sa.Connection, window: Window, replica: str) -> "Unseen":
@@ -99,7 +109,9 @@ def unseen_runs(connection: sa.Connection, window: Window, replica: str) -> "Uns
 def unseen_verdicts(connection: sa.Connection, window: Window, replica: str) -> "Unseen":
     """Return the verdicts that other replicas were told and that are not in a window, oldest first, with their runs."""
     ids, others = _unseen(connection, verdicts, window, replica)
-    return Unseen(ids, [_judged(row) for row in _of_ids(connection, JUDGED, verdicts.c.id, others)])
+    query = sa.select(runs, *VERDICT).join_from(verdicts, runs, OF_RUN)
+    found = _of_ids(connection, query, verdicts.c.id, others)
+    return Unseen(ids, [Remembered(row.verdict_id, run_of(row), verdict_of(row)) for row in found])
 
 
 class Unseen(NamedTuple):
@@ -140,7 +152,3 @@ def _of_ids(
 ) -> Iterable[sa.Row[Any]]:
     for start in range(0, len(ids), PAGE):
         yield from connection.execute(query.where(column.in_(ids[start : start + PAGE])).order_by(column))
-
-
-def _judged(row: sa.Row[Any]) -> Remembered:
-    return Remembered(row.verdict_id, run_of(row), verdict_of(row))
