@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from router.configuration import Fault, Strict, load
-from router.decision import Policy
+from router.decision import Exploration, Policy
 from router.demand import Objective
 from router.scorers import SCORERS, Scales
 
@@ -21,9 +21,16 @@ class _Scales(Strict):
     half_score_usd: Positive
 
 
+class _Exploration(Strict):
+    share: Weight
+    stake: Weight
+    reserve: Annotated[float, Field(ge=0, le=1000)]
+
+
 class _Weights(Strict):
     objectives: dict[Objective, dict[str, Weight]]
     scales: _Scales
+    exploration: _Exploration
 
     @field_validator("objectives")
     @classmethod
@@ -44,5 +51,8 @@ class _Weights(Strict):
 def load_policy(path: Path) -> Policy:
     """Return the policy of a weights file. Raises ConfigurationError."""
     document = load(path, _Weights)
-    scales = document.scales
-    return Policy(document.objectives, Scales(scales.half_score_seconds, scales.half_score_usd))
+    return Policy(
+        document.objectives,
+        Scales(**document.scales.model_dump()),
+        Exploration(**document.exploration.model_dump()),
+    )

@@ -3,8 +3,10 @@
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from router.decision import Decision, Refusal
+from router.demand import Demand, Modality
 from router.filters import Rule
 from router.snapshot import TAKES_WORK, BackendView, Snapshot
 from scrollintel.visual.v1 import errors_pb2
@@ -12,13 +14,54 @@ from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
 
 NEAR = 0.5  # how alike a name must be to be suggested, in [0, 1]
 SUGGESTIONS = 3
+LISTED = 20  # refusals that are told: an error travels in trailers, which gRPC bounds to 8 KiB
 
 # What passes by itself: worth trying again.
 AWAY = frozenset({Rule.HEALTH, Rule.DRAINING, Rule.TRIED})
-# What the caller can change: the request's field that a limit is about, and the limit.
-LIMITS: Mapping[Rule, tuple[str, Callable[[BackendView], int]]] = {
-    Rule.STEPS: ("image.steps", lambda backend: backend.max_steps),
-    Rule.IMAGES: ("image.num_images", lambda backend: backend.max_images),
+# What says nothing of why a backend cannot serve: it was never meant to.
+ELSEWHERE = frozenset({Rule.MODALITY, Rule.MODEL})
+VIDEO = Modality.VIDEO
+
+
+class Limit(NamedTuple):
+    """A limit that the caller can keep to: the request's field, how near a backend comes, and what it says of itself."""
+
+    field: Callable[[Demand], str]
+    nearness: Callable[[Demand, BackendView], float]
+    words: Callable[[Demand, BackendView], str]
+
+
+def _part(name: str) -> Callable[[Demand], str]:
+    return lambda demand: f"{'video' if demand.modality is VIDEO else 'image'}.{name}"
+
+
+# In the order in which they are told.
+LIMITS: Mapping[Rule, Limit] = {
+    Rule.SOURCE: Limit(
+        _part("source_image"),
+        lambda _, __: 0.0,
+        lambda _, backend: f"{backend.model} takes no picture to work from; leave it out",
+    ),
+    Rule.DURATION: Limit(
+        _part("duration"),
+        lambda _, backend: max(backend.durations),
+        lambda _, backend: f"{backend.model} makes at most {max(backend.durations):g} s",
+    ),
+    Rule.STEPS: Limit(
+        _part("steps"),
+        lambda _, backend: backend.max_steps,
+        lambda _, backend: f"{backend.model} takes at most {backend.max_steps}",
+    ),
+    Rule.IMAGES: Limit(
+        _part("num_images"),
+        lambda _, backend: backend.max_images,
+        lambda _, backend: f"{backend.model} takes at most {backend.max_images}",
+    ),
+    Rule.BUDGET: Limit(
+        lambda _: "max_cost_usd",
+        lambda demand, backend: -backend.usd(demand),
+        lambda demand, backend: f"the cheapest is {backend.model} at ${backend.usd(demand):.4g}",
+    ),
 }
 
 
@@ -38,17 +81,21 @@ def check_model(model: str, snapshot: Snapshot) -> None:
 def refused(decision: Decision, snapshot: Snapshot) -> MeshError:
     """Return the error for a decision without candidates.
 
-    A full backend comes first, then one that is away, then a limit of the request, then what only the operator can
-    mend: the caller is told the cheapest way to an answer.
+    A full backend comes first, then one that is away, then one that would be too late, then a limit of the request, then
+    what only the operator can mend: the caller is told the cheapest way to an answer.
     """
-    relevant = [refusal for refusal in decision.refusals if refusal.rule not in (Rule.MODALITY, Rule.MODEL)]
-    rules = {refusal.rule for refusal in relevant}
-    if Rule.ROOM in rules:
-        return _full([refusal.backend for refusal in relevant if refusal.rule is Rule.ROOM])
-    if not rules & AWAY:
-        for rule in LIMITS:
-            if rule in rules:
-                return _beyond(rule, [refusal.backend for refusal in relevant if refusal.rule is rule])
+    relevant = [refusal for refusal in decision.refusals if refusal.rule not in ELSEWHERE]
+    by_rule: dict[Rule, list[BackendView]] = {}
+    for refusal in relevant:
+        by_rule.setdefault(refusal.rule, []).append(refusal.backend)
+    if full := by_rule.get(Rule.ROOM):
+        return _full(full)
+    if not by_rule.keys() & AWAY:
+        if late := by_rule.get(Rule.DEADLINE):
+            return _late(decision.demand, late)
+        for rule, limit in LIMITS.items():
+            if error := _beyond(limit, decision.demand, by_rule.get(rule, ())):
+                return error
     return _nobody(decision, relevant, alternatives(decision, snapshot))
 
 
@@ -79,25 +126,50 @@ def _full(backends: Sequence[BackendView]) -> MeshError:
     )
 
 
-def _beyond(rule: Rule, backends: Sequence[BackendView]) -> MeshError:
-    path, limit = LIMITS[rule]
-    most = max(backends, key=limit)
-    message = f"{path}: {most.model} takes at most {limit(most)}"
+def _late(demand: Demand, backends: Sequence[BackendView]) -> MeshError:
+    soonest = min(backends, key=lambda backend: backend.seconds(demand))
+    return MeshError(
+        errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+        f"nobody is expected to be done in {demand.time_limit:.1f} s; {soonest.name} would be the soonest, "
+        f"in {soonest.seconds(demand):.1f} ± {soonest.deviation(demand):.1f} s",
+    )
+
+
+def _beyond(limit: Limit, demand: Demand, backends: Sequence[BackendView]) -> MeshError | None:
+    """Return the error of the backend that comes nearest to the demand; None without one, or where nobody knows."""
+    nearest = max(backends, key=lambda backend: limit.nearness(demand, backend), default=None)
+    if nearest is None or not math.isfinite(limit.nearness(demand, nearest)):
+        return None
+    path = limit.field(demand)
+    message = f"{path}: {limit.words(demand, nearest)}"
     return MeshError(errors_pb2.ERROR_REASON_FIELD_INVALID, message, field=path)
 
 
-def _nobody(decision: Decision, refusals: Sequence[Refusal], others: Sequence[str]) -> MeshError:
+def _nobody(decision: Decision, relevant: Sequence[Refusal], others: Sequence[str]) -> MeshError:
+    """Return the error where waiting or the operator helps, with every refusal: of the named model, or of all backends."""
     demand = decision.demand
-    away = any(refusal.rule in AWAY for refusal in refusals)
-    reason = errors_pb2.ERROR_REASON_NO_BACKEND
-    if demand.model:
+    rules = {refusal.rule for refusal in relevant}
+    away = bool(rules & AWAY)
+    if not demand.model:
+        reason = errors_pb2.ERROR_REASON_NO_BACKEND
+        listed = [*relevant, *(refusal for refusal in decision.refusals if refusal.rule in ELSEWHERE)]
+    else:
+        bare = Rule.WEIGHTS in rules and not away
         reason = (
-            errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE if away else errors_pb2.ERROR_REASON_MODEL_NEEDS_WEIGHTS
+            errors_pb2.ERROR_REASON_MODEL_NEEDS_WEIGHTS if bare else errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE
         )
-    told = "; ".join(f"{refusal.backend.name} {refusal.reason}" for refusal in refusals)
+        listed = [refusal for refusal in decision.refusals if refusal.backend.model == demand.model]
+    none = "" if relevant else f"no backend makes {demand.modality}"
     return MeshError(
         reason,
-        told or f"no backend makes {demand.modality}",
+        ": ".join(filter(None, (none, _list(listed)))),
         retry_after=DEFAULT_RETRY_SECONDS if away else None,
         alternative_models=others,
     )
+
+
+def _list(refusals: Sequence[Refusal]) -> str:
+    told = [f"{refusal.backend.name} {refusal.reason}" for refusal in refusals[:LISTED]]
+    if len(refusals) > LISTED:
+        told.append(f"and {len(refusals) - LISTED} more")
+    return "; ".join(told)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.decision import Policy, decide, pick
-from router.demand import Demand, Objective
+from router.demand import Demand, Modality, Objective, Tier
 from router.explanation import reasons
 from router.filters import Rule
 from router.learning.loading import Loading
@@ -91,9 +91,34 @@ def test_the_reasons_say_what_weighed_and_how_it_draws():
     assert words[0].startswith("scores 0.")
     assert words[0].endswith("for balanced, best of 2 considered")
     assert "serves the preferred model fast" in words
+    assert words[-2] == (
+        "is expected to take 0.1 ± 0.0 s, to cost $0.02 and to be worth 0.40 ± 0.00 for other"
+    )
     assert words[-1] == "draws 16 × 16 in 12 steps at guidance scale 2.5"
     assert len([word for word in words if " at weight " in word]) == 4
     assert "loads its model first" not in words
+
+
+def test_the_reasons_say_what_is_left_aside():
+    paid = view("openai/one", takes_steps=False, takes_seeds=False, negative_prompts=False)
+    clip = view("runway/clip", modality=Modality.VIDEO, durations=(5.0, 10.0), takes_seeds=False)
+    told = []
+    for demand, backend in [
+        (Demand(steps=30, tier=Tier.HIGH), paid),
+        (Demand(modality=Modality.VIDEO, duration=8), clip),
+    ]:
+        decision = decide(demand, Snapshot((backend,)), POLICY)
+        told.append(reasons(decision, pick(decision), POLICY)[-1])
+    assert told == [
+        "draws 16 × 16 at high quality, without steps, seeds, negative prompts",
+        "makes 10 s of 16 × 16, without seeds",
+    ]
+
+
+def test_the_reasons_of_one_that_was_not_the_best_say_so():
+    decision = decide(Demand(objective=Objective.COST), Snapshot((fine, free)), POLICY)
+    words = reasons(decision, decision.candidates[1], POLICY)
+    assert words[0].endswith(f"for cost; the best of 2 considered scores {decision.candidates[0].score:.2f}")
 
 
 def test_a_model_that_is_not_loaded_counts_its_load_and_says_so():
@@ -107,13 +132,13 @@ def test_a_model_that_is_not_loaded_counts_its_load_and_says_so():
 
 
 def test_a_hundred_backends_are_decided_on_in_no_time():
-    """The target is 0.2 ms (bench/route.py measures it); a busy machine may take ten times that and no more."""
+    """The target is 0.2 ms (bench/route.py measures it); the best of many shows the work, whatever else the machine does."""
     snapshot = Snapshot(tuple(view(f"triton/{index}", quality=index / 100) for index in range(100)))
+    demand = Demand(steps=8, images=2, max_usd=1.0, time_limit=60.0, allowed=frozenset(snapshot.models()))
     seconds = []
-    for _ in range(200):
+    for _ in range(300):
         started = time.perf_counter()
-        decide(Demand(), snapshot, POLICY)
+        decide(demand, snapshot, POLICY)
         seconds.append(time.perf_counter() - started)
-    median = sorted(seconds)[100]
-    print(f"a decision among 100 backends: {median * 1e3:.3f} ms")
-    assert median < 2e-3
+    print(f"a decision among 100 backends: best {min(seconds) * 1e3:.3f} ms")
+    assert min(seconds) < 2e-3

@@ -1,5 +1,7 @@
 """Nobody can serve: the error names what stands in the way and what to do."""
 
+import math
+
 import pytest
 
 from router.decision import decide
@@ -19,6 +21,7 @@ full = view("triton/full", in_flight=2, waiting=4, call_seconds=3.0)
 fuller = view("triton/fuller", in_flight=2, waiting=4, call_seconds=9.0)
 small = view("triton/small", max_steps=50)
 ready = view("triton/ready")
+slow = view("triton/slow", pace=2.0)
 
 
 def error(demand, *backends):
@@ -32,7 +35,55 @@ def error(demand, *backends):
     ("demand", "backends", "name", "told"),
     [
         (Demand(), (away, bare), "NO_BACKEND", "triton/away does not answer; triton/bare needs weights"),
-        (Demand(modality=Modality.VIDEO), (ready,), "NO_BACKEND", "no backend makes video"),
+        (
+            Demand(modality=Modality.VIDEO),
+            (ready,),
+            "NO_BACKEND",
+            "no backend makes video: triton/ready makes text-to-image, not video",
+        ),
+        (Demand(), (), "NO_BACKEND", "no backend makes text-to-image"),
+        (
+            Demand(modality=Modality.VIDEO, model="ready"),
+            (ready,),
+            "MODEL_UNAVAILABLE",
+            "no backend makes video: triton/ready makes text-to-image, not video",
+        ),
+        (
+            Demand(external=False),
+            (view("openai/one", external=True), bare, view("triton/own", by_name=True)),
+            "NO_BACKEND",
+            (
+                "openai/one is an external provider, which this tenant does not allow; triton/bare needs weights: "
+                "run `vmesh models build`; triton/own draws only for those who name it"
+            ),
+        ),
+        (
+            Demand(time_limit=0.5),
+            (bare, ready, slow),
+            "DEADLINE_EXCEEDED",
+            "nobody is expected to be done in 0.5 s; triton/ready would be the soonest, in 0.8 ± 0.0 s",
+        ),
+        (Demand(time_limit=0.5), (ready, away), "NO_BACKEND", "triton/ready is expected to take 0.8 ± 0.0 s"),
+        (Demand(time_limit=0.5), (ready, full), "OVERLOADED", "is full"),
+        (
+            Demand(max_usd=0.03, images=2),
+            (view("a/dear", price=0.05), view("a/cheap", price=0.02), view("a/unknown", price=math.inf)),
+            "FIELD_INVALID",
+            "max_cost_usd: the cheapest is cheap at $0.04",
+        ),
+        (Demand(max_usd=1), (view("a/unknown", price=math.inf),), "NO_BACKEND", "has no known price"),
+        (
+            Demand(edits=True),
+            (ready,),
+            "FIELD_INVALID",
+            "image.source_image: ready takes no picture to work from; leave it out",
+        ),
+        (
+            Demand(modality=Modality.VIDEO, duration=60),
+            (view("a/clip", modality=Modality.VIDEO, durations=(5.0, 10.0)),),
+            "FIELD_INVALID",
+            "video.duration: clip makes at most 10 s",
+        ),
         (Demand(model="away"), (away, ready), "MODEL_UNAVAILABLE", "triton/away does not answer"),
         (Demand(model="bare"), (bare, ready), "MODEL_NEEDS_WEIGHTS", "run `vmesh models build`"),
         (Demand(), (bare,), "NO_BACKEND", "needs weights"),
@@ -57,6 +108,15 @@ def test_the_error_fits_what_stands_in_the_way(demand, backends, name, told):
 
 def test_a_field_error_names_the_field():
     assert error(Demand(steps=101), ready).field == "image.steps"
+
+
+def test_a_long_list_of_refusals_is_cut():
+    """An error travels in gRPC's trailers, which end at 8 KiB."""
+    caught = error(
+        Demand(), *(view(f"triton/backend_{index}", state=State.UNAVAILABLE) for index in range(500))
+    )
+    assert caught.message.endswith("triton/backend_19 does not answer; and 480 more")
+    assert len(caught.status().SerializeToString()) < 4096
 
 
 def test_full_tells_the_soonest_wait():
