@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, cast
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from router.configuration import Fault, Strict, load
-from router.demand import Tier
+from router.demand import Modality, Tier
 from router.entries import UNKNOWN, BackendEntry, PaidKind
 from router.settings import ProviderSettings
 from router.snapshot import State
@@ -18,6 +18,8 @@ ONE_STEP: Mapping[str, Any] = {
     "defaults": {"steps": 1, "guidance_scale": 0},
     "tiers": dict.fromkeys(Tier, 1),
 }
+FPS = 24
+"""Frames of a second of video, by which the seconds that a file tells for it become those of one frame."""
 TAKEN = "taken"
 SHARED = ("kind", "address", "concurrency", "queue")
 
@@ -110,8 +112,11 @@ def _whole(provider: dict[str, Any], model: Any) -> Any:
     whole.setdefault("remedy", _remedy(provider.get("needs"), model.get("price")))
     if isinstance(whole.get("limits"), dict):
         whole["limits"] = {"steps": 1, **whole["limits"]}
-    if isinstance(prior := whole.get("prior"), dict) and "seconds" in prior:
-        whole["prior"] = {"quality": prior.get("quality"), "seconds_per_step": prior["seconds"]}
+    if isinstance(prior := whole.get("prior"), dict) and isinstance(
+        seconds := prior.get("seconds"), int | float
+    ):
+        frames = FPS if whole.get("modality") == Modality.VIDEO else 1
+        whole["prior"] = {"quality": prior.get("quality"), "seconds_per_step": seconds / frames}
     return whole
 
 

@@ -117,6 +117,10 @@ def test_models_inherit_what_their_provider_says_and_count_as_one_step():
     assert NEWEST.remedy == "set VMESH_ROUTER_OPENAI_API_KEY"
     assert "say what it costs" in SHIPPED["openai/gpt-image-2.6-flare"].remedy
     assert NEWEST.pricing().usd(NEWEST.sizes[0], 2, Tier.HIGH) == pytest.approx(0.422)
+    assert NEWEST.prior.seconds_per_step == 40
+    assert SHIPPED["runway/gen4.5"].prior.seconds_per_step == pytest.approx(
+        15 / 24
+    )  # a frame, which it is reckoned in
     videos = [entry for entry in SHIPPED.values() if entry.modality is Modality.VIDEO]
     assert videos
     assert all(entry.durations for entry in videos)
