@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,10 +10,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import sqlalchemy as sa
 
+from router.entries import load_entries
+from router.learning import Learning
 from router.performance import Performance, keeping, open_performance, statements, store
 from router.performance.rows import run_row, runs, verdicts
 from router.performance.statements import VERDICTS
-from router.runs import Run, Verdict
+from router.runs import Run, Verdict, Work
+from router.settings import BACKENDS_FILE
 from router.tables import metadata
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.database import Database, open_database
@@ -331,3 +335,28 @@ async def test_the_newest_runs_are_kept_and_what_is_beyond_goes_with_its_verdict
         assert sum(bites) == 7 + 3
         assert (await refused(performance.judge(verdict("6")))).name == "NOT_FOUND"
         assert await performance.judge(verdict("7"))
+
+
+async def test_a_router_that_starts_again_knows_what_it_knew(database_url: str) -> None:
+    entries = load_entries(BACKENDS_FILE)[:2]
+    before, after = Learning(entries), Learning(entries)
+    rng = random.Random(3)
+    async with opened(database_url, before) as performance:
+        for number in range(80):
+            work = Work(steps=rng.randint(4, 30), megapixels=rng.choice([0.262144, 1.048576]), images=1)
+            seconds = 0.4 + 0.11 * work.steps * work.megapixels * rng.uniform(0.9, 1.1)
+            ended = run(str(number), backend=rng.choice(entries).name, work=work, seconds=seconds, beside=0)
+            before.observe(ended)  # as the fleet does
+            performance.record(ended)
+            if number % 3 == 0:
+                await performance.judge(verdict(str(number), quality=rng.random()))
+    async with opened(database_url, after):
+        for entry in entries:
+            work = Work(steps=20, megapixels=1.048576, images=2)
+            known, again = before.forecast(entry.name), after.forecast(entry.name)
+            assert again.seconds(work) == pytest.approx(known.seconds(work), rel=1e-4)
+            assert again.deviation(work) == pytest.approx(known.deviation(work), rel=1e-4)
+            assert again.seconds(work) != pytest.approx(
+                Learning(entries).forecast(entry.name).seconds(work), rel=0.01
+            )
+            assert after.quality(entry.name) == before.quality(entry.name)
