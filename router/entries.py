@@ -108,7 +108,8 @@ class BackendEntry(Strict):
     `sizes` are what its pictures may have; a model with one size is not told it. An `on_demand` model need not be
     loaded: it is leased from the model server, which loads it. One that goes `by_name` is for those who ask for it alone.
     `negative_prompts` is false for a model that negative prompts draw away from the prompt; it is given none.
-    `remedy` tells what to do where weights, a key or a price are missing. `address` is another Triton than the default.
+    `remedy` tells what to do where weights, a key or a price are missing. `address` is another Triton than the default,
+    or where a provider's API is.
     `edits` says that it takes a picture to work from, `durations` which lengths of video in seconds it makes, `commercial`
     whether its licence lets what it makes be sold.
 
