@@ -44,7 +44,7 @@ class _Entry(Strict):
     def _keeps_the_rules(self, info: ValidationInfo) -> "_Entry":
         plan = self.plan()
         known: Collection[str] = (info.context or {}).get("models", ())
-        for breach in (*breaches(plan), *unknown_models(plan, known)):
+        for breach in (*breaches(plan), *(breach for _, breach in unknown_models(plan, known))):
             raise Fault(breach.rule, at=breach.path)
         return self
 

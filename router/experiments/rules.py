@@ -62,8 +62,8 @@ def breaches(plan: Plan) -> Iterator[Breach]:
         yield Breach(("duration",), f"must be above 0 and at most {LONGEST.days} days")
 
 
-def unknown_models(plan: Plan, known: Container[str]) -> Iterator[Breach]:
-    """Yield the arms whose model no backend serves."""
+def unknown_models(plan: Plan, known: Container[str]) -> Iterator[tuple[int, Breach]]:
+    """Yield the arms whose model no backend serves, by their index."""
     for index, arm in enumerate(plan.arms):
         if arm.model not in known:
-            yield Breach(("arms", index, "model"), f"no model is called {arm.model}")
+            yield index, Breach(("arms", index, "model"), f"no model is called {arm.model}")

@@ -52,6 +52,6 @@ def test_what_breaks_a_rule_is_told_with_its_field(plan, field, words):
 
 
 def test_models_that_nobody_serves():
-    (breach,) = unknown_models(GOOD, {"alpha"})
-    assert (breach.field, breach.rule) == ("arms[1].model", "no model is called beta")
+    ((index, breach),) = unknown_models(GOOD, {"alpha"})
+    assert (index, breach.field, breach.rule) == (1, "arms[1].model", "no model is called beta")
     assert not list(unknown_models(GOOD, {"alpha", "beta"}))
