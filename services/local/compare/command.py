@@ -94,11 +94,9 @@ def _save_and_tell(job: Job, asking: Asking, outcomes: list[Outcome], console: C
         sys.stdout.write(written)
         return
     out = model_table.console()
+    narrow = model_table.is_narrow(out)
     one = len(job.prompts) == 1
-    out.print(report.of_one_prompt(outcomes) if one else report.of_many(found))
-    if not one:
-        for outcome in outcomes:
-            if outcome.error is not None:
-                what = f"[cyan]{escape(outcome.model)}[/] at {escape(outcome.prompt)}"
-                out.print(f"[red]failed[/] {what}: {escape(sheet.why(outcome.error))}", soft_wrap=True)
+    out.print(report.of_one_prompt(outcomes, narrow=narrow) if one else report.of_many(found))
+    for line in report.failures_of(outcomes):
+        out.print(line, soft_wrap=True)
     out.print(f"\n{escape(str(job.output / SHEET))}\n{escape(str(job.output / RESULTS))}", soft_wrap=True)

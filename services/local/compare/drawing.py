@@ -8,7 +8,7 @@ from pathlib import Path
 from scrollintel.visual import VisualClient
 from scrollintel.visual.catalogue import Modality
 from scrollintel.visual.cli import files
-from scrollintel.visual.events import Completed, Event, Failed, Fallback, Routed
+from scrollintel.visual.events import Completed, Event, Failed, Fallback, Routed, Stage, Step
 from scrollintel.visual.exceptions import GenerationCancelledError, VisualMeshError
 from scrollintel.visual.requests import ImageFields, broken
 from scrollintel.visual.results import GenerationResult
@@ -36,6 +36,7 @@ class Heard:
 
     generation: str = ""
     backend: str = ""
+    cold: bool = False
     ended: GenerationResult | VisualMeshError | None = None
 
     def hear(self, event: Event) -> None:
@@ -46,6 +47,8 @@ class Heard:
                 self.backend = event.chosen.backend
             case Fallback():
                 self.backend = event.chosen
+            case Step(stage=Stage.LOAD):
+                self.cold = True
             case Completed():
                 self.ended = event.result
             case Failed():
@@ -147,6 +150,7 @@ async def _outcome(
                 asset=asset.id,
                 seed=asset.seed,
                 seconds=result.seconds,
+                cold=heard.cold,
                 cost_usd=result.cost_usd,
                 scores={name: score.value for name, score in result.quality.measured()},
                 path=path,

@@ -1,4 +1,8 @@
-"""What came of a comparison, in numbers. Means are over the pictures that were made; nothing is made up for the rest."""
+"""What came of a comparison, in numbers. Means are over the pictures that were made; nothing is made up for the rest.
+
+A run that first had to bring its model into memory tells its seconds, and they are in no mean: they say how long the
+model takes to load, and that once.
+"""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +28,8 @@ class Outcome:
     seed: int | None = None
     seconds: float | None = None
     """From acceptance to the stored picture."""
+    cold: bool = False
+    """Whether its model had to be brought into memory first."""
     cost_usd: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Every score that was measured, in [0, 1]."""
@@ -35,6 +41,10 @@ class Outcome:
         """Return a figure by name; None where it was not measured."""
         found: float | None = self.scores.get(name) if name in SCORES else getattr(self, name)
         return found
+
+    def comparable(self, name: str) -> float | None:
+        """Return a figure by name where it may stand beside others'; None where it may not."""
+        return None if self.cold and name == "seconds" else self.figure(name)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ def summaries(outcomes: Iterable[Outcome]) -> list[Summary]:
 def _summary(model: str, outcomes: Sequence[Outcome]) -> Summary:
     made = [outcome for outcome in outcomes if outcome.error is None]
     measured = {
-        name: [value for outcome in made if (value := outcome.figure(name)) is not None] for name in COMPARED
+        name: [value for outcome in made if (value := outcome.comparable(name)) is not None]
+        for name in COMPARED
     }
     figures = {name: spread(values) for name, values in measured.items() if values}
     return Summary(model, len(made), len(outcomes), figures)

@@ -22,18 +22,26 @@ HEADINGS: Mapping[str, str] = {
 DIGITS: Mapping[str, int] = {"seconds": 1, "cost_usd": 4}  # after the point; scores have two
 
 
-def of_one_prompt(outcomes: Sequence[Outcome]) -> Table:
-    """Return a table with a row for each model; one that failed says why."""
+def of_one_prompt(outcomes: Sequence[Outcome], *, narrow: bool) -> Table:
+    """Return a table with a row for each model; a narrow one does without the backends."""
     told = ("overall", "technical", "prompt_adherence", "seconds", "cost_usd")
-    table = _table("model", *told, "backend", "seed", "asset, or why there is none")
+    table = _table("model", *told, "seed", "asset", *(() if narrow else ("backend",)))
     for outcome in outcomes:
-        figures = [_number(name, outcome.figure(name)) for name in told]
+        figures = [_figure(name, outcome) for name in told]
         seed = NOT_MEASURED if outcome.seed is None else str(outcome.seed)
-        last = f"[red]{escape(why(outcome.error))}[/]" if outcome.error else escape(outcome.asset)
-        table.add_row(
-            f"[cyan]{escape(outcome.model)}[/]", *figures, escape(outcome.backend) or NOT_MEASURED, seed, last
-        )
+        asset = "[red]failed[/]" if outcome.error else escape(outcome.asset)
+        backend = () if narrow else (escape(outcome.backend) or NOT_MEASURED,)
+        table.add_row(f"[cyan]{escape(outcome.model)}[/]", *figures, seed, asset, *backend)
     return table
+
+
+def failures_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a line in rich markup for each failure: the model, the prompt's name, and why."""
+    return [
+        f"[red]failed[/] [cyan]{escape(each.model)}[/] at {escape(each.prompt)}: {escape(why(each.error))}"
+        for each in outcomes
+        if each.error is not None
+    ]
 
 
 def of_many(summaries: Sequence[Summary]) -> Table:
@@ -54,7 +62,7 @@ def as_json(
     machine: Mapping[str, Any],
     measured_at: str,
 ) -> dict[str, Any]:
-    """Return everything that was found; what was not measured is absent."""
+    """Return everything that was found, the pictures by their files' names; what was not measured is absent."""
     image = {field: value for field, value in asking.image.items() if value is not None}
     return {
         "measured_at": measured_at,
@@ -75,10 +83,16 @@ def as_json(
                 "model": summary.model,
                 "made": summary.made,
                 "asked": summary.asked,
-                **{name: asdict(found) for name, found in summary.figures.items()},
+                **{name: _rounded(found) for name, found in summary.figures.items()},
             }
             for summary in summaries
         ],
+    }
+
+
+def _rounded(found: Spread) -> dict[str, float | int | None]:
+    return {
+        name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(found).items()
     }
 
 
@@ -89,10 +103,11 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "backend": outcome.backend,
         "asset": outcome.asset,
         "seed": outcome.seed,
-        "seconds": outcome.seconds,
+        "seconds": None if outcome.seconds is None else round(outcome.seconds, 3),
+        "cold": outcome.cold or None,
         "cost_usd": outcome.cost_usd,
         "quality": {name: round(value, 4) for name, value in outcome.scores.items()},
-        "path": str(outcome.path) if outcome.path else None,
+        "file": outcome.path.name if outcome.path else None,
         "error": failures.as_json(outcome.error) if outcome.error else None,
     }
     return {key: value for key, value in told.items() if value not in (None, "", {})}
@@ -103,22 +118,28 @@ def _table(*columns: str) -> Table:
     for column in columns:
         numbers = column in COMPARED or column in ("made", "seed")
         heading = HEADINGS.get(column, column)
-        table.add_column(heading, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
+        table.add_column(heading, justify="right" if numbers else "left", overflow="fold", no_wrap=True)
     return table
+
+
+def _figure(name: str, outcome: Outcome) -> str:
+    number = _number(name, outcome.figure(name))
+    return number if name != "seconds" or not outcome.cold else f"{number} [dim]cold[/]"
 
 
 def _number(name: str, value: float | None) -> str:
     if value is None:
         return NOT_MEASURED
-    sign = "$" if name == "cost_usd" else ""
-    return f"{sign}{value:.{_digits(name)}f}"
+    if name == "cost_usd":
+        return f"${value:.{_digits(name)}f}" if value else "$0"
+    return f"{value:.{_digits(name)}f}"
 
 
 def _spread(name: str, found: Spread | None) -> str:
     if found is None:
         return NOT_MEASURED
     mean = _number(name, found.mean)
-    return mean if found.deviation is None else f"{mean} ± {found.deviation:.{_digits(name)}f}"
+    return f"{mean} ± {found.deviation:.{_digits(name)}f}" if found.deviation else mean
 
 
 def _digits(name: str) -> int:

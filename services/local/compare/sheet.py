@@ -68,15 +68,15 @@ def caption(outcome: Outcome) -> tuple[str, str]:
     if (overall := outcome.figure("overall")) is not None:
         told.append(f"quality {overall:.2f}")
     if outcome.seconds is not None:
-        told.append(f"{outcome.seconds:.1f} s")
+        told.append(f"{outcome.seconds:.1f} s{' cold' if outcome.cold else ''}")
     if outcome.cost_usd is not None:
         told.append(f"${outcome.cost_usd:.3f}" if outcome.cost_usd else "$0")
     return outcome.model, " · ".join(told) or "nothing was made"
 
 
 def why(error: VisualMeshError) -> str:
-    """Return a failure in words."""
-    return error.message or error.reason or error.code
+    """Return a failure in words, without the path of the field: of what was asked, only the model differs."""
+    return error.message.removeprefix(f"{error.field}: ") or error.reason or error.code
 
 
 def wrapped(text: str, width: float) -> list[str]:

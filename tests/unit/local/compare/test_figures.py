@@ -23,6 +23,16 @@ def test_one_value_has_no_spread():
     assert found.deviation is None
 
 
+def test_seconds_of_a_run_that_had_to_load_its_model_are_told_and_in_no_mean():
+    cold = Outcome("a", "m", seconds=9.0, cold=True, scores={"overall": 0.5})
+    (alone,) = summaries([cold])
+    (both,) = summaries([cold, Outcome("b", "m", seconds=1.0, scores={"overall": 0.7})])
+    assert cold.figure("seconds") == 9.0
+    assert "seconds" not in alone.figures
+    assert (both.figures["seconds"].mean, both.figures["seconds"].count) == (1.0, 1)
+    assert both.figures["overall"].count == 2
+
+
 def test_means_are_of_what_was_made_and_what_was_measured():
     outcomes = [
         Outcome("a", "house", seconds=2.0, cost_usd=0.0, scores={"overall": 0.4}),

@@ -47,6 +47,7 @@ def test_a_picture_keeps_its_shape():
     [
         (Outcome("a", "m", seconds=1.25, cost_usd=0.0, scores={"overall": 0.7}), "quality 0.70 · 1.2 s · $0"),
         (Outcome("a", "m", seconds=9.0, cost_usd=0.04), "9.0 s · $0.040"),
+        (Outcome("a", "m", seconds=9.0, cold=True), "9.0 s cold"),
         (Outcome("a", "m", error=ModelError("away")), "nothing was made"),
     ],
 )
