@@ -5,40 +5,36 @@ A run is expected to take
     seconds = fixed + per_stroke · strokes + per_megapixel · megapixels + per_neighbour · strokes · beside
 
 with `megapixels` those of all its pictures and frames, `strokes` that times its denoising steps, and `beside` the runs
-that it shares the backend with. The four figures are learned by Bayesian linear regression (Bishop, Pattern Recognition
-and Machine Learning, 2006, section 3.3) with
+that it shares the backend with. The four figures are learned by the Bayesian regression of `router.learning.regression`:
 
-- errors that grow with the size of the work: every run is divided by what was expected of it, so that a minute's error
-  in an hour counts as much as a second's in a minute;
-- forgetting: old runs fade, but never below the prior (stabilised forgetting, Kulhavy and Zarrop, 1993), so that what
-  has not been seen for long is unknown again instead of ever less known;
-- outliers bounded (Huber, 1964): a run far off counts as one at `OUTLIER` deviations;
-- a detector of change (Page's cumulative sum, 1954): a backend whose runs are all off in one direction has changed its
-  pace, which scales all four figures at once.
+- The prior's shape is the entry's; its size is that of the first runs. What was measured on one machine is right on
+  another but for a factor.
+- Old runs fade, but the prior does not (stabilised forgetting; Kulhavy and Zarrop, 1993): what has not been seen for
+  long is unknown again, and no more than that.
+- A run far off counts as one at `OUTLIER` deviations (Huber, 1964).
+- Runs that are all off in one direction mean that the backend has changed its pace (`router.learning.drift`): all four
+  figures are scaled at once.
 """
 
 import math
 from typing import NamedTuple
 
+from router.learning.drift import Drift
+from router.learning.regression import Evidence, Matrix, Vector, solve
 from router.runs import Work
 
 FADING = 0.995  # weight that a run keeps with each one after it: some 200 runs are remembered
 NOISE = 0.3  # relative deviation of a run before any was seen
 NOISE_RUNS = 4.0  # how many runs that first guess is worth
+FIRST = 20  # runs that say how large the prior should have been
 OUTLIER = 3.0  # in deviations
-SLACK = 0.5  # what the detector forgives a run, in deviations: half of the smallest shift it is to find
-ALARM = 8.0  # how much has to add up until the pace is believed to have changed; four runs far off
-REMEMBERED = 0.1  # what earlier runs still count after a change
+REMEMBERED = 0.3  # what earlier runs still count after a change: its parts may have changed too
 LEAST = 1e-3  # seconds; nothing is expected to take less
 
-# How far the four figures may be from the prior, as parts of what a typical run takes: the prior was measured on some
-# machine, and is about the denoiser alone.
-SPREAD = (0.3, 1.0, 0.3, 0.3)
-EXPECTED = (0.0, 1.0, 0.0, 0.0)  # the prior in these units: all of a run is its denoising
-N = len(SPREAD)
-
-Vector = tuple[float, float, float, float]
-Matrix = tuple[Vector, Vector, Vector, Vector]
+# How far the four figures may be from the prior, as parts of what a typical run takes.
+SPREAD: Vector = (0.3, 1.0, 0.3, 0.3)
+EXPECTED: Vector = (0.0, 1.0, 0.0, 0.0)  # the prior in these units: all of a run is its denoising
+PRECISION = NOISE**2  # of the prior, where a run has 1: its deviation is one SPREAD, that of a run NOISE
 
 
 class Forecast(NamedTuple):
@@ -89,96 +85,115 @@ class Prior(NamedTuple):
     steps: int
 
 
+class _Known(NamedTuple):
+    """What is known of a pace: what the runs said, in units of the prior's spread in seconds, and what follows."""
+
+    units: Vector
+    evidence: Evidence
+    forecast: Forecast
+
+
 class Pace:
     """The pace of one backend, learned run by run; the same runs in the same order give the same state."""
 
     def __init__(self, prior: Prior) -> None:
         typical = prior.seconds_per_step * prior.steps
         strokes = prior.megapixels * prior.steps
-        parts = (typical, typical / strokes, typical / prior.megapixels, typical / strokes)
-        self._units = [part * spread for part, spread in zip(parts, SPREAD, strict=True)]
-        self._information = [[0.0] * N for _ in range(N)]  # of the runs alone, in units of one run
-        self._evidence = [0.0] * N
-        self._runs = 0.0
-        self._squares = 0.0
-        self._slower = _Drift()
-        self._faster = _Drift()
-        self.forecast = self._solve()
+        parts = typical, typical / strokes, typical / prior.megapixels, typical / strokes
+        self._runs = 0
+        self._known = _know(_product(SPREAD, parts), Evidence())
+        self._watches = _Watch(1.0), _Watch(-1.0)
+
+    @property
+    def forecast(self) -> Forecast:
+        """What is known now."""
+        return self._known.forecast
 
     def observe(self, work: Work, beside: int, seconds: float) -> None:
         """Learn from a run that ended well."""
-        strokes, megapixels = amount(work)
-        expected = self.forecast.at(strokes, megapixels, beside)
-        deviation = self.forecast.spread(strokes, megapixels, beside) / expected
-        self._learn((1.0, strokes, megapixels, strokes * beside), seconds / expected, expected, deviation)
-        shift = math.log(seconds / expected)
-        for drift, sign in ((self._slower, 1.0), (self._faster, -1.0)):
-            if drift.add(sign * shift, deviation):
-                self._change(math.exp(sign * drift.mean()))
-        self.forecast = self._solve()
-
-    def _learn(self, x: Vector, ratio: float, expected: float, deviation: float) -> None:
-        """Add a run whose seconds were `ratio` times the expected ones, after all others have faded a little."""
-        error = ratio - 1.0
-        weight = min(1.0, OUTLIER * deviation / abs(error)) if error else 1.0
-        x = tuple(part * unit / expected for part, unit in zip(x, self._units, strict=True))  # type: ignore[assignment]
-        known = (
-            self.forecast.noise / deviation
-        ) ** 2  # the part of the error that no more runs would explain
-        self._runs = FADING * self._runs + 1.0
-        self._squares = FADING * self._squares + weight * error * error * known
-        for i in range(N):
-            self._evidence[i] = FADING * self._evidence[i] + weight * x[i] * ratio
-            row = self._information[i]
-            for j in range(N):
-                row[j] = FADING * row[j] + weight * x[i] * x[j]
-
-    def _change(self, ratio: float) -> None:
-        """Believe that all work takes `ratio` times as long now; what was learned of its parts counts for little."""
-        self._units = [unit * ratio for unit in self._units]
-        self._information = [[REMEMBERED * part for part in row] for row in self._information]
-        self._evidence = [REMEMBERED * part for part in self._evidence]
-        self._slower, self._faster = _Drift(), _Drift()
-
-    def _solve(self) -> Forecast:
-        """Return what the runs and the prior say together."""
-        prior = NOISE**2  # a deviation of one `SPREAD`, where a run has one of `NOISE`
-        precision = [
-            [part + (prior if i == j else 0.0) for j, part in enumerate(row)]
-            for i, row in enumerate(self._information)
-        ]
-        covariance = _inverse(precision)
-        evidence = [seen + prior * before for seen, before in zip(self._evidence, EXPECTED, strict=True)]
-        figures = [sum(part * seen for part, seen in zip(row, evidence, strict=True)) for row in covariance]
-        _keep_positive(figures, covariance)
-        noise = math.sqrt((NOISE_RUNS * NOISE**2 + self._squares) / (NOISE_RUNS + self._runs))
-        units = self._units
-        seconds = [figure * unit for figure, unit in zip(figures, units, strict=True)]
-        scaled = tuple(
-            tuple(noise * noise * covariance[i][j] * units[i] * units[j] for j in range(N)) for i in range(N)
-        )
-        return Forecast(max(LEAST, seconds[0]), seconds[1], seconds[2], seconds[3], scaled, noise)  # type: ignore[arg-type]
+        run = _Observation(*amount(work), beside, seconds)
+        for watch in self._watches:
+            if watch.add(run, self._known):
+                self._known = watch.believed()
+                self._watches = _Watch(1.0), _Watch(-1.0)
+                return
+        self._runs += 1
+        self._known = _learned(run, self._known, self._runs)
 
 
-class _Drift:
-    """A one-sided cumulative sum of shifts, and their mean since it last was nothing."""
+class _Observation(NamedTuple):
+    strokes: float
+    megapixels: float
+    beside: float
+    seconds: float
 
-    def __init__(self) -> None:
-        self._sum, self._total, self._count = 0.0, 0.0, 0
+    def ratio(self, forecast: Forecast) -> tuple[float, float]:
+        """Return the seconds by those that were expected, and the deviation that this was expected to have."""
+        work = self[:3]
+        expected = forecast.at(*work)
+        return self.seconds / expected, forecast.spread(*work) / expected
 
-    def add(self, shift: float, deviation: float) -> bool:
-        """Add a run's shift; return whether they add up to a change."""
-        self._sum += min(OUTLIER, shift / deviation) - SLACK
-        if self._sum <= 0.0:
-            self._sum, self._total, self._count = 0.0, 0.0, 0
-            return False
-        self._total += shift
+
+class _Watch:
+    """Looks for runs that are all slower (`sign` 1) or all faster (-1), and keeps what was known before them."""
+
+    def __init__(self, sign: float) -> None:
+        self._sign = sign
+        self._drift = Drift()
+        self._total, self._count = 0.0, 0
+        self._before: _Known | None = None
+
+    def add(self, run: _Observation, known: _Known) -> bool:
+        """Add a run; return whether the pace has changed."""
+        if self._before is None or not self._drift.begun:
+            self._before, self._total, self._count = known, 0.0, 0
+        ratio, deviation = run.ratio(known.forecast)
+        self._total += math.log(run.ratio(self._before.forecast)[0])
         self._count += 1
-        return self._sum > ALARM
+        return self._drift.add(self._sign * math.log(ratio) / deviation)
 
-    def mean(self) -> float:
-        """Return the mean shift since the sum last was nothing."""
-        return self._total / self._count
+    def believed(self) -> _Known:
+        """Return what is known after the change: all of a run takes longer or shorter by what the watched runs did."""
+        assert self._before is not None, "a change is told of a run that was added"
+        units, evidence, _ = self._before
+        ratio = math.exp(self._total / self._count)
+        return _know(_times(units, ratio), evidence.faded(REMEMBERED))
+
+
+def _learned(run: _Observation, known: _Known, runs: int) -> _Known:
+    """Return what is known after one more run, the `runs`-th, when all others have faded a little."""
+    units, evidence, forecast = known
+    if runs <= FIRST:
+        units, evidence = _fitted(run, known, runs)
+    ratio, deviation = run.ratio(forecast)
+    expected = run.seconds / ratio
+    x = _product(_times(units, 1.0 / expected), (1.0, run.strokes, run.megapixels, run.strokes * run.beside))
+    error = abs(ratio - 1.0)
+    weight = min(1.0, OUTLIER * deviation / error) if error else 1.0
+    noise = (forecast.noise / deviation) ** 2  # the part of the error that no more runs would explain
+    return _know(units, evidence.faded(FADING).plus(x, ratio, weight, weight * noise * error * error))
+
+
+def _fitted(run: _Observation, known: _Known, runs: int) -> tuple[Vector, Evidence]:
+    """Return the units in which the prior's size is the (geometric) mean of what the first runs say it is."""
+    prior = known.units[1] * EXPECTED[1] * run.strokes
+    ratio = (run.seconds / prior) ** (1.0 / runs)
+    return _times(known.units, ratio), known.evidence.in_units(ratio)
+
+
+def _know(units: Vector, evidence: Evidence) -> _Known:
+    """Return what the runs and the prior say together."""
+    noise = math.sqrt((NOISE_RUNS * NOISE**2 + evidence.squares) / (NOISE_RUNS + evidence.runs))
+    mean, covariance = solve(evidence, PRECISION, EXPECTED)
+    fixed, per_stroke, per_megapixel, per_neighbour = _product(mean, units)
+    a, b, c, d = (
+        _product(_times(row, noise * noise * unit), units)
+        for row, unit in zip(covariance, units, strict=True)
+    )
+    forecast = Forecast(
+        max(LEAST, fixed), per_stroke, per_megapixel, per_neighbour, covariance=(a, b, c, d), noise=noise
+    )
+    return _Known(units, evidence, forecast)
 
 
 def amount(work: Work) -> tuple[float, float]:
@@ -187,28 +202,9 @@ def amount(work: Work) -> tuple[float, float]:
     return work.steps * megapixels, megapixels
 
 
-def _keep_positive(figures: list[float], covariance: list[list[float]]) -> None:
-    """Take each negative figure as 0 and move the others as their covariance with it says: no work gives time back."""
-    for _ in range(N):
-        least = min(range(N), key=figures.__getitem__)
-        if figures[least] >= 0.0:
-            return
-        share = figures[least] / covariance[least][least]
-        for i in range(N):
-            figures[i] -= covariance[i][least] * share
-        figures[least] = 0.0
-    figures[:] = [max(0.0, figure) for figure in figures]
+def _product(a: Vector, b: Vector) -> Vector:
+    return a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]
 
 
-def _inverse(matrix: list[list[float]]) -> list[list[float]]:
-    """Return the inverse of a symmetric positive definite matrix (Gauss and Jordan, no pivots needed)."""
-    size = len(matrix)
-    rows = [[*row, *(1.0 if i == j else 0.0 for j in range(size))] for i, row in enumerate(matrix)]
-    for i in range(size):
-        pivot = rows[i][i]
-        rows[i] = [part / pivot for part in rows[i]]
-        for j in range(size):
-            if j != i:
-                factor = rows[j][i]
-                rows[j] = [a - factor * b for a, b in zip(rows[j], rows[i], strict=True)]
-    return [row[size:] for row in rows]
+def _times(a: Vector, by: float) -> Vector:
+    return a[0] * by, a[1] * by, a[2] * by, a[3] * by
