@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from router.learning.loading import NEVER, Loading
 from router.learning.quality import Quality, QualityView
-from router.learning.seconds import Forecast, Pace, Prior
+from router.learning.seconds import Forecast, Pace, Prior, amount
 from router.prompt_class import PromptClass
 from router.runs import OK, Run, Verdict
 
@@ -52,9 +52,9 @@ class Learning:
         known = self._known.get(run.backend)
         if known is None:
             return
-        if _is_duration(run.loading):
+        if _is_positive(run.loading):
             known.loading = known.loading.after(run.loading)
-        if run.outcome == OK and _is_duration(run.seconds):
+        if run.outcome == OK and _is_positive(run.seconds) and _is_positive(amount(run.work)[0]):
             known.pace.observe(run.work, run.beside, run.seconds)
 
     def judge(self, run: Run, verdict: Verdict) -> None:
@@ -79,8 +79,8 @@ class Learning:
         return self._known[backend].loading
 
 
-def _is_duration(seconds: float) -> bool:
-    return seconds > 0 and math.isfinite(seconds)
+def _is_positive(figure: float) -> bool:
+    return figure > 0 and math.isfinite(figure)
 
 
 def _worth(verdict: Verdict) -> list[float]:
