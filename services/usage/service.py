@@ -10,10 +10,12 @@ from scrollintel.visual.v1 import usage_pb2, usage_pb2_grpc
 from scrollintel.visual.v1.router_pb2 import ReportOutcomeRequest
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from scrollintel.visual.v1.usage_pb2 import RecordFeedbackRequest, RecordFeedbackResponse
+from services.runtime import identity
 from services.runtime.channels import connect
 from services.runtime.deadline import budget
 from services.runtime.errors import calling
 from services.runtime.server import ServerSpec
+from services.usage.ratings import Rated, Ratings
 from services.usage.settings import Settings
 
 if TYPE_CHECKING:  # a name of the stubs' types alone
@@ -23,10 +25,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class UsageService(usage_pb2_grpc.UsageServiceServicer):
-    """Takes feedback to where it is learned from. Keeps nothing itself: the router's database is the one record."""
+    """Takes feedback to where it is learned from; the router's database is the one record of it."""
 
-    def __init__(self, router: grpc.aio.Channel, settings: Settings) -> None:
+    def __init__(self, router: grpc.aio.Channel, ratings: Ratings, settings: Settings) -> None:
         self._router: RouterServiceAsyncStub = RouterServiceStub(router)
+        self._ratings = ratings
         self._settings = settings
 
     async def RecordFeedback(
@@ -34,20 +37,25 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
     ) -> RecordFeedbackResponse:
         """Tell the router what a user thought of a generation.
 
-        A generation has one rating, the newest: sending one again changes nothing, whatever the request is called, and
-        another one takes its place. Whose generation it is, the router knows by the tenant that the call carries.
+        A rating that is sent again counts once, whatever the request is called (see `Ratings`); another one of the same
+        generation is told as well. Whose generation it is, the router knows by the tenant that the call carries.
         """
         report = ReportOutcomeRequest(request_id=request.generation_id, rating=request.rating)
-        with calling("the router"):
-            await self._router.ReportOutcome(report, timeout=budget(self._settings.report_seconds))
+
+        async def tell() -> None:
+            with calling("the router"):
+                await self._router.ReportOutcome(report, timeout=budget(self._settings.report_seconds))
+
+        rated = Rated(identity.current().tenant, request.generation_id)
+        await self._ratings.rate(rated, request.rating, tell)
         return RecordFeedbackResponse()
 
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[UsageService]:
     """Make the servicer over a channel to the router, which closes with the body."""
-    async with connect(settings.router_address) as router:
-        yield UsageService(router, settings)
+    async with connect(settings.router_address) as router, Ratings() as ratings:
+        yield UsageService(router, ratings, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

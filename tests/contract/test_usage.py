@@ -99,7 +99,9 @@ ACME = [(TENANT_KEY, "acme")]
 async def test_feedback_reaches_the_router_with_who_gave_it() -> None:
     router = Router()
     async with routed(router) as stub:
-        await stub.RecordFeedback(pb.RecordFeedbackRequest(generation_id="gen-1", rating=4), metadata=ACME)
+        for request_id in ("a", "b"):  # what is sent again counts once
+            request = pb.RecordFeedbackRequest(request_id=request_id, generation_id="gen-1", rating=4)
+            await stub.RecordFeedback(request, metadata=ACME)
     ((tenant, report),) = router.heard
     assert (tenant, report) == ("acme", router_pb2.ReportOutcomeRequest(request_id="gen-1", rating=4))
 

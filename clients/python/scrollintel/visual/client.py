@@ -216,7 +216,7 @@ class VisualClient:
     async def rate(self, generation_id: str, rating: int) -> None:
         """Tell what you, or your user, thought of a generation, from 1 (bad) to 5 (good); the router learns from it.
 
-        A generation has one rating, the newest.
+        The same rating of the same generation counts once, however often it is sent.
 
         Raises:
             PromptError: the rating is none.

@@ -21,7 +21,7 @@ def rate(
     address: mesh.Address = None,
     home: mesh.Home = None,
 ) -> None:
-    """Tell what you thought of a result; the router learns from it. A generation has one rating, the newest.
+    """Tell what you thought of a result; the router learns from it. The same rating again counts once.
 
     Exit codes: 0 it was heard, 2 usage, 3 no rating, 7 no such generation, 8 no mesh, 10 not served.
     """

@@ -140,7 +140,8 @@ def _completed(event: Completed) -> tuple[str, str]:
     cost = f", ${result.cost_usd:.4f}" if result.cost_usd else ""
     missing = f", [yellow]{counted(len(result.errors), 'picture')} missing[/]" if result.errors else ""
     made = counted(len(result.assets), "picture")
-    return "done", f"{made} by {escape(result.model_used)} in [bold]{result.seconds:.2f} s[/]{cost}{missing}"
+    by = f"{made} by {escape(result.model_used)} in [bold]{result.seconds:.2f} s[/]"
+    return "done", f"{by}{cost}{missing} [dim]{escape(result.id)}[/]"
 
 
 def _failed(event: Failed) -> tuple[str, str]:
