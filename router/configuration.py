@@ -1,5 +1,6 @@
 """Reads the router's YAML files, and refuses a wrong one with the line that is wrong."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +47,8 @@ def load(path: Path, document: type[Document], **context: object) -> Document:
         raise ConfigurationError(f"{path.name}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path.name}: is not YAML: {error}") from error
+    if twice := [f"{path.name}:{line}: {key}: comes twice" for line, key in _twice(root)]:
+        raise ConfigurationError("\n".join(twice))
     try:
         return document.model_validate(content, context=context)
     except ValidationError as error:
@@ -59,6 +62,20 @@ def _told(path: Path, root: yaml.Node | None, fault: ErrorDetails) -> str:
     return (
         f"{path.name}:{_line(root, location)}: {'.'.join(map(str, location)) or 'document'}: {fault['msg']}"
     )
+
+
+def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Yield the line (from 1) and the name of each key that a mapping holds already; YAML would take the last one."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _twice(item)
+    elif isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, value in node.value:
+            if key.value in keys:
+                yield key.start_mark.line + 1, key.value
+            keys.add(key.value)
+            yield from _twice(value)
 
 
 def _line(node: yaml.Node | None, location: Location) -> int:

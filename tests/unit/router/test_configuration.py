@@ -50,6 +50,9 @@ def line_of(path: Path, text: str) -> int:
         ),
         ("half_score_usd:", "half_score_eur:", "scales.half_score_eur: Extra inputs are not permitted"),
         ("objectives:", "objectives: [", "is not YAML"),
+        ("  reserve: 1", "  share: 1", r"weights\.yaml:\d+: share: comes twice"),
+        ("  share: 0.02", "  share: 2", "exploration.share: Input should be less than or equal to 1"),
+        ("  share: 0.02", "  sharing: 0.02", "exploration.sharing: Extra inputs are not permitted"),
     ],
 )
 def test_wrong_weights_are_refused(tmp_path, old, new, told):
