@@ -65,6 +65,7 @@ class Performance:
         self._added = asyncio.Event()
         self._many = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._looking = asyncio.Lock()  # what two looks at the tables both find would be learned twice
         self._runs = Window()
         self._verdicts = Window()
 
@@ -112,9 +113,12 @@ class Performance:
 
         Raises MeshError DEPENDENCY_UNAVAILABLE.
         """
-        found = await self._database.read(partial(statements.history, backend=backend, count=REPLAYED))
-        # What turned up since the last look is told by the next one.
-        self._teach(one for one in found if one.id in (self._runs if one.verdict is None else self._verdicts))
+        async with self._looking:
+            found = await self._database.read(partial(statements.history, backend=backend, count=REPLAYED))
+            # What turned up since the last look is told by the next one.
+            self._teach(
+                one for one in found if one.id in (self._runs if one.verdict is None else self._verdicts)
+            )
 
     async def load(self) -> None:
         """Teach the learner what is remembered of every backend. Raises MeshError DEPENDENCY_UNAVAILABLE."""
@@ -128,13 +132,14 @@ class Performance:
 
     async def merge(self) -> None:
         """Teach the learner what other replicas recorded since the last look. Raises MeshError DEPENDENCY_UNAVAILABLE."""
-        for window, look in (
-            (self._runs, statements.unseen_runs),
-            (self._verdicts, statements.unseen_verdicts),
-        ):
-            unseen = await self._database.read(partial(look, window=window, replica=self._replica))
-            window.see(unseen.ids, time.monotonic())
-            self._teach(unseen.remembered)
+        async with self._looking:
+            for window, look in (
+                (self._runs, statements.unseen_runs),
+                (self._verdicts, statements.unseen_verdicts),
+            ):
+                unseen = await self._database.read(partial(look, window=window, replica=self._replica))
+                window.see(unseen.ids, time.monotonic())
+                self._teach(unseen.remembered)
 
     async def flush(self) -> None:
         """Write down all runs that wait. Raises MeshError DEPENDENCY_UNAVAILABLE, and they wait on."""
