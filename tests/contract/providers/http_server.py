@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -121,8 +122,9 @@ class HttpServer:
                 self.send_header("Content-Length", str(len(given.body)))
                 for name, value in given.headers.items():
                     self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(given.body[: len(given.body) - given.cut])
+                with suppress(OSError):  # the client may have left
+                    self.end_headers()
+                    self.wfile.write(given.body[: len(given.body) - given.cut])
 
             do_GET = do_POST = do_PUT = do_DELETE = _handle
 

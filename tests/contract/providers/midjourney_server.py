@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import count
+from typing import Any
 
 from tests.contract.providers.http_server import Answer, HttpServer, Request
 from tests.contract.providers.samples import KEY
@@ -34,10 +35,13 @@ class MidjourneyServer(HttpServer):
         self.file = Answer(body=file, media_type="image/png")
         self.states = [*states, {"status": "succeeded", "progress": 100}]
         self.jobs: dict[str, dict[str, object]] = {}
-        self.children: dict[tuple[str, str, int], str] = {}
+        self.upscales: dict[tuple[str, int], str] = {}
         self.looks: dict[str, int] = {}
-        self.cancelled: list[str] = []
         self._numbers = count(1)
+
+    def end(self, state: Mapping[str, object]) -> None:
+        """Have jobs come to this state in the end, and go no further."""
+        self.states[-1] = dict(state)
 
     def _respond_as_bridge(self, request: Request) -> Answer:
         if request.path.startswith("/files/"):
@@ -48,15 +52,15 @@ class MidjourneyServer(HttpServer):
             case "POST", "imagine":
                 return self._created(request.json["reference"], request.json["count"])
             case "POST", "jobs", parent, ("upscale" | "variation") as action if parent in self.jobs:
-                return self._follow_up(parent, action, request.json["index"])
+                return self._follow_up(parent, action, request.json)
             case "GET", "jobs":
                 named = [job for job in self.jobs.values() if job["reference"] == request.query["reference"]]
                 return Answer.of({"jobs": named})
             case "GET", "jobs", name if name in self.jobs:
                 return self._look(name)
             case "DELETE", "jobs", name if name in self.jobs:
-                self.cancelled.append(name)
-                return Answer(status=204)
+                ended = self.states[self.looks[name]]["status"] not in ("queued", "running")
+                return refused("ended", 409) if ended else Answer(status=204)
         return NOT_FOUND
 
     def _created(self, reference: str, wanted: int) -> Answer:
@@ -65,16 +69,18 @@ class MidjourneyServer(HttpServer):
         self.looks[name] = 0
         return Answer.of({"id": name}, 201)
 
-    def _follow_up(self, parent: str, action: str, index: int) -> Answer:
-        key = (parent, action, index)
-        if key not in self.children:
-            self.children[key] = self._created("", 4 if action == "variation" else 0).content["id"]
-            self.looks[self.children[key]] = 0 if action == "variation" else len(self.states) - 1
-        return Answer.of({"id": self.children[key]}, 201)
+    def _follow_up(self, parent: str, action: str, asked: Mapping[str, Any]) -> Answer:
+        if action == "variation":
+            return self._created(asked["reference"], asked["count"])
+        key = (parent, asked["index"])
+        if key not in self.upscales:
+            self.upscales[key] = self._created("", 1).content["id"]
+            self.looks[self.upscales[key]] = len(self.states) - 1
+        return Answer.of({"id": self.upscales[key]}, 201)
 
     def _look(self, name: str) -> Answer:
         state = dict(self.states[self.looks[name]])
         self.looks[name] = min(self.looks[name] + 1, len(self.states) - 1)
         if state["status"] == "succeeded":
-            state["images"] = [f"{self.url}/files/{name}.png"]
+            state.setdefault("images", [f"{self.url}/files/{name}.png"])
         return Answer.of(self.jobs[name] | state)

@@ -51,6 +51,10 @@ class PikaServer(HttpServer):
         self.result: Answer | None = None
         self._numbers = count(1)
 
+    def end(self, state: Mapping[str, object]) -> None:
+        """Have jobs come to this state in the end, and go no further."""
+        self.states[-1] = dict(state)
+
     def _respond_as_fal(self, request: Request) -> Answer:
         if request.path.startswith("/files/"):
             return self.file

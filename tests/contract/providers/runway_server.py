@@ -31,6 +31,10 @@ class RunwayServer(HttpServer):
         self.tasks: dict[str, int] = {}
         self._numbers = count(1)
 
+    def end(self, state: Mapping[str, object]) -> None:
+        """Have jobs come to this state in the end, and go no further."""
+        self.states[-1] = dict(state)
+
     def _respond_as_runway(self, request: Request) -> Answer:
         if request.path.startswith("/files/"):
             return self.file
@@ -58,6 +62,6 @@ class RunwayServer(HttpServer):
         self.tasks[task] = min(self.tasks[task] + 1, len(self.states) - 1)
         ended = state["status"] in ("SUCCEEDED", "FAILED", "CANCELLED")
         if state["status"] == "SUCCEEDED":
-            state["output"] = [f"{self.url}/files/{task}?_jwt=signed"]
+            state.setdefault("output", [f"{self.url}/files/{task}?_jwt=signed"])
         cost = {"cost" if ended else "estimatedCost": {"credits": 60}}
         return Answer.of({"id": task, "createdAt": "2026-11-23T00:00:00Z", **cost, **state})

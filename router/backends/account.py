@@ -1,0 +1,120 @@
+"""A key at a provider, and the connections that are made with it."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, date, datetime
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from router.backends.protocol import Capabilities
+from router.backends.provider import Media
+from router.backends.wire import LIMITS, Wire, trust
+from router.demand import Modality
+from router.downloads import download, is_local
+from router.entries import BackendEntry
+from router.providers import standing
+from router.rate_limit import RateLimit
+from router.snapshot import State
+from services.runtime import images
+
+MAX_VIDEO_BYTES = 256 * 1024 * 1024
+"""Ten seconds at 200 megabits a second."""
+
+Library = TypeVar("Library")
+
+
+class Account(ABC, Generic[Library]):
+    """What all models of one provider share; close it by leaving it.
+
+    `url` is another address of the API than the one that a model's entry names. The library and the connections are
+    made at the first call and off the event loop: importing a library takes up to 0.4 s (two cores, warm disk).
+    """
+
+    def __init__(self, key: SecretStr, url: str = "") -> None:
+        self._key = key
+        self._url = url.rstrip("/")
+        self._opened: asyncio.Task[Library] | None = None
+        self._http: httpx.AsyncClient | None = None
+        self._files: httpx.AsyncClient | None = None
+        self.limit = RateLimit()
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        return bool(self._key.get_secret_value())
+
+    def state(self, entry: BackendEntry, today: date) -> State:
+        """Return whether one of its models may be called; see `Provider.state`."""
+        found = standing(entry, self.configured, today)
+        return State.UNAVAILABLE if found is State.READY and self.limit.wait() else found
+
+    def url(self, address: str) -> str:
+        """Return where the API is: at the account's own URL, or at `address` where it has none."""
+        return self._url or address.rstrip("/")
+
+    async def library(self, address: str) -> Library:
+        """Return what the provider is spoken to with, made at the first call."""
+        if self._opened is None:
+            self._opened = asyncio.create_task(asyncio.to_thread(self._open, address))
+        return await asyncio.shield(self._opened)
+
+    async def fetch(
+        self, urls: Mapping[int, str], modality: Modality, timeout: float
+    ) -> AsyncGenerator[Media, None]:
+        """Yield the files that the provider made, by their index, within `timeout` seconds; the key does not go along.
+
+        Raises MeshError as `downloads.download` does.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout
+        most = MAX_VIDEO_BYTES if modality is Modality.VIDEO else images.MAX_BYTES
+        local = bool(self._url) and is_local(self._url)
+        if self._files is None:
+            self._files = httpx.AsyncClient(timeout=LIMITS, verify=await asyncio.to_thread(trust))
+        for index, url in urls.items():
+            data, media_type = await download(self._files, url, most, until - clock(), local=local)
+            yield Media(index, data, media_type)
+
+    @abstractmethod
+    def _load(self, http: httpx.AsyncClient, url: str) -> Library:
+        """Make what the provider is spoken to with, over the given client; called once, in a thread."""
+
+    def _open(self, address: str) -> Library:
+        self._http = httpx.AsyncClient(transport=Wire(self.limit), timeout=LIMITS)
+        return self._load(self._http, self.url(address))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await asyncio.wait([self._opened])
+        for client in (self._http, self._files):
+            if client is not None:
+                await client.aclose()
+
+
+def capabilities(entry: BackendEntry) -> Capabilities:
+    """Return what a provider's model can do, as its entry says; none takes steps."""
+    return Capabilities(
+        entry.modality,
+        entry.limits.steps,
+        entry.limits.images,
+        entry.sizes,
+        steps=False,
+        seeds=entry.seeds,
+        negative_prompts=entry.negative_prompts,
+        edits=entry.edits,
+        durations=entry.durations,
+    )
+
+
+def utc_today() -> date:
+    """Return the day by which models retire."""
+    return datetime.now(UTC).date()
