@@ -367,3 +367,22 @@ class Life(RuleBasedStateMachine):
 
 Life.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestLife = Life.TestCase
+
+
+async def test_several_are_let_in_together_or_not_at_all():
+    engine, admission = build(ScriptedSteps(hanging={"step"}), running=2, waiting=2)
+    first = [generation() for _ in range(3)]
+    engine.start(*first)
+    with pytest.raises(MeshError) as raised:
+        engine.start(generation(), generation())  # though none of the first three has reached the door yet
+    assert (raised.value.name, raised.value.queue_position) == ("OVERLOADED", 3)
+    for one in first:
+        await engine.let_in(one)
+    assert (admission.active, admission.queued) == (2, 1)
+    last = generation()
+    engine.start(last)
+    await engine.let_in(last)
+    for one in (*first, last):
+        engine.cancel(one)
+        await until_ended(one)
+    assert admission.active == 0
