@@ -103,7 +103,7 @@ class Database:
 async def open_database(url: str, name: str, tables: sa.MetaData) -> AsyncIterator[Database]:
     """Open the database at an SQLAlchemy URL, make the tables that are not there, and close it on leaving.
 
-    What was asked for before is finished first. Raises MeshError DEPENDENCY_UNAVAILABLE.
+    What was asked for before is finished first. Raises MeshError DEPENDENCY_UNAVAILABLE, ValueError for SQLite in memory.
     """
     database = Database(
         name,
@@ -133,10 +133,14 @@ async def open_database(url: str, name: str, tables: sa.MetaData) -> AsyncIterat
 def _engine(url: sa.URL) -> sa.Engine:
     # Logs and tracebacks quote statements; what goes into them is the callers' own.
     if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("SQLite needs a file: in memory every thread would have tables of its own")
         engine = sa.create_engine(url, hide_parameters=True)
         sa.event.listen(engine, "connect", _set_pragmas)
         sa.event.listen(engine, "begin", _begin)
         return engine
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")  # what the extra `postgres` installs
     patience = {name: value for name, value in PATIENCE.items() if name not in url.query}
     engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=patience)
     sa.event.listen(engine, "connect", _set_timeout)

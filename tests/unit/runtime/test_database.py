@@ -171,3 +171,15 @@ async def test_a_machine_that_never_answers_is_given_up_in_seconds(monkeypatch: 
     assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
     assert time.monotonic() - began < 5
     silent.close()
+
+
+async def test_an_address_may_leave_the_driver_out(postgres_url: str) -> None:
+    async with open_words(postgres_url.replace("+psycopg", "")) as database:
+        await database.write(add("one"))
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+async def test_sqlite_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="needs a file"):
+        async with open_words(url):
+            pass
