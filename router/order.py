@@ -22,8 +22,8 @@ class Order:
     """A request to run: what it demands, what to draw, and at how many steps of the run to show previews (0 is none).
 
     `tenant` and `user` say who asks, `generation_id` what for; they may be empty. `source` is a picture to work from,
-    `duration` the seconds of a video and `fps` its frames a second. `assignment` is set where an experiment chose the
-    model; a `shadow` is a copy whose result nobody sees.
+    `fps` the frames of a second of video. `assignment` is set where an experiment chose the model; a `shadow` is a copy
+    whose result nobody sees.
     """
 
     demand: Demand
@@ -36,7 +36,6 @@ class Order:
     user: str = ""
     generation_id: str = ""
     source: Source | None = None
-    duration: float = 0.0
     fps: float = 0.0
     assignment: Assignment | None = None
     shadow: bool = False
@@ -54,7 +53,7 @@ class Order:
             size=backend.size(self.demand),
             preview_every=math.ceil(steps / (self.previews + 1)) if self.previews else 0,
             tier=self.demand.tier,
-            duration=self.duration,
+            duration=backend.duration(self.demand),
             fps=self.fps,
             source=self.source,
             attempt=attempt,

@@ -357,7 +357,7 @@ async def test_what_an_order_carries_reaches_the_backend_and_the_journal():
     execution, backends = await started(journal=diary)
     source = Source(b"...", "image/png")
     changed = replace(
-        order(tier=Tier.HIGH), tenant="t", user="u", generation_id="g", source=source, duration=5.0, fps=24.0
+        order(tier=Tier.HIGH, duration=5.0), tenant="t", user="u", generation_id="g", source=source, fps=24.0
     )
     await collect(execution, changed)
     job, run = backends["alpha"].jobs[0], diary.runs[0]
