@@ -5,18 +5,19 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, date, datetime
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 import httpx
 from pydantic import SecretStr
 
 from router.backends.protocol import Capabilities
 from router.backends.provider import Media
-from router.backends.wire import LIMITS, Wire, trust
+from router.backends.wire import LIMITS, MAX_BYTES, Wire, trust
+from router.configuration import ConfigurationError
 from router.demand import Modality
 from router.downloads import download, is_local
 from router.entries import BackendEntry
-from router.providers import standing
+from router.providers import standing, variable
 from router.rate_limit import RateLimit
 from router.snapshot import State
 from services.runtime import images
@@ -30,9 +31,12 @@ Library = TypeVar("Library")
 class Account(ABC, Generic[Library]):
     """What all models of one provider share; close it by leaving it.
 
-    `url` is another address of the API than the one that a model's entry names. The library and the connections are
-    made at the first call and off the event loop: importing a library takes up to 0.4 s (two cores, warm disk).
+    `url` is another address of the API than the one that a model's entry names; `max_answer_bytes` is the most that is
+    read of an answer. The library and the connections are made at the first call and off the event loop: importing a
+    library takes up to 0.4 s (two cores, warm disk).
     """
+
+    max_answer_bytes: ClassVar[int] = MAX_BYTES
 
     def __init__(self, key: SecretStr, url: str = "") -> None:
         self._key = key
@@ -84,7 +88,7 @@ class Account(ABC, Generic[Library]):
         """Make what the provider is spoken to with, over the given client; called once, in a thread."""
 
     def _open(self, address: str) -> Library:
-        self._http = httpx.AsyncClient(transport=Wire(self.limit), timeout=LIMITS)
+        self._http = httpx.AsyncClient(transport=Wire(self.limit, self.max_answer_bytes), timeout=LIMITS)
         return self._load(self._http, self.url(address))
 
     async def __aenter__(self) -> Self:
@@ -98,6 +102,14 @@ class Account(ABC, Generic[Library]):
         for client in (self._http, self._files):
             if client is not None:
                 await client.aclose()
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def capabilities(entry: BackendEntry) -> Capabilities:

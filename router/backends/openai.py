@@ -5,23 +5,23 @@ A call is answered with the pictures, so there is no job to follow, and none tha
 
 import asyncio
 import base64
-import binascii
 import importlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, date, datetime
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+import httpx
+from pydantic import BaseModel, Field, ValidationError
 
 from router.backends import http_errors
-from router.backends.protocol import Capabilities, Job, Step
-from router.backends.provider import CannotTellError, LostError, Media, NotStartedError, Ticket
+from router.backends.account import Account, capabilities, utc_today
+from router.backends.exchange import paying
+from router.backends.protocol import Job, Step
+from router.backends.provider import CannotTellError, LostError, Media, Ticket
+from router.backends.wording import check_prompt
 from router.entries import BackendEntry
 from router.media_types import media_type_of
-from router.providers import standing
-from router.rate_limit import RateLimit
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
@@ -31,121 +31,71 @@ if TYPE_CHECKING:
 
 NAME = "openai"
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
-SLACK_BYTES = 1024 * 1024
-"""What an answer may have beside its pictures, and a picture beside its pixels."""
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+"""Ten bare pictures of 1536 × 1024 with alpha, in base64, are 84 MB."""
 
 # Documented codes of errors: help.openai.com 5955604 for the account's, github.com/openai/codex issue 46737 and
 # github.com/pollinations/pollinations issue 12067 for the content policy's.
-UNSAFE_CODES = {"moderation_blocked", "content_policy_violation"}
-MONEY_CODES = {
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "credit_balance_exhausted",
-    "organization_usage_limit_exceeded",
-    "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded",
-}
-UNUSABLE = http_errors.Meaning(
-    errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
-    "the library of {provider} cannot be used here; the operator has to look at the installation and the address",
-    http_errors.OPERATOR_RETRY_SECONDS,
+MEANINGS = dict.fromkeys(
+    ("moderation_blocked", "content_policy_violation"), http_errors.UNSAFE
+) | dict.fromkeys(
+    (
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "credit_balance_exhausted",
+        "organization_usage_limit_exceeded",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+    ),
+    http_errors.MONEY,
 )
-MEANINGS = dict.fromkeys(UNSAFE_CODES, http_errors.UNSAFE) | dict.fromkeys(MONEY_CODES, http_errors.MONEY)
 
 
-class OpenAIAccount:
-    """A key at OpenAI and the connections that are made with it; its models share one. Close it by leaving it."""
+class OpenAIAccount(Account["AsyncOpenAI"]):
+    """A key at OpenAI."""
 
-    def __init__(self, key: SecretStr, url: str = "") -> None:
-        self._key = key
-        self._url = url
-        self._made: asyncio.Task[AsyncOpenAI] | None = None
+    max_answer_bytes = MAX_ANSWER_BYTES
 
-    @property
-    def configured(self) -> bool:
-        """Whether there is a key."""
-        return bool(self._key.get_secret_value())
-
-    async def client(self, address: str) -> "AsyncOpenAI":
-        """Return the library's client, made at the first call: importing it takes a second and more.
-
-        Raises NotStartedError when it cannot be made.
-        """
-        if self._made is None:
-            self._made = asyncio.create_task(self._make(address))
-        try:
-            return await asyncio.shield(self._made)
-        except Exception:
-            self._made = None
-            raise NotStartedError(http_errors.told(UNUSABLE, NAME)) from None
-
-    async def _make(self, address: str) -> "AsyncOpenAI":
-        openai: ModuleType = await asyncio.to_thread(importlib.import_module, "openai")
-        client: AsyncOpenAI = await asyncio.to_thread(
-            openai.AsyncOpenAI,
+    def _load(self, http: httpx.AsyncClient, url: str) -> "AsyncOpenAI":
+        openai = importlib.import_module("openai")
+        client: AsyncOpenAI = openai.AsyncOpenAI(
             api_key=self._key.get_secret_value(),
-            base_url=self._url or address,
+            base_url=url,
             max_retries=0,  # a paid call is sent once
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # and to nobody else
+            http_client=http,
         )
         return client
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        made, self._made = self._made, None
-        if made is not None:
-            with suppress(Exception):  # one that could not be made needs no closing
-                await (await made).close()
 
 
 class OpenAIProvider:
     """One image model of OpenAI. What differs between models is data: `qualities` and `request` of its entry."""
 
     def __init__(
-        self,
-        entry: BackendEntry,
-        account: OpenAIAccount,
-        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        self, entry: BackendEntry, account: OpenAIAccount, *, today: Callable[[], date] = utc_today
     ) -> None:
         self._entry = entry
         self._account = account
         self._today = today
         self._tokens = entry.pricing().tokens
-        self._limit = RateLimit()
-        self.capabilities = Capabilities(
-            entry.modality,
-            entry.limits.steps,
-            entry.limits.images,
-            entry.sizes,
-            steps=False,
-            seeds=False,
-            negative_prompts=False,
-            edits=entry.edits,
-        )
+        self.capabilities = capabilities(entry)
 
     def state(self) -> State:
         """Return whether it may be called; see `Provider.state`."""
-        found = standing(self._entry, self._account.configured, self._today())
-        return State.UNAVAILABLE if found is State.READY and self._limit.wait() else found
+        return self._account.state(self._entry, self._today())
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Send the paid call and wait for its pictures; see `Provider.submit`."""
-        self._check(job)
-        try:
-            async with asyncio.timeout(timeout):
-                client = await self._account.client(self._entry.address)
-                body = await self._sent(client, job, reference)
-        except TimeoutError:
-            raise LostError(f"{NAME} did not answer a paid call in time") from None
-        except (NotStartedError, LostError):
-            raise
-        except Exception as error:
-            raise self._meaning(error) from None
-        return await asyncio.to_thread(self._ticket, body, job)
+        check_prompt(self._entry, job.prompt)
+        openai = await self._account.library(self._entry.address)
+        images = openai.images.with_raw_response
+        call: Callable[..., Any] = images.edit if job.source else images.generate
+        async with paying(NAME, timeout, _meaning):
+            response = await call(
+                **self._words(job),
+                extra_headers={"Idempotency-Key": reference},
+                extra_body=dict(self._entry.request),
+            )
+        return await asyncio.to_thread(self._ticket, response.http_response.content, len(job.seeds))
 
     async def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Media, None]:
         """Yield the pictures that came with the answer."""
@@ -163,69 +113,28 @@ class OpenAIProvider:
         """Return False: a call that was answered has ended."""
         return False
 
-    def _check(self, job: Job) -> None:
-        most = self._entry.limits.prompt
-        if most is not None and len(job.prompt) > most:
-            rule = f"spec.prompt: {self._entry.model} takes at most {most} characters; shorten it"
-            error = MeshError(errors_pb2.ERROR_REASON_FIELD_INVALID, rule, field="spec.prompt")
-            raise NotStartedError(error)
-
-    async def _sent(self, client: "AsyncOpenAI", job: Job, reference: str) -> bytes:
-        images = client.images.with_streaming_response
-        call: Callable[..., Any] = images.edit if job.source else images.generate
-        most = self._most_bytes(job)
-        body = bytearray()
-        async with call(
-            **self._parameters(job),
-            extra_headers={"Idempotency-Key": reference},
-            extra_body=self._entry.request,
-        ) as response:
-            self._limit.read(response.status_code, dict(response.headers))
-            async for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > most:
-                    raise LostError(f"{NAME} answered with more than {most} bytes")
-        return bytes(body)
-
-    def _parameters(self, job: Job) -> dict[str, object]:
-        """Return the job in OpenAI's words, besides what the model's entry says of every call."""
+    def _words(self, job: Job) -> dict[str, object]:
+        """Return the parameters of a call, as the library names them."""
         entry, source = self._entry, job.source
-        parameters: dict[str, object] = {
+        words: dict[str, object] = {
             "model": (source and entry.edit_model) or entry.provider_model,
             "prompt": job.prompt,
             "n": len(job.seeds),
             "size": f"{job.size.width}x{job.size.height}",
         }
         if entry.qualities:
-            parameters["quality"] = entry.qualities[job.tier]
+            words["quality"] = entry.qualities[job.tier]
         if source:
-            parameters["image"] = (f"source.{EXTENSIONS[source.media_type]}", source.data, source.media_type)
-        return parameters
+            words["image"] = (f"source.{EXTENSIONS[source.media_type]}", source.data, source.media_type)
+        return words
 
-    def _most_bytes(self, job: Job) -> int:
-        """Return the most an answer may have: every picture as its bare pixels with alpha, in base64."""
-        picture = job.size.width * job.size.height * 4 + SLACK_BYTES
-        return len(job.seeds) * picture * 4 // 3 + SLACK_BYTES
-
-    def _meaning(self, error: Exception) -> NotStartedError | LostError:
-        """Return what an exception of the library means; its text, the provider's, goes nowhere."""
-        status = getattr(error, "status_code", None)
-        if not isinstance(status, int):
-            return http_errors.broken(NAME, error)
-        wait = self._limit.read(status, dict(getattr(error, "response").headers))  # noqa: B009
-        codes = (getattr(error, "code", None), getattr(error, "type", None))
-        meaning = next((MEANINGS[code] for code in codes if code in MEANINGS), None)
-        if meaning and status in http_errors.REFUSALS:
-            return NotStartedError(http_errors.told(meaning, NAME))
-        return http_errors.answered(NAME, status, wait)
-
-    def _ticket(self, body: bytes, job: Job) -> Ticket:
+    def _ticket(self, body: bytes, wanted: int) -> Ticket:
         """Read an answer. It was paid for: whatever is wrong with it, nobody may send the call again."""
         try:
             answer = _Answer.model_validate_json(body)
         except ValidationError:
             raise LostError(f"{NAME} answered a paid call with rubbish of {len(body)} bytes") from None
-        media = tuple(_pictures(answer, len(job.seeds)))
+        media = tuple(_pictures(answer, wanted))
         if not media:
             raise LostError(
                 f"{NAME} answered a paid call with {len(answer.data)} files, none of them a picture"
@@ -264,8 +173,17 @@ class _Usage(BaseModel):
 
 def _pictures(answer: _Answer, wanted: int) -> Iterator[Media]:
     for index, picture in enumerate(answer.data[:wanted]):
-        with suppress(binascii.Error, ValueError):
+        with suppress(ValueError):
             data = base64.b64decode(picture.b64_json or "", validate=True)
             media_type = media_type_of(data)
             if media_type in EXTENSIONS:
                 yield Media(index, data, media_type)
+
+
+def _meaning(content: object) -> http_errors.Meaning | None:
+    """Return what the code or the type of an error means, where it is a documented one."""
+    error = content.get("error") if isinstance(content, dict) else None
+    if not isinstance(error, dict):
+        return None
+    codes = (str(error.get("code")), str(error.get("type")))
+    return next((MEANINGS[code] for code in codes if code in MEANINGS), None)

@@ -48,10 +48,14 @@ class TooMuchError(Exception):
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """Sends requests one by one, each once. Raises AnsweredError, BrokenError and TooMuchError."""
+    """Sends requests one by one, each once, and reads at most `most` bytes of an answer.
 
-    def __init__(self, limit: RateLimit) -> None:
+    Raises AnsweredError, BrokenError and TooMuchError.
+    """
+
+    def __init__(self, limit: RateLimit, most: int = MAX_BYTES) -> None:
         self._limit = limit
+        self._most = most
         # A client inside, as only a client follows the proxy settings of the environment.
         self._inner = httpx.AsyncClient(follow_redirects=False, timeout=LIMITS, verify=trust())
 
@@ -63,7 +67,7 @@ class Wire(httpx.AsyncBaseTransport):
         except httpx.TransportError as error:
             raise BrokenError from error
         wait = self._limit.read(response.status_code, dict(response.headers))
-        body = _Body(response)
+        body = _Body(response, self._most)
         if response.is_success:
             return httpx.Response(response.status_code, headers=response.headers, stream=body)
         content = None
@@ -78,10 +82,11 @@ class Wire(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """What is read of an answer, up to `MAX_BYTES`."""
+    """What is read of an answer, up to `most` bytes."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, most: int) -> None:
         self._response = response
+        self._most = most
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._response.headers.get("content-encoding", "identity") != "identity":
@@ -90,7 +95,7 @@ class _Body(httpx.AsyncByteStream):
         try:
             async for part in self._response.aiter_raw():
                 read += len(part)
-                if read > MAX_BYTES:
+                if read > self._most:
                     raise TooMuchError
                 yield part
         except httpx.TransportError as error:

@@ -53,7 +53,7 @@ async def opened(
     url: str, model: str = "gpt-image-2", key: str = KEY, today: date = TODAY
 ) -> AsyncIterator[OpenAIProvider]:
     async with OpenAIAccount(SecretStr(key), f"{url}/v1") as account:
-        yield OpenAIProvider(ENTRIES[model], account, lambda: today)
+        yield OpenAIProvider(ENTRIES[model], account, today=lambda: today)
 
 
 @pytest.fixture
