@@ -1,4 +1,4 @@
-"""A request to run, and the work it is for one backend. Pure."""
+"""A request to run, and the work it is for one backend."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What follows a failed run: the same backend again, another one, or the error to the caller. Pure.
+"""What follows a failed run: the same backend again, another one, or the error to the caller.
 
 A table says it by the reason of the failure. Once a picture was told, nothing follows: it would be made twice.
 """
