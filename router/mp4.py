@@ -10,6 +10,7 @@ LONG_HEADER = struct.Struct(">I4sQ")
 TRACK_SIZE = {0: 76, 1: 88}
 HANDLER = slice(8, 12)
 SAMPLES = slice(8, 12)
+MOST_BOXES = 10_000  # side by side; a fragmented film has one or two for each second
 
 
 class Shape(NamedTuple):
@@ -61,9 +62,12 @@ def _within(boxes: list[tuple[bytes, memoryview]], kind: bytes, *deeper: bytes) 
 
 
 def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of each box, one behind the other. Raises BrokenError where they end elsewhere."""
-    at = 0
+    """Yield kind and content of each box, one behind the other. Raises BrokenError where they end elsewhere than it."""
+    at = found = 0
     while at < len(content):
+        found += 1
+        if found > MOST_BOXES:
+            raise BrokenError
         try:
             size, kind = HEADER.unpack_from(content, at)
             start = at + HEADER.size

@@ -56,7 +56,7 @@ async def _checked(data: bytes) -> tuple[str, Shape]:
     found = media_type_of(data)
     try:
         if found == MP4:
-            return found, measure(data)
+            return found, await asyncio.to_thread(measure, data)
         if found.startswith(VIDEO):
             return found, Shape()
         found, width, height = await asyncio.to_thread(images.media_type_of, data)

@@ -15,14 +15,27 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
+from router.backends.paid import PaidBackend
+from router.backends.protocol import Job
+from router.ledger import Ledger
+from router.sizes import Size
+from router.tables import metadata
+from services.runtime.blobs import BlobStore
+from services.runtime.database import open_database
+from services.runtime.errors import MeshError
 from tests.contract.paid_calls.child import PICTURES, Ended, Errand, Nursery
-from tests.contract.paid_calls.shop import Kind, Shop
+from tests.contract.paid_calls.shop import Kind, Shop, ShopProvider
+from tests.contract.providers.http_server import DROPPED, PAGE, RUBBISH, Answer
+from tests.unit.router.scripted import entry
 
 CHILDREN = 3
-PAGE = Path(__file__).parents[2] / "docs" / "13-ledger.md"
+CUT_OFF = Answer(body=b'{"job": "0", "usd": 0.25}', cut=9)
+FAULT = Answer(status=500, body=b"{}")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "13-ledger.md"
 
 OPENED, JOB_NOTED, SETTLED = "after ledger.open", "after ledger.note_job", "after ledger.succeed"
 # From which point on a call can be brought to its end by the next process, besides before it was written down.
@@ -161,9 +174,34 @@ async def test_of_processes_that_race_for_one_request_one_pays_and_all_are_serve
             assert len(ended[0].sizes) == PICTURES
 
 
+@pytest.mark.parametrize(
+    "answer", [RUBBISH, PAGE, CUT_OFF, DROPPED, FAULT], ids=["json", "page", "cut", "dropped", "500"]
+)
+async def test_an_answer_that_makes_no_sense_is_told_and_never_paid_for_again(
+    scene: Scene, answer: Answer
+) -> None:
+    shop = scene.shop
+    shop.server.fault("POST", "/jobs", answer, answer)
+    blobs = BlobStore.open("", scene.home)
+    async with (
+        httpx.AsyncClient(base_url=shop.server.url) as client,
+        open_database(f"sqlite:///{scene.database}", "the ledger", metadata) as database,
+    ):
+        backend = PaidBackend(entry(), ShopProvider(shop.kind, client), Ledger(database, "replica"), blobs)
+        job = Job("rubbish", "rubbish", "", (1,), 1, 0.0, Size(64, 64))
+        for _ in range(2):
+            with pytest.raises(MeshError, match="OUTCOME_UNKNOWN"):
+                [_ async for _ in backend.execute(job, 10)]
+            if shop.kind is Kind.LOOKUP:
+                break  # its next look has to wait until the call can no longer be on its way
+        await backend.close()
+    assert shop.server.count("POST") == 1
+    assert scene.states("rubbish") == ["UNKNOWN"]
+
+
 def documented(kind: Kind) -> dict[str, str]:
     """What docs/13-ledger.md says of a kind of provider: point -> what was left and what came of it."""
-    lines = PAGE.read_text().splitlines()
+    lines = DOCUMENT.read_text().splitlines()
     header = next(number for number, line in enumerate(lines) if line.startswith("| killed"))
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
