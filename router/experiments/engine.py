@@ -96,9 +96,18 @@ class Experiments:
 
     async def stop(self, experiment_id: str) -> Experiment | None:
         """End an experiment; None when there is none of this id. Raises as the store does."""
-        stopped = await self.store.stop(experiment_id)
+        found = await self.store.get(experiment_id)
+        if found is None:
+            return None
+        stopped = await self.store.stop(experiment_id, await self.results_of(found))
         await self.read()
         return stopped
+
+    async def results_of(self, experiment: Experiment) -> Mapping[str, Tally]:
+        """Return what each arm's requests came to: by now, or when it ended. Raises MeshError DEPENDENCY_UNAVAILABLE."""
+        if experiment.results is not None:
+            return experiment.results
+        return await self.results.of_experiment(experiment.id, experiment.plan.unit)
 
     async def read(self) -> None:
         """Take in which experiments run and which models there are. Raises MeshError DEPENDENCY_UNAVAILABLE."""
@@ -109,7 +118,7 @@ class Experiments:
         """Look at the results of every running experiment, and end those that are over. Raises as `read` does."""
         await self.read()
         for experiment in self._running:
-            tallies = await self.results.of_experiment(experiment.id, experiment.plan.unit)
+            tallies = await self.results_of(experiment)
             judged = judge(experiment, tallies, self.clock())
             if judged == experiment:
                 continue

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from router.experiments.tally import Tally
+
 
 class Unit(StrEnum):
     """What an experiment splits by: whoever it is keeps the arm for as long as the experiment runs."""
@@ -102,8 +104,9 @@ class Plan:
 class Experiment:
     """A plan at work. Times are in seconds since the epoch; `ended_at` is None and `reason` empty while it runs.
 
-    `p_values` holds the smallest always-valid p-value of each tested arm so far. `sequence` grows with every
-    experiment that is stored, and is 0 before.
+    `p_values` holds the smallest always-valid p-value of each tested arm so far, `results` what each arm's requests had
+    come to when it ended: runs are forgotten one day, and a rating that comes later changes no decision. `sequence`
+    grows with every experiment that is stored, and is 0 before.
     """
 
     id: str
@@ -114,6 +117,7 @@ class Experiment:
     winner: str = ""
     ended_at: float | None = None
     p_values: Mapping[str, float] = field(default_factory=dict)
+    results: Mapping[str, Tally] | None = None
     sequence: int = 0
 
     @property

@@ -1,14 +1,21 @@
 """How an experiment stands, and whether it is over. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from router.experiments.experiment import HIGHER_WINS, Arm, Experiment, Plan, State
+from router.experiments.experiment import HIGHER_WINS, Arm, Experiment, Metric, Plan, State
 from router.experiments.guardrails import broken
-from router.experiments.sequential import ALPHA, Estimate, enough, estimate, p_value
+from router.experiments.sequential import ALPHA, Estimate, Sums, enough, estimate, p_value
 from router.experiments.tally import Tally
 
 Tallies = Mapping[str, Tally]
+
+_MEASURED: Mapping[Metric, Callable[[Tally], Sums]] = {
+    Metric.QUALITY: lambda tally: tally.quality,
+    Metric.SECONDS: lambda tally: tally.seconds,
+    Metric.COST: lambda tally: tally.cost,
+    Metric.RATING: lambda tally: tally.rating,
+}
 
 
 def judge(experiment: Experiment, tallies: Tallies, now: float) -> Experiment:
@@ -27,12 +34,12 @@ def judge(experiment: Experiment, tallies: Tallies, now: float) -> Experiment:
         baseline = plan.baseline(arm)
         control, tally = _of(tallies, baseline), _of(tallies, arm)
         if reason := broken(baseline, control, arm, tally, plan.guardrails, alpha):
-            return _ended(standing, State.GUARDED, reason, now)
+            return _ended(standing, State.GUARDED, reason, tallies, now)
     if won := _winner(standing, tallies, alpha):
         arm, reason = won
-        return replace(_ended(standing, State.DECIDED, reason, now), winner=arm.name)
+        return replace(_ended(standing, State.DECIDED, reason, tallies, now), winner=arm.name)
     if now >= experiment.expires_at:
-        return _ended(standing, State.EXPIRED, "its time was over without a winner", now)
+        return _ended(standing, State.EXPIRED, "its time was over without a winner", tallies, now)
     return standing
 
 
@@ -62,9 +69,10 @@ def _winner(experiment: Experiment, tallies: Tallies, alpha: float) -> tuple[Arm
 
 def _compared(plan: Plan, tallies: Tallies) -> Iterator[tuple[Arm, Estimate, Estimate]]:
     """Yield each tested arm that has results enough, with the mean of its baseline in the metric and its own."""
+    measured = _MEASURED[plan.metric]
     for arm in plan.tested:
-        before = estimate(_of(tallies, plan.baseline(arm)).of(plan.metric))
-        other = estimate(_of(tallies, arm).of(plan.metric))
+        before = estimate(measured(_of(tallies, plan.baseline(arm))))
+        other = estimate(measured(_of(tallies, arm)))
         if before is not None and other is not None and enough(before, other):
             yield arm, before, other
 
@@ -73,8 +81,8 @@ def _of(tallies: Tallies, arm: Arm) -> Tally:
     return tallies.get(arm.name, Tally())
 
 
-def _ended(experiment: Experiment, state: State, reason: str, now: float) -> Experiment:
-    return replace(experiment, state=state, reason=reason, ended_at=now)
+def _ended(experiment: Experiment, state: State, reason: str, tallies: Tallies, now: float) -> Experiment:
+    return replace(experiment, state=state, reason=reason, results=tallies, ended_at=now)
 
 
 def _shown(p: float) -> str:

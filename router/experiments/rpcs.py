@@ -76,8 +76,7 @@ class ExperimentRpcs(router_pb2_grpc.RouterServiceServicer):
         return router_pb2.StopExperimentResponse(experiment=await self._with_results(stopped))
 
     async def _with_results(self, experiment: Experiment) -> router_pb2.Experiment:
-        tallies = await self._results.of_experiment(experiment.id, experiment.plan.unit)
-        return experiment_of(experiment, tallies)
+        return experiment_of(experiment, await self._experiments.results_of(experiment))
 
 
 def _verdict(request: router_pb2.ReportOutcomeRequest) -> Verdict:

@@ -24,7 +24,7 @@ from router.experiments.spending import Spending
 from router.fleet import Member
 from router.order import Assignment, Order
 from router.runs import OK, Run, Verdict
-from router.snapshot import BackendView, State
+from router.snapshot import BackendView, Snapshot, State
 from services.runtime import deadline, telemetry
 from services.runtime.errors import MeshError
 from services.runtime.identity import Identity, acting_as
@@ -111,7 +111,9 @@ class Shadows:
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
-                    decision = decide(copy.demand, execution.fleet.snapshot(), execution.policy)
+                    backends = execution.fleet.snapshot().backends
+                    serving = tuple(one for one in backends if one.model == copy.demand.model)
+                    decision = decide(copy.demand, Snapshot(serving), execution.policy)
                     for candidate in decision.candidates:
                         if self._is_free(candidate.backend):
                             self._taken.add(candidate.backend.name)

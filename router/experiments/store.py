@@ -5,7 +5,7 @@ What has ended stays as it ended; a change that finds an experiment ended change
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from router.experiments.experiment import Arm, Experiment, Guardrails, Metric, Plan, State, Unit
+from router.experiments.sequential import Sums
+from router.experiments.tally import Tally
 from router.tables import metadata
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.database import SEQUENCE, Database
@@ -34,6 +36,7 @@ _table = sa.Table(
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("ended_at", sa.Double),
     sa.Column("p_values", sa.JSON, nullable=False),
+    sa.Column("results", sa.JSON(none_as_null=True)),  # none while it runs
     sqlite_autoincrement=True,  # a number is never used again, so a page token never points at a newer experiment
 )
 
@@ -102,14 +105,16 @@ class ExperimentStore:
         query = _table.select().where(_table.c.state == State.RUNNING)
         return await self._many(query.order_by(_table.c.started_at, _table.c.sequence))
 
-    async def stop(self, experiment_id: str) -> Experiment | None:
-        """End an experiment; None when there is none of this id."""
+    async def stop(self, experiment_id: str, results: Mapping[str, Tally]) -> Experiment | None:
+        """End an experiment with the results that it had; None when there is none of this id."""
 
         def stop(connection: sa.Connection) -> Experiment | None:
             there = _find(connection, _table.c.id == experiment_id, lock=True)
             if there is None or there.state is not State.RUNNING:
                 return there
-            ended = replace(there, state=State.STOPPED, reason=STOPPED, ended_at=self._clock())
+            ended = replace(
+                there, state=State.STOPPED, reason=STOPPED, results=results, ended_at=self._clock()
+            )
             return _settle(connection, ended)
 
         return await self._database.write(stop)
@@ -178,6 +183,7 @@ def _settle(connection: sa.Connection, judged: Experiment) -> Experiment:
         winner=judged.winner,
         ended_at=judged.ended_at,
         p_values=dict(judged.p_values),
+        results=None if judged.results is None else {arm: asdict(one) for arm, one in judged.results.items()},
     )
     return judged
 
@@ -205,6 +211,10 @@ def _plan_of_json(value: dict[str, Any]) -> Plan:
     )
 
 
+def _tally(value: dict[str, Any]) -> Tally:
+    return Tally(**{name: Sums(*sums) for name, sums in value.items()})
+
+
 def _from_row(row: sa.Row[Any]) -> Experiment:
     return Experiment(
         id=row.id,
@@ -215,5 +225,6 @@ def _from_row(row: sa.Row[Any]) -> Experiment:
         winner=row.winner,
         ended_at=row.ended_at,
         p_values=row.p_values,
+        results=None if row.results is None else {arm: _tally(one) for arm, one in row.results.items()},
         sequence=row.sequence,
     )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from router.experiments.experiment import Metric
 from router.experiments.sequential import Sums
 
 NOTHING = Sums(0, 0, 0, 0, 0, 0)
@@ -23,15 +22,3 @@ class Tally:
     seconds: Sums = NOTHING
     cost: Sums = NOTHING
     rating: Sums = NOTHING
-
-    def of(self, metric: Metric) -> Sums:
-        """Return what was measured of a metric."""
-        match metric:
-            case Metric.QUALITY:
-                return self.quality
-            case Metric.SECONDS:
-                return self.seconds
-            case Metric.COST:
-                return self.cost
-            case Metric.RATING:
-                return self.rating

@@ -18,6 +18,7 @@ from router.execution import Execution
 from router.experiments import shadow
 from router.experiments.engine import Experiments
 from router.experiments.rpcs import ExperimentRpcs
+from router.experiments.sequential import MINIMUM_UNITS
 from router.experiments.shadow import Shadows
 from router.experiments.spending import Spending
 from router.experiments.store import ExperimentStore
@@ -262,9 +263,11 @@ async def test_an_outcome_is_the_tenant_s_own_and_says_something(stage):
 async def test_traffic_is_split_judged_and_decided(stage):
     created = await stage.create(unit=BY_REQUEST)
     drew = Counter()
-    for number in range(130):
+    for number in range(300):
         model = await stage.request(number)
         drew[model] += 1
+        if min(drew["alpha"], drew["beta"]) > MINIMUM_UNITS:
+            break
         score = quality_pb2.Score(value=QUALITY[model] + 0.1 * (number % 3), measured_by="test/1")
         await stage.report(number, quality=quality_pb2.QualityMetrics(overall=score))
     assert set(drew) == {"alpha", "beta"}
@@ -279,21 +282,24 @@ async def test_traffic_is_split_judged_and_decided(stage):
     assert control.seconds > 0
     assert not control.HasField("p_value")
     assert other.p_value < 0.05
-    await stage.request(200)
+    await stage.request(999)
     assert (await stage.get(created.id)).results == ended.results  # nobody is split any more
 
 
 async def test_an_arm_that_fails_ends_the_experiment_and_its_callers_get_their_pictures(stage):
     created = await stage.create(unit=BY_REQUEST)
     stage.backends["beta"].failures[0] = error("OUT_OF_MEMORY")
-    drew = Counter([await stage.request(number) for number in range(130)])
-    assert drew["beta"] == 0
+    jobs = stage.backends["beta"].jobs
+    for number in range(300):
+        assert await stage.request(number) != "beta"
+        if min(len(jobs), number + 1 - len(jobs)) > MINIMUM_UNITS:
+            break
     await stage.evaluate()
     ended = await stage.get(created.id)
     assert (ended.state, ended.winner) == (GUARDED, "")
     assert ended.reason == "other fails more than control: 100 % against 0 %, where 5 % more is allowed"
     other = ended.results[1]
-    assert other.requests == other.errors > 50
+    assert other.requests == other.errors == len(jobs)
     assert not other.HasField("seconds")
 
 
@@ -320,13 +326,13 @@ async def test_shadows_draw_and_are_scored_and_decided_while_callers_get_the_con
         arm("copy", "gamma", 1.0, shadow=True),
     )
     created = await stage.create(*arms, unit=BY_REQUEST)
-    for number in range(55):
+    for number in range(MINIMUM_UNITS):
         assert await stage.request(number) == "alpha"
         await stage.settled()
     await stage.evaluate()
     ended = await stage.get(created.id)
     control, twin, copy = ended.results
-    assert (control.requests, twin.requests, copy.requests) == (55, 55, 55)
+    assert (control.requests, twin.requests, copy.requests) == (MINIMUM_UNITS,) * 3
     assert not control.HasField("quality")  # nobody judged what callers got
     assert (twin.quality, copy.quality) == (pytest.approx(0.5), pytest.approx(0.9))
     assert (ended.state, ended.winner) == (DECIDED, "copy")

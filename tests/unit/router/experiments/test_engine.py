@@ -188,6 +188,8 @@ async def test_a_winner_ends_the_splitting_and_is_told(experiments):
     assert experiments.split(order()) is None
     ended = await experiments.store.get(created.id)
     assert (ended.state, ended.winner) == (State.DECIDED, "b")
+    decided, experiments.results.tallies = experiments.results.tallies, {}  # runs are forgotten one day
+    assert await experiments.results_of(ended) == decided
     assert [(one["event"], one["winner"]) for one in logs] == [("experiment over", "b")]
 
 

@@ -9,9 +9,12 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
+from router.experiments import store as store_module
 from router.experiments.experiment import Arm, Guardrails, Metric, Plan, State, Unit
+from router.experiments.sequential import Sums
 from router.experiments.spending import Spending
-from router.experiments.store import MOST_RUNNING, ExperimentStore, OtherPlanError
+from router.experiments.store import ExperimentStore, OtherPlanError
+from router.experiments.tally import Tally
 from router.tables import metadata
 from services.runtime.database import Database, open_database
 from services.runtime.errors import MeshError
@@ -77,13 +80,16 @@ async def test_pages_go_from_the_newest_to_the_oldest(stores):
 async def test_a_stopped_one_stays_stopped(stores):
     one, other = stores
     started = await one.create(PLAN)
-    ended = await one.stop(started.id)
-    assert ended == replace(started, state=State.STOPPED, reason="it was stopped", ended_at=1000.5)
+    results = {"a": Tally(quality=Sums(3, 4.0, 2.5, 6.0, 7.0, 1.75)), "b": Tally()}
+    ended = await one.stop(started.id, results)
+    assert ended == replace(
+        started, state=State.STOPPED, reason="it was stopped", results=results, ended_at=1000.5
+    )
     won = replace(started, state=State.DECIDED, winner="b", reason="b is better", ended_at=2000.0)
     assert await other.settle(won) == ended
-    assert await other.stop(started.id) == await other.get(started.id) == ended
+    assert await other.stop(started.id, {}) == await other.get(started.id) == ended
     assert await other.running() == []
-    assert await other.stop("exp-nobody") is None
+    assert await other.stop("exp-nobody", {}) is None
 
 
 async def test_of_two_replicas_p_values_the_smaller_stays(stores):
@@ -112,7 +118,7 @@ async def test_a_file_s_experiment_is_started_once_and_may_get_other_shares(stor
     ):
         with pytest.raises(OtherPlanError):
             await one.put("from-file", changed)
-    ended = await one.stop("from-file")
+    ended = await one.stop("from-file", {})
     assert await one.put("from-file", replace(PLAN, metric=Metric.COST)) == ended  # it never runs again
 
 
@@ -121,14 +127,15 @@ async def test_two_replicas_that_start_together_put_one(stores):
     assert first == second
 
 
-async def test_there_is_an_end_to_how_many_run(stores):
+async def test_there_is_an_end_to_how_many_run(stores, monkeypatch):
+    monkeypatch.setattr(store_module, "MOST_RUNNING", 4)
     store = stores[0]
-    for index in range(MOST_RUNNING):
+    for index in range(4):
         started = await store.create(PLAN, "" if index else "request-1")
     error = await failing(store.create(PLAN))
     assert error.name == "QUOTA_EXHAUSTED"
     assert (await store.create(PLAN, "request-1")).sequence == 1  # a repeated one starts nothing
-    await store.stop(started.id)
+    await store.stop(started.id, {})
     await store.create(PLAN)
 
 
