@@ -5,8 +5,8 @@ model is in service as soon as it is built, and out of it when its build is remo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,7 @@ from router.configuration import ConfigurationError
 from router.entries import BackendEntry, load_entry
 from router.fleet import Fleet
 from router.probing import Probes
+from services.runtime.errors import MeshError
 
 FILE = "backend.yaml"
 
@@ -25,7 +26,8 @@ log = structlog.get_logger()
 class Discovery:
     """What was found in a repository, kept in step with the fleet; entries of `taken` names are left alone.
 
-    An entry that breaks its rules is logged once, with the line that is wrong, and is no backend until it is mended.
+    `recall` is asked to teach the fleet's learning what is remembered of a backend that was found. An entry that breaks its
+    rules is logged once, with the line that is wrong, and is no backend until it is mended.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Discovery:
         fleet: Fleet,
         adapt: Callable[[BackendEntry], Backend],
         probes: Probes,
+        recall: Callable[[str], Awaitable[None]],
     ) -> None:
         self._repository = repository
         self._taken = frozenset(taken)
         self._fleet = fleet
         self._adapt = adapt
         self._probes = probes
+        self._recall = recall
         self._found: Mapping[str, BackendEntry] = {}
         self._told: set[str] = set()
 
@@ -61,6 +65,8 @@ class Discovery:
             if before.get(name) != entry:
                 log.info("backend found", backend=name)
                 self._fleet.put(entry, self._adapt(entry))
+                with suppress(MeshError):  # the database is away: it is learned anew
+                    await self._recall(name)
                 await self._probes.start(name)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 
 from router.backends.protocol import Backend
 from router.breaker import Breaker, Fault
@@ -87,6 +88,7 @@ class Member:
             call_seconds=self.admission.seconds,
             remedy=entry.remedy,
             checked_at=self.checked_at,
+            retires_at=_midnight(entry.retires),
         )
 
 
@@ -231,3 +233,8 @@ class Fleet:
 def _untrusted(name: str) -> MeshError:
     message = f"{name} does not answer, or failed too often lately; it is tried again soon"
     return MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=DEFAULT_RETRY_SECONDS)
+
+
+def _midnight(day: date | None) -> float:
+    """Return when a day begins, UTC, in seconds since the epoch; 0 for none."""
+    return 0.0 if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()

@@ -1,55 +1,54 @@
 """RouterService: from the wire into the router's words, and back."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from router.backends.protocol import Backend, Loaded, Preview, Step, Stored
-from router.backends.triton import TritonBackend
-from router.discovery import Discovery, discovering
-from router.entries import BackendEntry, load_entries
-from router.execution import Drawn, Event, Execution, Fallback, Routed
-from router.fleet import Fleet
-from router.messages import backend_of, candidate_of, candidates_of, demand_of, order_of
-from router.policy import load_policy
+from router.backends.protocol import Loaded, Preview, Source, Step, Stored
+from router.composition import Adapt, Parts, compose
+from router.demand import Demand
+from router.events import Drawn, Event, Fallback, Routed
+from router.experiments.rpcs import ExperimentRpcs
+from router.messages import backend_of, candidates_of, demand_of, order_of, routed_of, source_of
 from router.previews import MEDIA_TYPE, encode_preview
-from router.probing import probing
 from router.settings import Settings
-from router.unserved import Unserved
 from scrollintel.visual.v1 import errors_pb2, events_pb2, router_pb2, router_pb2_grpc
-from services.runtime.blobs import BlobStore
-from services.runtime.channels import connect
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from services.runtime import identity
 from services.runtime.errors import MeshError
-from services.runtime.images import encode_png
-from services.runtime.models import Models
+from services.runtime.images import encode_png, media_type_of
 from services.runtime.server import ServerSpec
-from services.runtime.triton import TritonClient
 
 Context = Any  # grpc.aio.ServicerContext, unused: errors, deadlines and cancellation are the runtime's
 
 
-class Router(router_pb2_grpc.RouterServiceServicer):
-    """Serves the rpcs of this version; those of experiments and outcomes are not overridden."""
+class Router(ExperimentRpcs):
+    """Serves every rpc; those of experiments and outcomes are its parent's."""
 
-    def __init__(self, fleet: Fleet, execution: Execution, blobs: BlobStore, unserved: Unserved) -> None:
-        self._fleet = fleet
-        self._execution = execution
-        self._blobs = blobs
-        self._unserved = unserved
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts.experiments, parts.performance, parts.performance, parts.models)
+        self._fleet = parts.fleet
+        self._execution = parts.execution
+        self._tenants = parts.tenants
+        self._blobs = parts.blobs
+        self._unserved = parts.unserved
 
     async def Route(self, request: router_pb2.RouteRequest, _: Context) -> router_pb2.RouteResponse:
         """Rank the backends and explain each; nothing runs."""
         async with self._explaining(request.image.model_preference):
-            decision = self._execution.decide(demand_of(request.image, request.objective))
+            decision = self._execution.decide(self._demand(request))
         return router_pb2.RouteResponse(candidates=candidates_of(decision))
 
     async def Execute(
         self, request: router_pb2.ExecuteRequest, _: Context
     ) -> AsyncGenerator[router_pb2.ExecuteResponse]:
         """Run a request and stream what happens."""
+        source = await self._source(source_of(request))
+        order = order_of(request, self._demand(request), identity.current().tenant, source)
         async with (
             self._explaining(request.image.model_preference),
-            aclosing(self._execution.run(order_of(request))) as events,
+            aclosing(self._execution.run(order)) as events,
         ):
             async for event in events:
                 yield await self._response(event)
@@ -80,6 +79,17 @@ class Router(router_pb2_grpc.RouterServiceServicer):
             raise MeshError(errors_pb2.ERROR_REASON_NOT_FOUND, message, field="name") from None
         return router_pb2.DrainBackendResponse(backend=backend_of(view))
 
+    def _demand(self, request: router_pb2.RouteRequest | router_pb2.ExecuteRequest) -> Demand:
+        return self._tenants.restrict(demand_of(request), identity.current().tenant)
+
+    async def _source(self, media: MediaRef | None) -> Source | None:
+        """Return the picture to work from. Raises MeshError NOT_FOUND, and MEDIA_INVALID when it is none."""
+        if media is None:
+            return None
+        data = await self._blobs.get(media)
+        media_type, _, _ = await asyncio.to_thread(media_type_of, data)
+        return Source(data, media_type)
+
     @asynccontextmanager
     async def _explaining(self, model: str) -> AsyncIterator[None]:
         """Tell who asks for a model that has no weights here what it needs, instead of that nobody serves it."""
@@ -92,11 +102,8 @@ class Router(router_pb2_grpc.RouterServiceServicer):
 
     async def _response(self, event: Event) -> router_pb2.ExecuteResponse:
         match event:
-            case Routed(chosen, decision, reasons):
-                others = [other for other in candidates_of(decision) if other.backend != chosen.backend.name]
-                first = candidate_of(chosen, decision.demand)
-                routed = events_pb2.Routed(chosen=first, reasons=reasons, runners_up=others)
-                return router_pb2.ExecuteResponse(routed=routed)
+            case Routed():
+                return router_pb2.ExecuteResponse(routed=routed_of(event))
             case Loaded(taken):
                 loaded = events_pb2.Step(stage=events_pb2.STAGE_LOAD, k=1, n=1, note=f"in {taken:.1f} s")
                 return router_pb2.ExecuteResponse(step=loaded)
@@ -132,35 +139,17 @@ class Router(router_pb2_grpc.RouterServiceServicer):
 
 
 @asynccontextmanager
-async def assemble(settings: Settings, adapt: Callable[[BackendEntry], Backend]) -> AsyncIterator[Router]:
-    """Put the router together over the backends that `adapt` makes, keep probing them and looking for new ones.
-
-    Raises ConfigurationError.
-    """
-    policy = load_policy(settings.weights_file)
-    entries = load_entries(settings.backends_file)
-    fleet = Fleet.of(entries, adapt, settings.probe_misses)
-    blobs = BlobStore.open(settings.blob_url, settings.home)
-    repository = settings.repository or settings.home / "model_repository"
-    names = [entry.name for entry in entries]
-    async with (
-        connect(settings.models_address) as models,
-        probing(fleet, settings.probe_seconds, settings.probe_timeout_seconds) as probes,
-        discovering(Discovery(repository, names, fleet, adapt, probes), settings.discovery_seconds),
-    ):
-        yield Router(fleet, Execution(fleet, policy, settings.run_seconds), blobs, Unserved(models))
+async def assemble(settings: Settings, adapt: Adapt) -> AsyncIterator[Router]:
+    """Make the router over the own backends that `adapt` makes. Raises as `compose` does."""
+    async with compose(settings, adapt) as parts:
+        yield Router(parts)
 
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[Router]:
-    """Make the router over Triton. Raises ConfigurationError."""
-    async with (
-        TritonClient(settings.triton_address) as client,
-        connect(settings.models_address) as models,
-    ):
-        leases = Models(models)
-        async with assemble(settings, lambda entry: TritonBackend(entry, client, leases)) as router:
-            yield router
+    """Make the router over Triton. Raises as `compose` does."""
+    async with compose(settings) as parts:
+        yield Router(parts)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -79,6 +79,10 @@ class Settings(ProviderSettings, TritonSettings):
     """Names this router among its replicas; two that share a database never share a name."""
     merge_seconds: Annotated[float, Field(gt=0, le=3600)] = 2.0
     """Pause between two looks for what other replicas have learned."""
+    shadow_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What shadow arms of experiments may spend at providers a day (UTC), in US dollars."""
+    experiment_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """Pause between two looks at the results of running experiments."""
 
     @property
     def tables_url(self) -> str:

@@ -10,7 +10,7 @@ from router.demand import Demand, Modality, Tier
 from router.learning.loading import NEVER, Loading
 from router.learning.quality import QualityView
 from router.learning.seconds import Forecast
-from router.price import Price
+from router.price import Price, Unit
 from router.prompt_class import PromptClass
 from router.runs import Work
 from router.sizes import Size, nearest
@@ -30,6 +30,7 @@ class State(StrEnum):
 
 TAKES_WORK = frozenset({State.READY, State.LOADABLE})
 LOADABLE = State.LOADABLE  # looking a member of an enum up costs more than the rest of `seconds`
+IMAGE = Unit.IMAGE
 CANVASES = 256  # how many wanted sizes a view remembers
 
 
@@ -50,7 +51,7 @@ class BackendView:
     failures. `forecast`, `loading` and `quality` are what was learned of it. A `paid` one costs money, an `external` one
     sees the prompt outside this installation, and what one that is not `commercial` makes may not be sold. `durations`
     are the lengths of video in seconds that it makes. `remedy` says how missing weights, a key or an address are filled.
-    `checked_at` is in seconds since the epoch, 0 before the first probe.
+    `checked_at` and `retires_at` are in seconds since the epoch, 0 before the first probe and where no end is known.
     """
 
     name: str
@@ -83,6 +84,7 @@ class BackendView:
     call_seconds: float = 0.0
     remedy: str = ""
     checked_at: float = 0.0
+    retires_at: float = 0.0
     slots: int = field(init=False, repr=False, compare=False)
     open: bool = field(init=False, repr=False, compare=False)
     beside: int = field(init=False, repr=False, compare=False)
@@ -91,7 +93,7 @@ class BackendView:
     _per_stroke: float = field(init=False, repr=False, compare=False)
     _per_megapixel: float = field(init=False, repr=False, compare=False)
     _means: Mapping[PromptClass, float] = field(init=False, repr=False, compare=False)
-    _free: bool = field(init=False, repr=False, compare=False)
+    _per_image: float | None = field(init=False, repr=False, compare=False)
     _canvases: dict[Size, tuple[Size, float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class BackendView:
         setting(self, "_per_stroke", forecast.per_stroke + forecast.per_neighbour * beside)
         setting(self, "_per_megapixel", forecast.per_megapixel)
         setting(self, "_means", {one: posterior.mean for one, posterior in self.quality.classes.items()})
-        setting(self, "_free", self.price.free)
+        setting(self, "_per_image", _per_image(self.price))
         setting(self, "_canvases", {})
 
     def steps(self, demand: Demand) -> int:
@@ -157,10 +159,10 @@ class BackendView:
         size, area = self._canvases.get(demand.size) or self._canvas(demand.size)
         megapixels = area * demand.images * demand.frames
         seconds = self._base + megapixels * (self._per_stroke * self.steps(demand) + self._per_megapixel)
-        usd = 0.0
-        if not self._free:
-            length = self.duration(demand) if demand.duration else 0.0
-            usd = self.price.usd(size, demand.images, demand.tier, length)
+        if self._per_image is not None:
+            usd = self._per_image * demand.images
+        else:
+            usd = self.price.usd(size, demand.images, demand.tier, self.duration(demand))
         # As Estimate(...), in half the time: this is the inner loop of every decision.
         return tuple.__new__(Estimate, (seconds, usd, self._means[demand.prompt_class]))
 
@@ -218,3 +220,8 @@ class Snapshot:
 
 def _share_free(taken: int, places: int) -> float:
     return max(0.0, 1.0 - taken / places) if places else 0.0
+
+
+def _per_image(price: Price) -> float | None:
+    """Return what an image costs where neither size nor tier nor length changes it, None where one does."""
+    return price.rate if price.unit is IMAGE and not price.by_size else None

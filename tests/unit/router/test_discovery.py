@@ -27,9 +27,13 @@ def write(repository, model, **changes):
 async def following(repository, *, interval=0.002):
     fleet = Fleet.of([entry("built-in")], ScriptedBackend)
     async with probing(fleet, 0.002, 1) as probes:
-        discovery = Discovery(repository, ["triton/built-in"], fleet, ScriptedBackend, probes)
+        discovery = Discovery(repository, ["triton/built-in"], fleet, ScriptedBackend, probes, nothing)
         async with discovering(discovery, interval):
             yield fleet
+
+
+async def nothing(_name):
+    """Nothing is remembered of any backend."""
 
 
 async def until(condition):
