@@ -5,6 +5,8 @@ SQLite never sees two writers of one process.
 """
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -152,8 +154,18 @@ def _set_pragmas(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = (
         None  # transactions begin where `_begin` says, not where the driver thinks they do
     )
-    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+    connection.execute("PRAGMA synchronous=FULL")
+    # SQLite does not wait by itself where two processes make a new file's journal a WAL at the same moment.
+    until = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -1,6 +1,8 @@
 """Statements on real databases: what is finished, what passes through, and what a caller hears when it goes away."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
 
@@ -158,6 +160,29 @@ async def test_a_statement_that_does_not_end_is_ended_by_the_server(
             await database.write(lambda connection: connection.exec_driver_sql("SELECT pg_sleep(30)"))
         assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
         await asyncio.wait_for(database.write(add("next")), 5)  # the writer's thread is free again
+
+
+async def test_a_server_that_is_frozen_is_given_up_in_time_and_used_again_when_it_thaws(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_words(postgres_url) as database:
+        process = await database.write(
+            lambda connection: connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        )
+        monkeypatch.setattr(module, "STATEMENT_SECONDS", 0.2)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            for word in ("frozen", "waits"):
+                with pytest.raises(MeshError) as caught:
+                    await database.write(add(word))
+                assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
+        finally:
+            os.kill(process, signal.SIGCONT)
+        monkeypatch.undo()
+        await database.write(add("after"))
+        assert await database.read(all_words) == ["frozen", "after"], (
+            "what had begun is finished, the rest is not"
+        )
 
 
 async def test_a_machine_that_never_answers_is_given_up_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
