@@ -86,6 +86,8 @@ class FalQueue:
 class FalAccount(Account[FalQueue]):
     """A key at fal."""
 
+    provider = "pika"
+
     def _load(self, http: httpx.AsyncClient, url: str) -> FalQueue:
         http.headers["Authorization"] = f"Key {self._key.get_secret_value()}"
         return FalQueue(url, http, importlib.import_module("fal_client"))

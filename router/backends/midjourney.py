@@ -42,6 +42,8 @@ PARAMETER = re.compile(r"[-—\s]*(?:--|—)[-—\s]*(?=[A-Za-z])")
 class MidjourneyAccount(Account[httpx.AsyncClient]):
     """The operator's bridge. It is off without a URL; the key may be empty where the bridge asks for none."""
 
+    provider = NAME
+
     @property
     def configured(self) -> bool:
         """Whether there is a bridge."""

@@ -54,6 +54,7 @@ MEANINGS = dict.fromkeys(
 class OpenAIAccount(Account["AsyncOpenAI"]):
     """A key at OpenAI."""
 
+    provider = NAME
     max_answer_bytes = MAX_ANSWER_BYTES
 
     def _load(self, http: httpx.AsyncClient, url: str) -> "AsyncOpenAI":

@@ -41,6 +41,8 @@ UNSAFE = "SAFETY"
 class RunwayAccount(Account["AsyncRunwayML"]):
     """A key at Runway."""
 
+    provider = NAME
+
     def _load(self, http: httpx.AsyncClient, url: str) -> "AsyncRunwayML":
         runwayml = importlib.import_module("runwayml")
         client: AsyncRunwayML = runwayml.AsyncRunwayML(

@@ -16,6 +16,7 @@ from router.backends.account import Account
 from router.backends.polling import Pace
 from router.backends.protocol import Job, Step
 from router.backends.provider import LostError, Media, NotStartedError, Provider, Ticket
+from router.configuration import ConfigurationError
 from router.entries import BackendEntry
 from router.providers import load_providers
 from router.settings import PROVIDERS_FILE
@@ -286,6 +287,11 @@ class JobContract:
 
     async def test_a_retired_model_is_not_called(self, scene: Scene) -> None:
         assert scene.make(scene.server.url, KEY, retires=TODAY).state() is State.RETIRED
+
+    @pytest.mark.parametrize("url", ["nowhere", "ftp://host", "http://", "://x", "http://host:port"])
+    async def test_an_address_that_is_none_is_refused_at_start(self, scene: Scene, url: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"^VMESH_ROUTER_[A-Z]+_URL: must be"):
+            scene.make(url)
 
     async def test_the_key_is_in_no_log(self, scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)

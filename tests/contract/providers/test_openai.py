@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from router.backends.openai import OpenAIAccount, OpenAIProvider
 from router.backends.protocol import Job, Source
 from router.backends.provider import CannotTellError, LostError, NotStartedError, Provider, Ticket
+from router.configuration import ConfigurationError
 from router.demand import Tier
 from router.providers import load_providers
 from router.settings import PROVIDERS_FILE
@@ -213,9 +214,10 @@ async def test_a_call_that_never_left_made_no_job():
         assert (await refused(provider)).reason == MODEL_UNAVAILABLE
 
 
-async def test_an_address_that_is_none_made_no_job():
-    async with opened("nonsense") as provider:
-        assert (await refused(provider)).reason == MODEL_UNAVAILABLE
+async def test_an_address_that_is_none_is_refused_at_start():
+    with pytest.raises(ConfigurationError, match="VMESH_ROUTER_OPENAI_URL"):
+        async with opened("nonsense"):
+            pass
 
 
 async def test_a_prompt_that_is_too_long_is_never_sent(server, provider):
