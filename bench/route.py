@@ -1,8 +1,8 @@
 """How long a routing decision takes: `python bench/route.py`.
 
 One decision is filter, score, sort and explain over a snapshot of n backends, a tenth of them refused; the target is
-0.2 ms for 100 of them. `plain` is a request that asks for nothing special, `bounded` one that every filter concerns:
-steps, several images, a source picture, a tenant's policy, a budget and a deadline. The snapshot is taken outside the
+0.2 ms for 100 of them. `plain` is a request that asks for nothing special, `bounded` one that asks for all that filters
+look at: steps, several images, a source picture, a tenant's policy, a budget and a deadline. The snapshot is taken outside the
 clock, as the fleet keeps it ready. `pick` is Thompson's draw among the candidates, when there is much to give up.
 """
 
@@ -38,7 +38,6 @@ BOUNDED = Demand(
     noncommercial=False,
     allowed=frozenset(f"model_{index}" for index in range(max(SIZES) + 1)),
     max_usd=1.0,
-    tried=frozenset({"triton/model_1"}),
     time_limit=60.0,
 )
 

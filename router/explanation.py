@@ -34,9 +34,10 @@ def _rank(decision: Decision, chosen: Candidate) -> str:
 
 def _expectation(demand: Demand, chosen: Candidate) -> str:
     backend, (seconds, usd, quality) = chosen.backend, chosen.estimate
+    price = f"${usd:.4g}" if usd else "nothing"
     return (
         f"is expected to take {seconds:.1f} ± {backend.deviation(demand):.1f} s, "
-        f"to cost {f'${usd:.4g}' if usd else 'nothing'} and "
+        f"to cost {price} and "
         f"to be worth {quality:.2f} ± {backend.quality_deviation(demand):.2f} for {demand.prompt_class}"
     )
 
