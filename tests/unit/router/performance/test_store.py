@@ -328,7 +328,8 @@ async def test_the_newest_runs_are_kept_and_what_is_beyond_goes_with_its_verdict
         monkeypatch.setattr(
             statements, "forget", lambda *args, **names: bites.append(forget(*args, **names)) or bites[-1]
         )
-        await performance.forget()
+        async with opened(database_url, replica="two") as other:
+            await asyncio.gather(performance.forget(), other.forget())
         assert await count(performance) == 5
         assert await count(performance, verdicts) == 2
         assert max(bites) == 2
