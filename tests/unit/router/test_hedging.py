@@ -75,6 +75,17 @@ def test_hedges_stay_within_their_budget(share, burst, plan):
 # What runs.
 
 
+def when(holds, act):
+    """Do something as soon as a condition holds."""
+
+    async def wait():
+        while not holds():
+            await asyncio.sleep(0.002)
+        act()
+
+    return asyncio.create_task(wait())
+
+
 async def late(**parts):
     """Alpha is chosen and stands still at its fifth step; beta would draw at once."""
     diary = Diary()
@@ -110,20 +121,22 @@ async def test_the_same_seed_is_drawn_so_that_either_result_is_the_requests_own(
 async def test_the_hedge_is_stopped_when_the_first_run_has_the_first_output():
     execution, backends, diary = await late()
     backends["beta"].gates[3] = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.1, backends["alpha"].gates[5].set)
+    meanwhile = when(lambda: backends["beta"].running, backends["alpha"].gates[5].set)
     events = await collect(execution, order())
     assert kinds(events) == ["Routed", *["Step"] * 8, "Drawn"]
     assert events[-1].model == "alpha"
     assert sorted(diary.outcomes()) == [("alpha", "OK"), ("beta", "CANCELLED")]
     assert backends["beta"].running == 0
+    await meanwhile
 
 
 async def test_a_hedge_that_fails_is_never_heard_of():
     execution, backends, diary = await late()
     backends["beta"].failures[2] = gone("beta")
-    asyncio.get_running_loop().call_later(0.1, backends["alpha"].gates[5].set)
+    failed = when(lambda: len(diary.runs), backends["alpha"].gates[5].set)
     events = await collect(execution, order())
     assert kinds(events) == ["Routed", *["Step"] * 8, "Drawn"]
+    await failed
     assert sorted(diary.outcomes()) == [("alpha", "OK"), ("beta", "MODEL_UNAVAILABLE")]
 
 
@@ -131,9 +144,10 @@ async def test_the_hedge_goes_on_when_the_first_run_fails():
     execution, backends, _ = await late()
     backends["beta"].gates[3] = asyncio.Event()
     backends["alpha"].failures[5] = gone("alpha")
-    asyncio.get_running_loop().call_later(0.1, backends["alpha"].gates[5].set)
-    asyncio.get_running_loop().call_later(0.2, backends["beta"].gates[3].set)
+    first = when(lambda: backends["beta"].steps == 2, backends["alpha"].gates[5].set)
+    second = when(lambda: first.done() and not backends["alpha"].running, backends["beta"].gates[3].set)
     events = await collect(execution, order())
+    await second
     told = [event for event in events if isinstance(event, Fallback)]
     assert told == [Fallback("triton/alpha", "triton/beta", "alpha cannot be reached; it is being restarted")]
     assert events[events.index(told[0]) + 1] == Step(3, 8), "from where the hedge is"
@@ -150,9 +164,10 @@ async def test_both_fail_and_the_third_goes_on():
     )  # fmt: skip
     for name in ("alpha", "beta"):
         backends[name].gates[5], backends[name].failures[5] = asyncio.Event(), error("MODEL_FAILED", name)
-    asyncio.get_running_loop().call_later(0.1, backends["alpha"].gates[5].set)
-    asyncio.get_running_loop().call_later(0.15, backends["beta"].gates[5].set)
+    first = when(lambda: backends["beta"].steps == 4, backends["alpha"].gates[5].set)
+    second = when(lambda: first.done() and not backends["alpha"].running, backends["beta"].gates[5].set)
     events = await collect(execution, order())
+    await second
     assert [(event.failed, event.next) for event in events if isinstance(event, Fallback)] == [
         ("triton/alpha", "triton/beta"),
         ("triton/beta", "triton/gamma"),
@@ -164,10 +179,11 @@ async def test_both_fail_and_the_last_failure_is_told():
     execution, backends, _ = await late()
     backends["alpha"].failures[5] = error("MODEL_FAILED", "first")
     backends["beta"].failures[3], backends["beta"].gates[3] = error("MODEL_FAILED", "second"), asyncio.Event()
-    asyncio.get_running_loop().call_later(0.1, backends["alpha"].gates[5].set)
-    asyncio.get_running_loop().call_later(0.15, backends["beta"].gates[3].set)
+    first = when(lambda: backends["beta"].steps == 2, backends["alpha"].gates[5].set)
+    second = when(lambda: first.done() and not backends["alpha"].running, backends["beta"].gates[3].set)
     with pytest.raises(MeshError, match="second"):
         await collect(execution, order())
+    await second
 
 
 async def test_nothing_is_hedged_beyond_the_budget():
