@@ -8,6 +8,7 @@ from router.sizes import Size
 
 DEFAULT_SIZE = Size(1024, 1024)
 OTHER = PromptClass.OTHER
+FPS = 24.0  # frames of a second of video, where nobody says how many
 
 
 class Modality(StrEnum):

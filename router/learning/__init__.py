@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from router.demand import FPS
 from router.learning.loading import NEVER, Loading
 from router.learning.quality import Quality, QualityView
 from router.learning.seconds import Forecast, Pace, Prior, amount
@@ -27,7 +28,10 @@ class _Known:
     def __init__(self, entry: "BackendEntry") -> None:
         size = entry.sizes[0]  # the one that the prior was measured at
         prior = Prior(
-            entry.prior.seconds_per_step, size.width * size.height / 1e6, max(1, entry.defaults.steps)
+            entry.prior.seconds_per_step,
+            megapixels=size.width * size.height / 1e6,
+            steps=entry.defaults.steps,
+            pictures=FPS * min(entry.durations, default=1 / FPS),
         )
         self.pace = Pace(prior)
         self.loading = NEVER

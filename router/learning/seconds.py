@@ -34,7 +34,6 @@ LEAST = 1e-3  # seconds; nothing is expected to take less
 # How far the four figures may be from the prior, as parts of what a typical run takes.
 SPREAD: Vector = (0.3, 1.0, 0.3, 0.3)
 EXPECTED: Vector = (0.0, 1.0, 0.0, 0.0)  # the prior in these units: all of a run is its denoising
-PRECISION = NOISE**2  # of the prior, where a run has 1: its deviation is one SPREAD, that of a run NOISE
 
 
 class Forecast(NamedTuple):
@@ -78,11 +77,15 @@ class Forecast(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What is expected before a run was seen: seconds of one step of one picture, its megapixels, a picture's steps."""
+    """What is expected before a run was seen: seconds of one step of one picture or frame, its megapixels, its steps.
+
+    A typical run has so many `pictures`.
+    """
 
     seconds_per_step: float
     megapixels: float
     steps: int
+    pictures: float = 1.0
 
 
 class _Known(NamedTuple):
@@ -97,9 +100,10 @@ class Pace:
     """The pace of one backend, learned run by run; the same runs in the same order give the same state."""
 
     def __init__(self, prior: Prior) -> None:
-        typical = prior.seconds_per_step * prior.steps
-        strokes = prior.megapixels * prior.steps
-        parts = typical, typical / strokes, typical / prior.megapixels, typical / strokes
+        typical = prior.seconds_per_step * prior.steps * prior.pictures
+        megapixels = prior.megapixels * prior.pictures
+        strokes = megapixels * prior.steps
+        parts = typical, typical / strokes, typical / megapixels, typical / strokes
         self._runs = 0
         self._known = _know(_product(SPREAD, parts), Evidence())
         self._watches = _Watch(1.0), _Watch(-1.0)
@@ -184,7 +188,9 @@ def _fitted(run: _Observation, known: _Known, runs: int) -> tuple[Vector, Eviden
 def _know(units: Vector, evidence: Evidence) -> _Known:
     """Return what the runs and the prior say together."""
     noise = math.sqrt((NOISE_RUNS * NOISE**2 + evidence.squares) / (NOISE_RUNS + evidence.runs))
-    mean, covariance = solve(evidence, PRECISION, EXPECTED)
+    mean, covariance = solve(
+        evidence, noise * noise, EXPECTED
+    )  # the prior's deviation is one SPREAD, a run's the noise
     fixed, per_stroke, per_megapixel, per_neighbour = _product(mean, units)
     a, b, c, d = (
         _product(_times(row, noise * noise * unit), units)

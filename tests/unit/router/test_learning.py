@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.demand import Modality
 from router.learning import Learning
 from router.learning.loading import NEVER
 from router.learning.seconds import Pace, Prior
@@ -131,7 +132,7 @@ works = st.builds(
 
 
 @given(
-    st.builds(Prior, st.floats(1e-4, 100), st.floats(1e-4, 33), st.integers(1, 150)),
+    st.builds(Prior, st.floats(1e-4, 100), st.floats(1e-4, 33), st.integers(1, 150), st.floats(1, 1000)),
     st.lists(st.tuples(works, st.integers(0, 64), st.floats(1e-6, 1e6)), max_size=30),
     works,
 )
@@ -182,6 +183,25 @@ def test_the_prior_is_that_of_the_entry():
     assert seconds_of(learning) == pytest.approx(0.08, rel=0.05)
     assert quality_of(learning).mean == 0.5
     assert learning.loading("triton/alpha") is NEVER
+
+
+def test_the_parts_of_a_video_are_told_apart_as_those_of_a_picture():
+    """The prior of a video model is about a frame; what is learned is about videos of 5 and 10 seconds."""
+    video = entry(
+        modality=Modality.VIDEO,
+        sizes=[{"width": 1280, "height": 720}],
+        durations=(5, 10),
+        defaults={"steps": 1, "guidance_scale": 0},
+        prior={"quality": 0.5, "seconds_per_step": 15 / 24},
+    )
+    learning, rng = Learning([video]), random.Random(4)
+    five, ten = Work(1, 0.9216, 1, 120), Work(1, 0.9216, 1, 240)
+    assert learning.forecast("triton/alpha").seconds(five) == pytest.approx(75, rel=0.01)
+    for _ in range(40):
+        work = rng.choice((five, ten))
+        learning.observe(run((30 + work.frames / 8) * rng.lognormvariate(0, 0.1), work=work))
+    assert learning.forecast("triton/alpha").seconds(five) == pytest.approx(45, rel=0.1)
+    assert learning.forecast("triton/alpha").seconds(ten) == pytest.approx(60, rel=0.1)
 
 
 def test_failed_runs_and_nonsense_say_nothing_of_seconds():
