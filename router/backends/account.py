@@ -20,7 +20,9 @@ from router.entries import BackendEntry
 from router.providers import standing, variable
 from router.rate_limit import RateLimit
 from router.snapshot import State
+from scrollintel.visual.v1 import errors_pb2
 from services.runtime import images
+from services.runtime.errors import MeshError
 
 MAX_VIDEO_BYTES = 256 * 1024 * 1024
 """Ten seconds at 200 megabits a second."""
@@ -74,17 +76,28 @@ class Account(ABC, Generic[Library]):
     ) -> AsyncGenerator[Media, None]:
         """Yield the files that the provider made, by their index, within `timeout` seconds; the key does not go along.
 
-        Raises MeshError as `downloads.download` does.
+        Those that are no media of the modality are left out. Raises MeshError as `downloads.download` does, MODEL_FAILED when none is.
         """
         clock = asyncio.get_running_loop().time
         until = clock() + timeout
         most = MAX_VIDEO_BYTES if modality is Modality.VIDEO else images.MAX_BYTES
         local = bool(self._url) and is_local(self._url)
-        if self._files is None:
-            self._files = httpx.AsyncClient(timeout=LIMITS, verify=await asyncio.to_thread(trust))
+        trusted = await asyncio.to_thread(trust)
+        self._files = self._files or httpx.AsyncClient(timeout=LIMITS, verify=trusted)
+        failure, came = None, False
         for index, url in urls.items():
-            data, media_type = await download(self._files, url, most, until - clock(), local=local)
-            yield Media(index, data, media_type)
+            try:
+                data, media_type = await download(self._files, url, most, until - clock(), local=local)
+                _check(media_type, modality)
+            except MeshError as error:
+                if error.reason != errors_pb2.ERROR_REASON_MODEL_FAILED:
+                    raise
+                failure = error
+            else:
+                came = True
+                yield Media(index, data, media_type)
+        if failure and not came:
+            raise failure
 
     @abstractmethod
     def _load(self, http: httpx.AsyncClient, url: str) -> Library:
@@ -105,6 +118,12 @@ class Account(ABC, Generic[Library]):
         for client in (self._http, self._files):
             if client is not None:
                 await client.aclose()
+
+
+def _check(media_type: str, modality: Modality) -> None:
+    if media_type.startswith("video/") is not (modality is Modality.VIDEO):
+        message = f"the provider made {media_type} instead of {modality}; try again or another model"
+        raise MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, message)
 
 
 def _is_usable(url: str) -> bool:

@@ -24,7 +24,7 @@ from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
 from tests.contract.providers.http_server import DROPPED, PAGE, RUBBISH, Answer, HttpServer
-from tests.contract.providers.samples import KEY, PROMPT
+from tests.contract.providers.samples import KEY, PROMPT, mp4, png
 
 NOWHERE = "http://127.0.0.1:1"
 REFERENCE = "0123-abcd"
@@ -208,6 +208,16 @@ class JobContract:
         assert (await scene.followed(ticket))[-1].data == scene.server.file.body
         assert scene.paid == 1
 
+    async def test_looking_keeps_to_a_rate_limit(self, scene: Scene) -> None:
+        ticket = await scene.submitted()
+        scene.server.fault(*scene.look, Answer.of({}, 429, Retry_After="0.2"))
+        await scene.followed(ticket)
+        method, path = scene.look
+        first, second, *_ = [
+            one.at for one in scene.server.requests if one.method == method and one.path.startswith(path)
+        ]
+        assert second - first >= 0.2
+
     async def test_a_provider_that_stays_away_leaves_the_job_open(self, scene: Scene) -> None:
         ticket = await scene.submitted()
         scene.server.fault(*scene.look, *[Answer(status=500)] * 50)
@@ -252,6 +262,12 @@ class JobContract:
 
     async def test_a_page_instead_of_a_file_is_no_media(self, scene: Scene) -> None:
         scene.server.fault("GET", "/files/", PAGE)
+        error = await failure(scene.followed(await scene.submitted()))
+        assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
+
+    async def test_another_kind_of_file_is_not_what_was_asked_for(self, scene: Scene) -> None:
+        other = png() if scene.media_type == "video/mp4" else mp4()
+        scene.server.fault("GET", "/files/", Answer(body=other, media_type=scene.media_type))
         error = await failure(scene.followed(await scene.submitted()))
         assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
 

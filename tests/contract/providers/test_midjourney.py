@@ -97,6 +97,12 @@ class TestMidjourney(JobContract):
         (media,) = [event for event in await scene.followed(ticket) if isinstance(event, Media)]
         assert media.index == 1
 
+    async def test_one_file_that_is_no_picture_does_not_cost_the_others(self, scene: Scene) -> None:
+        ticket = await scene.provider.submit(job(seeds=(7, 8)), REFERENCE, 5)
+        scene.server.fault("GET", "/files/", PAGE)
+        (media,) = [event for event in await scene.followed(ticket) if isinstance(event, Media)]
+        assert media.index == 1
+
     async def test_variations_are_a_paid_call_of_their_own(self, scene: Scene) -> None:
         ticket = await scene.submitted()
         await scene.followed(ticket)
