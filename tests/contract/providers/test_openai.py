@@ -6,20 +6,26 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from router.backends.openai import OpenAIAccount, OpenAIProvider
+from router.backends.paid import PaidBackend
 from router.backends.protocol import Job, Source
 from router.backends.provider import CannotTellError, LostError, NotStartedError, Provider, Ticket
 from router.configuration import ConfigurationError
 from router.demand import Tier
+from router.ledger import Ledger
 from router.providers import load_providers
 from router.settings import PROVIDERS_FILE
 from router.sizes import Size
 from router.snapshot import State
+from router.tables import metadata
 from scrollintel.visual.v1 import errors_pb2
+from services.runtime.blobs import BlobStore
+from services.runtime.database import open_database
 from services.runtime.errors import MeshError
 from tests.contract.providers import samples
 from tests.contract.providers.http_server import DROPPED, PAGE, RUBBISH, Answer
@@ -284,6 +290,40 @@ async def test_there_is_nothing_to_find_follow_or_cancel_later(provider):
     assert await provider.cancel(Ticket(""), 1) is False
     with pytest.raises(MeshError, match="does not keep"):
         await anext(aiter(provider.follow(Ticket(""), 1)))
+
+
+@asynccontextmanager
+async def behind_the_ledger(tmp_path: Path, provider: OpenAIProvider) -> AsyncIterator[PaidBackend]:
+    blobs = BlobStore.open("", tmp_path)
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    async with (
+        open_database(url, "the ledger", metadata) as database,
+        PaidBackend(ENTRIES["gpt-image-2"], provider, Ledger(database, "replica"), blobs) as backend,
+    ):
+        yield backend
+
+
+async def test_a_request_that_comes_again_gets_what_it_bought_and_openai_sees_one_job(
+    server, provider, tmp_path
+):
+    async with behind_the_ledger(tmp_path, provider) as backend:
+        first, again = [[event async for event in backend.execute(job(), 10)] for _ in range(2)]
+    assert [(event.index, event.media.media_type, event.media.width) for event in first] == [
+        (0, "image/png", 16)
+    ]
+    assert again == first
+    assert server.jobs == 1
+
+
+async def test_rubbish_that_was_paid_for_is_never_bought_a_second_time(server, provider, tmp_path):
+    server.fault("POST", "/", RUBBISH)
+    async with behind_the_ledger(tmp_path, provider) as backend:
+        for _ in range(2):
+            with pytest.raises(MeshError) as caught:
+                _ = [event async for event in backend.execute(job(), 10)]
+            assert caught.value.reason == errors_pb2.ERROR_REASON_OUTCOME_UNKNOWN
+            quiet(caught.value.message)
+    assert server.jobs == 1
 
 
 async def test_neither_key_nor_prompt_is_in_any_log(server, provider):
