@@ -76,7 +76,7 @@ class Provider(Protocol):
         """Wait for a job: its progress (`Step` in hundredths) and, at its end, its media, downloaded and sniffed.
 
         Reading is safe to repeat, so it asks again after failures of the connection. Raises MeshError: MODEL_FAILED when
-        the provider failed the job or answered with rubbish, PROMPT_UNSAFE when its content policy refused it,
+        the provider failed the job or made nothing usable, PROMPT_UNSAFE when its content policy refused it,
         MODEL_UNAVAILABLE when the provider cannot be reached any more (the job may still end well there),
         DEADLINE_EXCEEDED.
         """
