@@ -1,9 +1,10 @@
 """Brings one paid call that is ours from wherever it stands to where it is known what became of it."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -22,6 +23,7 @@ SUBMIT_SECONDS = 180.0  # providers that answer with the picture take as long as
 FIND_SECONDS = 20.0
 CANCEL_SECONDS = 10.0
 MARGIN_SECONDS = 5.0  # an adapter keeps its time by itself; one that does not is ended this much later
+MAX_JOB = 1024
 SAVE_PAUSES = (0.2, 0.5, 1.0, 2.0)  # between attempts to store, or to write down, what was paid for
 
 # How a job ends that certainly brought nothing. Any other error leaves open what becomes of it.
@@ -103,9 +105,12 @@ class Settler:
             await self._fail(claim, NEVER_ARRIVED)
         return None
 
-    async def _finish(self, errand: Errand, claim: Claim, ticket: Ticket) -> Made:
+    async def _finish(self, errand: Errand, claim: Claim, told: Ticket) -> Made:
         """Wait for a job that the provider has taken, and keep what it made."""
-        call = claim.call
+        call, ticket = claim.call, _usable(told)
+        if not ticket.job and not ticket.media:
+            await self._doubt(claim, RUBBISH, ValueError())
+            raise unknown(call)
         if ticket.job != call.job:
             await _surely(call, lambda: self.ledger.note_job(claim, ticket.job, ticket.usd))
         try:
@@ -138,7 +143,10 @@ class Settler:
 
     async def _follow(self, errand: Errand, ticket: Ticket) -> tuple[Media, ...]:
         media = []
-        async with errand.waiting(), aclosing(self.provider.follow(ticket, errand.seconds)) as events:
+        seconds = (
+            errand.seconds + MARGIN_SECONDS
+        )  # so that it is here that the time is up first, and the job stopped
+        async with errand.waiting(), aclosing(self.provider.follow(ticket, seconds)) as events:
             async for event in events:
                 if isinstance(event, Step):
                     errand.tell(event)
@@ -172,6 +180,13 @@ class Settler:
             log.warning("a paid call is unknown", reason=reason, error=type(error).__name__, **named)
         write = self.ledger.leave if job else self.ledger.doubt
         await _surely(call, lambda: write(claim, reason))
+
+
+def _usable(ticket: Ticket) -> Ticket:
+    """Return a ticket without what cannot be written down; it holds what a provider said."""
+    named = len(ticket.job) <= MAX_JOB and ticket.job.isprintable()
+    priced = ticket.usd is not None and 0.0 <= ticket.usd < math.inf
+    return replace(ticket, job=ticket.job if named else "", usd=ticket.usd if priced else None)
 
 
 async def _surely(call: Call, save: Callable[[], Awaitable[T]]) -> T:

@@ -36,6 +36,7 @@ SECRET = "words of the provider, with a key in them"
 USD = 0.25
 IMAGES = Capabilities(Modality.TEXT_TO_IMAGE, 1, 4, (Size(16, 16),))
 ATTENTIVE = 5.0  # seconds: nothing here takes as long
+IN_TIME = 0.6  # seconds: a call is opened and sent in less
 
 
 def picture(kind: str = "PNG", width: int = 24, height: int = 16) -> bytes:
@@ -234,7 +235,7 @@ async def test_a_lost_call_that_is_not_there_yet_is_not_made_again_before_its_le
     till.provider.submits = LostError()
     assert (await till.fail()).name == "OUTCOME_UNKNOWN"
     assert (await till.call()).state is CallState.UNKNOWN
-    assert (await till.fail(seconds=0.1)).name == "DEADLINE_EXCEEDED"
+    assert (await till.fail(seconds=IN_TIME)).name == "DEADLINE_EXCEEDED"
     assert till.provider.called == ["submit", "find"]
     till.provider.submits = Ticket("job-2")
     waiting = asyncio.create_task(till.buy())
@@ -310,6 +311,36 @@ async def test_rubbish_is_unknown_and_not_paid_for_again(
     assert till.provider.called.count("submit") == 1
 
 
+@pytest.mark.parametrize("job", ["", "job\0", "j" * 2000], ids=["none", "nul", "endless"])
+async def test_a_job_that_cannot_be_named_is_rubbish(till: Till, job: str) -> None:
+    till.provider.submits = Ticket(job)
+    assert (await till.fail()).name == "OUTCOME_UNKNOWN"
+    call = await till.call()
+    assert (call.state, call.reason, call.job) == (CallState.UNKNOWN, "RUBBISH", "")
+    assert till.provider.called == ["submit"]
+
+
+@pytest.mark.parametrize("usd", [-1.0, float("nan"), float("inf")])
+async def test_a_cost_that_is_none_is_the_price_lists(till: Till, usd: float) -> None:
+    till.provider.submits = Ticket("job-1", usd=usd)
+    assert stored(await till.buy())
+    assert (await till.call()).usd == pytest.approx(0.1)
+
+
+async def test_a_job_is_cancelled_when_the_time_is_up_also_where_its_adapter_watches_the_time(
+    till: Till,
+) -> None:
+    async def punctual(_: Ticket, timeout: float) -> AsyncGenerator[Media]:
+        await asyncio.sleep(timeout)
+        raise failure("DEADLINE_EXCEEDED")
+        yield
+
+    till.provider.follow = punctual
+    assert (await till.fail(seconds=IN_TIME)).name == "DEADLINE_EXCEEDED"
+    assert (await till.until(CallState.FAILED)).reason == "DEADLINE_EXCEEDED"
+    assert till.provider.called == ["submit", "cancel"]
+
+
 async def test_who_leaves_a_job_has_it_cancelled(till: Till) -> None:
     till.provider.gates["follow"] = asyncio.Event()
     caller = asyncio.create_task(till.buy())
@@ -325,7 +356,7 @@ async def test_a_job_that_nobody_could_cancel_is_stored_later_and_delivered(
     till: Till, cancels: bool | Exception
 ) -> None:
     till.provider.gates["follow"], till.provider.cancels = asyncio.Event(), cancels
-    assert (await till.fail(seconds=0.1)).name == "DEADLINE_EXCEEDED"
+    assert (await till.fail(seconds=IN_TIME)).name == "DEADLINE_EXCEEDED"
     call = await till.until(CallState.UNKNOWN)
     assert (call.reason, call.job, call.held) == ("DEADLINE_EXCEEDED", "job-1", False)
     till.provider.gates["follow"].set()
@@ -351,7 +382,7 @@ async def test_a_call_that_is_on_its_way_goes_on_when_its_caller_leaves(till: Ti
 
 async def test_a_job_that_was_taken_when_its_caller_had_left_is_cancelled(till: Till) -> None:
     gate = till.provider.gates["submit"] = asyncio.Event()
-    assert (await till.fail(seconds=0.1)).name == "DEADLINE_EXCEEDED"
+    assert (await till.fail(seconds=IN_TIME)).name == "DEADLINE_EXCEEDED"
     assert (await till.call()).state is CallState.PENDING
     gate.set()
     call = await till.until(CallState.FAILED)
