@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from router.backends.fal_queue import FalAccount
@@ -16,7 +17,7 @@ from router.backends.provider import Provider
 from router.backends.runway import RunwayAccount, RunwayProvider
 from router.backends.triton import TritonBackend
 from router.decision import Policy
-from router.discovery import Discovery, discovering
+from router.discovery import Discovery, discovering, read
 from router.entries import BackendEntry, PaidKind, load_entries
 from router.execution import Execution
 from router.experiments.configuration import load_experiments
@@ -97,8 +98,7 @@ async def compose(settings: Settings, adapt: Adapt | None = None) -> AsyncIterat
         probes = await stack.enter_async_context(
             probing(fleet, settings.probe_seconds, settings.probe_timeout_seconds)
         )
-        repository = settings.repository or settings.home / "model_repository"
-        discovery = Discovery(repository, backends, fleet, adapt, probes, performance.recall)
+        discovery = Discovery(_repository(settings), backends, fleet, adapt, probes, performance.recall)
         await stack.enter_async_context(discovering(discovery, settings.discovery_seconds))
         await stack.enter_async_context(experimenting(experiments, settings.experiment_seconds))
         execution = Execution(
@@ -120,12 +120,13 @@ class _Files(NamedTuple):
 def _read(settings: Settings) -> _Files:
     own = load_entries(settings.backends_file)
     bought = load_providers(settings.providers_file, [entry.name for entry in own])
+    built = read(_repository(settings))[0].values()
     return _Files(
         load_policy(settings.weights_file),
         load_tenants(settings.tenants_file),
         own,
         bought,
-        load_experiments(settings.experiments_file, [entry.model for entry in (*own, *bought)]),
+        load_experiments(settings.experiments_file, [entry.model for entry in (*own, *bought, *built)]),
     )
 
 
@@ -170,6 +171,10 @@ async def _paid(
                 open_backends.push_async_exit(await backend.__aenter__())
                 backends[entry.name] = backend
             yield backends
+
+
+def _repository(settings: Settings) -> Path:
+    return settings.repository or settings.home / "model_repository"
 
 
 def _served(fleet: Fleet) -> Served:

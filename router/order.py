@@ -10,11 +10,15 @@ from router.snapshot import BackendView
 
 
 class Assignment(NamedTuple):
-    """The arm of an experiment that a request is in, and the model that the arm prefers."""
+    """The arm of an experiment that a request is in, and the model that the arm prefers.
+
+    `unit` is who the request counted as when it was split, hashed.
+    """
 
     experiment: str
     arm: str
     model: str
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

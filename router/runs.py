@@ -25,7 +25,8 @@ class Run:
     `attempt` counts the runs of a request, from 1. `outcome` is OK or the name of the error's reason. `seconds` is what
     the backend took by itself, `waited` what came before in its queue, `loading` what bringing its model in took (0
     where it was there); `beside` is how many other runs it had when this one began. `at` is when it ended, in seconds
-    since the epoch. `experiment` and `arm` are empty outside experiments; a `shadow` was never shown to anybody.
+    since the epoch. `experiment`, `arm` and `unit`, a hash of who the request counted as, are empty outside
+    experiments; a `shadow` was never shown to anybody.
     """
 
     request_id: str
@@ -46,6 +47,7 @@ class Run:
     experiment: str = ""
     arm: str = ""
     shadow: bool = False
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Router(ExperimentRpcs):
     """Serves every rpc; those of experiments and outcomes are its parent's."""
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.experiments, parts.performance, parts.performance, parts.models)
+        super().__init__(parts.experiments, parts.performance, parts.models)
         self._fleet = parts.fleet
         self._execution = parts.execution
         self._tenants = parts.tenants

@@ -154,6 +154,7 @@ class Turns:
             experiment=assignment.experiment if assignment else "",
             arm=assignment.arm if assignment else "",
             shadow=order.shadow,
+            unit=assignment.unit if assignment else "",
         )
         _runs.add(1, {"backend": backend.name, "outcome": outcome})
         self.fleet.learning.observe(run)

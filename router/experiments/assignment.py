@@ -32,6 +32,11 @@ def assign(experiment: str, unit: str, arms: Sequence[Arm]) -> Arm:
     )
 
 
+def unit_hash(experiment: str, unit: str) -> str:
+    """Return what a unit is called in tables: it tells who is the same, and not who it is."""
+    return _digest(experiment, unit).hex()
+
+
 def is_copied(experiment: str, request_id: str, shadow: Arm) -> bool:
     """Return whether a request of the control is among the share that a shadow gets copies of.
 
@@ -42,5 +47,8 @@ def is_copied(experiment: str, request_id: str, shadow: Arm) -> bool:
 
 def _draw(*names: str) -> float:
     """Return a number in (0, 1], the same for the same names wherever it is asked for."""
-    digest = hashlib.blake2b("\0\0".join(names).encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + 1) / DRAWS
+    return (int.from_bytes(_digest(*names), "big") + 1) / DRAWS
+
+
+def _digest(*names: str) -> bytes:
+    return hashlib.blake2b("\0\0".join(names).encode(), digest_size=8).digest()

@@ -16,7 +16,7 @@ import structlog
 from router.configuration import ConfigurationError
 from router.demand import Modality
 from router.execution import Execution
-from router.experiments.assignment import assign, is_copied, unit_key
+from router.experiments.assignment import assign, is_copied, unit_hash, unit_key
 from router.experiments.experiment import Experiment, Plan, State, Unit
 from router.experiments.outcome import judge
 from router.experiments.shadow import Shadows
@@ -62,7 +62,7 @@ class Experiments:
             if now < experiment.expires_at and self._makes(plan, order.demand.modality):
                 unit = unit_key(plan.unit, order.tenant, order.user, order.request_id)
                 arm = assign(experiment.id, unit, plan.arms)
-                return Assignment(experiment.id, arm.name, arm.model)
+                return Assignment(experiment.id, arm.name, arm.model, unit_hash(experiment.id, unit))
         return None
 
     def mirrored(self, order: Order, execution: Execution) -> None:

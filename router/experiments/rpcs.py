@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from router.experiments.engine import Experiments, Results
+from router.experiments.engine import Experiments
 from router.experiments.experiment import Experiment, Plan
 from router.experiments.messages import experiment_of, plan_of
 from router.experiments.rules import breaches, unknown_models
@@ -26,11 +26,8 @@ Context = Any  # grpc.aio.ServicerContext, unused: errors, deadlines and cancell
 class ExperimentRpcs(router_pb2_grpc.RouterServiceServicer):
     """Serves them. `models` tells which models there are."""
 
-    def __init__(
-        self, experiments: Experiments, results: Results, verdicts: Verdicts, models: Callable[[], list[str]]
-    ) -> None:
+    def __init__(self, experiments: Experiments, verdicts: Verdicts, models: Callable[[], list[str]]) -> None:
         self._experiments = experiments
-        self._results = results
         self._verdicts = verdicts
         self._models = models
 

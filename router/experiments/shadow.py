@@ -175,7 +175,9 @@ def copy_of(order: Order, experiment: str, arm: Arm) -> Order:
         request_id=f"shadow-{named.hexdigest()}",
         generation_id="",
         previews=0,
-        assignment=Assignment(experiment, arm.name, arm.model),
+        assignment=Assignment(
+            experiment, arm.name, arm.model, order.assignment.unit if order.assignment else ""
+        ),
         shadow=True,
         demand=replace(order.demand, model=arm.model, time_limit=None, tried=frozenset()),
     )
@@ -229,6 +231,7 @@ def _ended(copy: Order, backend: BackendView, outcome: str, seconds: float, load
         experiment=assignment.experiment if assignment else "",
         arm=assignment.arm if assignment else "",
         shadow=True,
+        unit=assignment.unit if assignment else "",
     )
 
 

@@ -64,7 +64,7 @@ class Learning:
     def judge(self, run: Run, verdict: Verdict) -> None:
         """Learn how good a run's result was; one that the safety check refused was worth nothing to its caller."""
         known = self._known.get(run.backend)
-        if known is None or run.outcome != OK:
+        if known is None or run.outcome != OK or run.shadow:  # a shadow is scored on another scale
             return
         prompt_class = PromptClass(run.prompt_class) if run.prompt_class in CLASSES else PromptClass.OTHER
         for quality in _worth(verdict):

@@ -15,10 +15,10 @@ from router.runs import OK
 CANCELLED = "CANCELLED"
 MEASURES = tuple(field.name for field in fields(Tally))
 
-# Whose requests resemble each other. A run does not tell its user: those of a tenant together are more careful.
+# Whose requests resemble each other.
 UNITS: Mapping[Unit, tuple[str, ...]] = {
     Unit.TENANT: ("tenant",),
-    Unit.USER: ("tenant",),
+    Unit.USER: ("unit",),
     Unit.REQUEST: ("tenant", "request_id"),
 }
 
@@ -88,6 +88,7 @@ def _requests(experiment: str) -> sa.Select[Any]:
             runs.c.arm,
             runs.c.tenant,
             runs.c.request_id,
+            sa.func.max(runs.c.unit).label("unit"),
             sa.cast(1 - delivered, sa.Double).label("failed"),
             sa.cast(sa.func.coalesce(sa.func.max(judged.c.unsafe), 0), sa.Double).label("unsafe"),
             mean("quality").label("quality"),

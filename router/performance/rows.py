@@ -41,6 +41,7 @@ runs = sa.Table(
     sa.Column("experiment", sa.String, nullable=False, index=True),
     sa.Column("arm", sa.String, nullable=False),
     sa.Column("shadow", sa.Boolean, nullable=False),
+    sa.Column("unit", sa.String, nullable=False),
     sa.Index("runs_by_backend", "backend", "id"),
     sqlite_autoincrement=True,  # a forgotten run's number is never used again
 )
@@ -91,6 +92,7 @@ def run_row(run: Run, replica: str, nonce: int) -> dict[str, Any]:
         "experiment": run.experiment,
         "arm": run.arm,
         "shadow": run.shadow,
+        "unit": run.unit,
     }
 
 
@@ -115,6 +117,7 @@ def run_of(row: sa.Row[Any]) -> Run:
         experiment=row.experiment,
         arm=row.arm,
         shadow=row.shadow,
+        unit=row.unit,
     )
 
 

@@ -1,7 +1,7 @@
 """Experiments over the wire: every rpc, and an experiment from its first request to its winner."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -69,10 +69,10 @@ class Stage:
     async def get(self, experiment_id: str) -> router_pb2.Experiment:
         return (await self.stub.GetExperiment(router_pb2.GetExperimentRequest(id=experiment_id))).experiment
 
-    async def request(self, number: int) -> str:
+    async def request(self, number: int, user: str = "") -> str:
         """Run a request to its end; return the model that drew it."""
         name = f"request-{number}"
-        order = Order(Demand(steps=1), name, "a red apple", "", number, tenant=LOCAL_TENANT)
+        order = Order(Demand(steps=1), name, "a red apple", "", number, tenant=LOCAL_TENANT, user=user)
         (drawn,) = [event for event in await collect(self.execution, order) if isinstance(event, Drawn)]
         return drawn.model
 
@@ -115,7 +115,7 @@ async def staged(tmp_path) -> AsyncIterator[Stage]:
 
         @asynccontextmanager
         async def build(_: ServerSettings) -> AsyncIterator[ExperimentRpcs]:
-            yield ExperimentRpcs(experiments, performance, performance, lambda: fleet.snapshot().models())
+            yield ExperimentRpcs(experiments, performance, lambda: fleet.snapshot().models())
 
         spec = ServerSpec(
             name="router",
@@ -301,6 +301,19 @@ async def test_an_arm_that_fails_ends_the_experiment_and_its_callers_get_their_p
     other = ended.results[1]
     assert other.requests == other.errors == len(jobs)
     assert not other.HasField("seconds")
+
+
+async def test_users_of_one_tenant_are_units_of_their_own(stage):
+    created = await stage.create(unit=router_pb2.EXPERIMENT_UNIT_USER)
+    drew = defaultdict(set)
+    for number in range(12):
+        drew[f"user-{number % 4}"].add(await stage.request(number, user=f"user-{number % 4}"))
+        await stage.report(number, rating=3)
+    assert all(len(models) == 1 for models in drew.values())
+    await stage.experiments.results.flush()
+    tallies = await stage.experiments.results_of(await stage.experiments.store.get(created.id))
+    assert sum(tally.failed.units for tally in tallies.values()) == 4
+    assert sum(tally.failed.values for tally in tallies.values()) == 12
 
 
 async def test_what_users_and_the_safety_check_say_is_joined(stage):

@@ -280,7 +280,7 @@ class Arm:
     """A splitter that puts everything into one arm and remembers what it was shown."""
 
     def __init__(self, model):
-        self.assignment = Assignment("experiment-1", "treatment", model)
+        self.assignment = Assignment("experiment-1", "treatment", model, "unit-1")
         self.shown = []
 
     def split(self, order):
@@ -295,7 +295,9 @@ async def test_an_experiment_chooses_the_model_and_the_run_says_so():
     execution, _ = await started(entry("alpha", **BETTER), entry("beta"), journal=diary, splitter=arm)
     events = await collect(execution, order())
     assert events[0].chosen.backend.model == "beta"
-    assert [(run.experiment, run.arm) for run in diary.runs] == [("experiment-1", "treatment")]
+    assert [(run.experiment, run.arm, run.unit) for run in diary.runs] == [
+        ("experiment-1", "treatment", "unit-1")
+    ]
     ((shown, whose),) = arm.shown
     assert (shown.assignment, whose) == (arm.assignment, execution)
 

@@ -29,7 +29,7 @@ from tests.unit.router.scripted import ScriptedBackend, entry
 COPY = Arm("copy", "beta", 1.0, shadow=True)
 EXPERIMENT = Experiment("exp-1", Plan((Arm("control", "alpha", 1.0), COPY)), started_at=0)
 PAID_BETA = PAID | {"name": "openai/beta"}
-CONTROL = Assignment("exp-1", "control", "alpha")
+CONTROL = Assignment("exp-1", "control", "alpha", "unit-1")
 
 
 @dataclass
@@ -114,7 +114,7 @@ async def test_a_copy_is_the_same_work_on_the_arm_s_model_and_is_written_down_as
         assert (job.prompt, job.seeds, job.preview_every) == ("a red apple", (7, 8), 0)
         (run,) = stage.diary.runs
         assert (run.backend, run.outcome, run.tenant) == ("triton/beta", "OK", "t")
-        assert (run.experiment, run.arm, run.shadow) == ("exp-1", "copy", True)
+        assert (run.experiment, run.arm, run.unit, run.shadow) == ("exp-1", "copy", "unit-1", True)
         # nothing that is said of the request itself shall be taken for this copy's
         assert (run.request_id, run.generation_id) == (job.request_id, "")
         assert job.request_id.startswith("shadow-")

@@ -27,7 +27,8 @@ def by_hand(requests: Requests, unit: Unit) -> dict[str, Tally]:
         if all(run.outcome == "CANCELLED" for run, _ in ended):
             continue
         arms.add(arm)
-        who = (tenant, request_id) if unit is Unit.REQUEST else tenant
+        whose = {Unit.TENANT: tenant, Unit.USER: ended[0][0].unit, Unit.REQUEST: (tenant, request_id)}
+        who = whose[unit]
         said = [verdict for _, verdicts in ended for verdict in verdicts]
         values[arm, "failed"][who].append(float(all(run.outcome != OK for run, _ in ended)))
         values[arm, "unsafe"][who].append(float(any(verdict.unsafe for verdict in said)))
@@ -49,7 +50,7 @@ def sums(values: dict[object, list[float]]) -> Sums:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("unit", [Unit.TENANT, Unit.REQUEST])
+@pytest.mark.parametrize("unit", list(Unit))
 async def test_requests_are_added_up_by_arm_and_unit(database_url: str, unit: Unit) -> None:
     rng = random.Random(7)
     requests: Requests = defaultdict(list)
@@ -59,12 +60,12 @@ async def test_requests_are_added_up_by_arm_and_unit(database_url: str, unit: Un
     ):
         for number in range(60):
             tenant, request_id = f"tenant {rng.randrange(9)}", f"r{number}"
-            arm = rng.choice(["control", "other", "shadow"])
+            arm, user = rng.choice(["control", "other", "shadow"]), f"user {rng.randrange(9)}"
             for attempt in range(1, rng.choice([2, 2, 3])):
                 ended = run(
                     request_id, tenant=tenant, attempt=attempt, outcome=rng.choice(OUTCOMES), experiment="e", arm=arm,
                     seconds=rng.random(), waited=rng.random(), loading=rng.choice([0.0, 2.5]), usd=rng.random(),
-                    shadow=arm == "shadow",
+                    shadow=arm == "shadow", unit=user,
                 )  # fmt: skip
                 requests[arm, tenant, request_id].append((ended, []))
                 performance.record(ended)
