@@ -123,11 +123,11 @@ async def test_a_call_killed_at_any_point_is_made_once_and_delivered_or_known_to
         left, jobs = "".join(scene.states(request)) or "no row", scene.shop.jobs(request)
         again = await scene.buy(request)
         if opened <= number < known:
-            assert (again.reason, again.sizes) == ("OUTCOME_UNKNOWN", ()), point
+            assert (again.reason, again.pictures) == ("OUTCOME_UNKNOWN", ()), point
             assert scene.states(request) == ["UNKNOWN"], point
             assert scene.shop.jobs(request) == jobs <= 1, point
         else:
-            assert (again.reason, len(again.sizes)) == ("", PICTURES), point
+            assert (again.reason, len(again.pictures)) == ("", PICTURES), point
             assert scene.states(request)[-1] == "SUCCEEDED", point
             assert scene.shop.jobs(request) == 1, point
         return f"{left}, {jobs} → {'UNKNOWN' if again.reason else 'delivered'}"
@@ -152,7 +152,7 @@ async def test_who_looks_a_killed_call_up_may_be_killed_too(finding_scene: Scene
         await scene.kill(request, first)
         await scene.kill(request, point)
         again = await scene.buy(request)
-        assert (again.reason, len(again.sizes)) == ("", PICTURES), point
+        assert (again.reason, len(again.pictures)) == ("", PICTURES), point
         assert scene.shop.jobs(request) == 1, point
         assert scene.states(request)[-1] == "SUCCEEDED", point
 
@@ -170,8 +170,8 @@ async def test_of_processes_that_race_for_one_request_one_pays_and_all_are_serve
             ended = await asyncio.gather(*(scene.buy(request) for _ in range(CHILDREN)))
             assert shop.jobs(request) == 1
             assert {each.reason for each in ended} == {""}
-            assert {each.sizes for each in ended} == {ended[0].sizes}
-            assert len(ended[0].sizes) == PICTURES
+            assert {each.pictures for each in ended} == {ended[0].pictures}
+            assert len(ended[0].pictures) == PICTURES
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ async def buy(errand: Errand) -> dict[str, Any]:
             Watched(Ledger(database, str(os.getpid())), "ledger", points, *WRITES),
             Watched(blobs, "blobs", points, "put"),
         )
-        got: dict[str, Any] = {"reason": "", "sizes": []}
+        got: dict[str, Any] = {"reason": "", "pictures": []}
         seeds = tuple(range(PICTURES))
         job = Job(errand.request, errand.request, "", seeds, 1, 0.0, Size(64, 64))
         try:
@@ -130,7 +130,8 @@ async def buy(errand: Errand) -> dict[str, Any]:
                 async for event in events:
                     if isinstance(event, Stored):
                         points.reach(f"after picture {event.index} was delivered")
-                        got["sizes"].append(len(await blobs.get(event.media)))
+                        await blobs.get(event.media)
+                        got["pictures"].append(event.media.sha256)
         except MeshError as error:
             got["reason"] = error.name
     return got | {"points": points.reached}
@@ -171,7 +172,7 @@ class Ended:
 
     signal: int
     reason: str = ""
-    sizes: tuple[int, ...] = ()
+    pictures: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
 
 
@@ -200,7 +201,7 @@ class Nursery:
         return Ended(
             told["signal"],
             told.get("reason", ""),
-            tuple(told.get("sizes", ())),
+            tuple(told.get("pictures", ())),
             tuple(told.get("points", ())),
         )
 

@@ -6,9 +6,12 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from http import HTTPStatus
+from io import BytesIO
 
 import httpx
+from PIL import Image
 
 from router.backends.protocol import Capabilities, Job, Step
 from router.backends.provider import CannotTellError, LostError, Media, NotStartedError, Ticket
@@ -18,7 +21,6 @@ from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
 from tests.contract.providers.http_server import Answer, HttpServer, Request
-from tests.contract.providers.samples import png
 
 ANSWER_SECONDS = 0.03  # between the receipt of a job and the answer to it
 USD = 0.25
@@ -95,8 +97,12 @@ class Shop:
         return Answer(body=json.dumps(content).encode(), delay=ANSWER_SECONDS)
 
 
+@cache
 def _picture(number: int, index: int) -> bytes:
-    return png(8 + (number * 4 + index) % 64)
+    """A PNG of one colour, another one for each picture."""
+    buffer = BytesIO()
+    Image.new("RGB", (16, 16), (number % 256, number // 256, index)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 class ShopProvider:

@@ -504,6 +504,28 @@ async def test_a_store_that_is_away_for_a_moment_costs_nothing_and_one_that_stay
     assert till.provider.called.count("submit") == 2
 
 
+@pytest.mark.parametrize(
+    ("found", "delivered"),
+    [
+        ("state = 'FAILED', reason = 'CONSOLE', usd = 0", ["submit", "find", "submit", "follow"]),
+        ("job = 'job-1'", ["submit", "find", "follow"]),
+    ],
+    ids=["no job", "a job"],
+)
+async def test_what_an_operator_found_in_the_console_settles_what_is_unknown(
+    till: Till, found: str, delivered: list[str]
+) -> None:
+    till.provider.submits, till.provider.finds = LostError(), CannotTellError()
+    await till.fail()
+    till.provider.submits = Ticket("job-2")
+    reference = (await till.call()).reference
+    statement = sa.text(f"UPDATE paid_calls SET {found} WHERE reference = '{reference}'")  # as the page says
+    await till.database.write(lambda connection: connection.execute(statement))
+    await till.backend.resolve()
+    assert stored(await till.buy())
+    assert till.provider.called == delivered
+
+
 async def test_what_was_cleared_away_is_not_bought_again(till: Till) -> None:
     (only,) = stored(await till.buy())
     await till.blobs.delete(only.media.sha256)
