@@ -14,7 +14,6 @@ from scrollintel.visual.v1.assets_pb2 import Asset, CreateAssetRequest
 from scrollintel.visual.v1.events_pb2 import Output, Scored, Stage, Step
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
-from scrollintel.visual.v1.router_pb2 import ReportOutcomeRequest
 from scrollintel.visual.v1.safety_pb2 import CheckImageResponse
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec
 from services.orchestrator import scores, verdicts
@@ -35,7 +34,6 @@ class Picture:
     prompt: str  # the caller's own words, which it is scored against
     seed: int | None
     metadata: Mapping[str, str]
-    drawn: bool = True  # a backend of the router made it, which learns from how it is judged
 
 
 @dataclass
@@ -58,19 +56,17 @@ async def deliver(
     """Bring `media` to its size where `enlargement` asks for it, check it, score it and store it.
 
     Nothing of the finished picture is told before it passed the safety check (previews, which are asked for, are not
-    checked), which is run beside the scoring: both are slow, and few pictures are refused. The router is told how it
-    was judged. A picture that cannot be scored is delivered without the scores; every other failure raises MeshError.
+    checked), which is run beside the scoring: both are slow, and few pictures are refused. A picture that cannot be
+    scored is delivered without the scores; every other failure raises MeshError.
     """
     if enlargement is not None:
         media = await restore(enlargement, steps)
         progress.done(events_pb2.STAGE_UPSCALE)
     async with _alongside(_scored(picture, media, steps)) as scoring:
-        checked = await _checked(picture, media, steps)
+        checked = await _checked(media, steps)
         progress.done(events_pb2.STAGE_CHECK)
         progress.emit(Output(index=picture.index, media=media, seed=picture.seed or 0))
         metrics = scores.with_safety(await scoring, checked)
-    if picture.drawn and metrics.HasField("overall"):
-        steps.report_outcome(ReportOutcomeRequest(request_id=picture.generation_id, quality=metrics))
     progress.emit(Scored(index=picture.index, metrics=metrics))
     progress.done(events_pb2.STAGE_SCORE)
     asset = await steps.create_asset(
@@ -107,17 +103,12 @@ async def restore(spec: EnhancementSpec, steps: Steps, emit: Emit | None = None)
     return restored
 
 
-async def _checked(picture: Picture, media: MediaRef, steps: Steps) -> CheckImageResponse:
+async def _checked(media: MediaRef, steps: Steps) -> CheckImageResponse:
     try:
         checked = await steps.check_image(media)
     except MeshError as error:
         raise verdicts.as_unchecked(error, "the picture") from error
-    try:
-        verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
-    except MeshError as error:
-        if picture.drawn and error.reason == errors_pb2.ERROR_REASON_OUTPUT_UNSAFE:
-            steps.report_outcome(ReportOutcomeRequest(request_id=picture.generation_id, unsafe=True))
-        raise
+    verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
     return checked
 
 

@@ -15,7 +15,7 @@ from scrollintel.visual.v1 import errors_pb2, spec_pb2
 from scrollintel.visual.v1.assets_pb2 import Asset
 from scrollintel.visual.v1.events_pb2 import Checked, Output, PromptEnhanced
 from scrollintel.visual.v1.generation_pb2 import GenerationSpec
-from scrollintel.visual.v1.router_pb2 import ExecuteRequest
+from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ReportOutcomeRequest
 from scrollintel.visual.v1.spec_pb2 import (
     EnhancementOperation,
     EnhancementSpec,
@@ -120,6 +120,7 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
         except MeshError as error:
             failure = error  # what was drawn before is still delivered
     outcomes = [results[index].result() if index in results else failure for index in range(asked.num_images)]
+    _report(work, [task.result() for task in results.values()], steps)
     assets = [outcome for outcome in outcomes if isinstance(outcome, Asset)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, MeshError)]
     if not assets:
@@ -133,8 +134,7 @@ async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
     with told_as("spec.", "spec.enhancement."):
         media = await restore(spec, steps, emit)
     operations = ", ".join(operation.WhichOneof("operation") or "" for operation in spec.operations)
-    known = {"source": spec.source.uri, "operations": operations}
-    picture = Picture(work.id, 0, "", None, known, drawn=False)
+    picture = Picture(work.id, 0, "", None, {"source": spec.source.uri, "operations": operations})
     return Made([await deliver(picture, media, None, steps, Progress(1, emit))])
 
 
@@ -171,6 +171,16 @@ async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> ImageSpec:
     )
     await _check(drawn.prompt, drawn.negative_prompt, steps, emit)
     return drawn
+
+
+def _report(work: Work, drawn: Sequence[Asset | MeshError], steps: Steps) -> None:
+    """Tell the router how what it drew was judged; it knows of a run only when all of it has come."""
+    for outcome in drawn:
+        match outcome:
+            case Asset(quality=quality) if quality.HasField("overall"):
+                steps.report_outcome(ReportOutcomeRequest(request_id=work.id, quality=quality))
+            case MeshError(reason=errors_pb2.ERROR_REASON_OUTPUT_UNSAFE):
+                steps.report_outcome(ReportOutcomeRequest(request_id=work.id, unsafe=True))
 
 
 def _enlargement(asked: ImageSpec, output: Output) -> EnhancementSpec | None:

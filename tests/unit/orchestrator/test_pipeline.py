@@ -313,6 +313,25 @@ async def test_fields_of_an_enhancement_are_named_as_the_caller_knows_them():
     assert raised.value.violations == [("spec.enhancement.operations[0].upscale", "too large")]
 
 
+async def test_the_router_hears_of_no_picture_before_its_run_has_ended():
+    class Slow(ScriptedSteps):
+        ended = False
+
+        async def execute(self, request):
+            async for event in super().execute(request):
+                yield event
+                await asyncio.sleep(0.01)  # time enough for the pictures that came to be delivered
+            self.ended = True
+
+        def report_outcome(self, request):
+            assert self.ended
+            super().report_outcome(request)
+
+    steps = Slow(overall=0.8)
+    await run(steps, work(num_images=4))
+    assert len(steps.outcomes) == 4
+
+
 async def test_the_router_hears_how_each_picture_was_scored():
     steps = ScriptedSteps(overall=0.8)
     await run(steps, work(num_images=3))
