@@ -69,7 +69,7 @@ class Breaker:
         if self.stance is Stance.HALF_OPEN:
             self.allowance = min(self._concurrency, self.allowance * 2)
             if self.allowance == self._concurrency:
-                self.stance, self._pause = Stance.CLOSED, 0.0
+                self.stance = Stance.CLOSED
 
     def fail(self, fault: Fault, spell: int, now: float) -> bool:
         """Take in a run that failed; return whether that opened it."""

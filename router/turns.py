@@ -80,7 +80,7 @@ class Turns:
                     return
                 except MeshError as error:
                     wait = attempt.failure(error).wait(again, attempt.others)
-                    if wait is None or not member.breaker.allowance:
+                    if wait is None:
                         raise
                 asked = clock()
                 await asyncio.sleep(wait)  # in its slot, so that no other asks meanwhile

@@ -86,9 +86,7 @@ class Admission:
             await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.done() and not waiter.turn.cancelled():
-                if (
-                    waiter.turn.exception() is None
-                ):  # else it was turned away, and the cancel came first to hear of it
+                if waiter.turn.exception() is None:  # else it was turned away, and has no slot
                     self._release()  # the turn had been given; hand it on
             elif waiter in self._queue:  # else a release between the cancel and now has passed it over
                 self._queue.remove(waiter)

@@ -199,6 +199,15 @@ async def test_a_backend_that_is_known_to_miss_the_deadline_is_not_chosen():
     assert not backends["alpha"].jobs
 
 
+async def test_who_comes_too_late_is_told_that_and_not_that_nobody_is_fast_enough():
+    execution, _ = await started(entry(prior={"quality": 0.9, "seconds_per_step": 2.5}))
+    teach(execution, "triton/alpha", 20.0)
+    with deadline.until(5), pytest.raises(MeshError, match="nobody is expected to be done"):
+        await collect(execution, order())
+    with deadline.until(-1), pytest.raises(MeshError, match="DEADLINE_EXCEEDED: the deadline passed"):
+        await collect(execution, order())
+
+
 async def test_what_is_left_after_a_failure_decides_who_goes_on():
     execution, backends = await started(
         entry("alpha", **BETTER),

@@ -1,6 +1,7 @@
 """Hedges: started for what is late, free and within the budget; the first output wins, and the other is stopped."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from hypothesis import given
@@ -90,7 +91,10 @@ async def late(**parts):
     """Alpha is chosen and stands still at its fifth step; beta would draw at once."""
     diary = Diary()
     execution, backends = await started(
-        entry("alpha", **FAST), entry("beta", **SLOWER), journal=diary, **({"hedging": EAGER} | parts)
+        entry("alpha", concurrency=4, **FAST),  # with room for its own hedge, which it shall not get
+        entry("beta", **SLOWER),
+        journal=diary,
+        **({"hedging": EAGER} | parts),
     )
     backends["alpha"].gates[5] = asyncio.Event()
     return execution, backends, diary
@@ -110,6 +114,29 @@ async def test_the_first_output_wins_and_the_late_run_is_stopped():
     assert backends["alpha"].running == 0
     assert {one.in_flight for one in execution.fleet.snapshot().backends} == {0}
     assert {one.state for one in execution.fleet.snapshot().backends} == {State.READY}
+
+
+async def until_drawn(running):
+    """Read until a picture is told, and let those who were stopped end."""
+    async for event in running:
+        if isinstance(event, Drawn):
+            break
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_the_loser_is_stopped_when_the_first_picture_is_told_not_when_the_last_one_is():
+    execution, backends, diary = await late()
+    async with aclosing(execution.run(order(images=5))) as running:
+        await until_drawn(running)
+        assert (backends["alpha"].running, diary.outcomes()) == (0, [("alpha", "CANCELLED")])
+    execution, backends, diary = await late()
+    backends["beta"].gates[3] = asyncio.Event()
+    meanwhile = when(lambda: backends["beta"].running, backends["alpha"].gates[5].set)
+    async with aclosing(execution.run(order(images=5))) as running:
+        await until_drawn(running)
+        assert (backends["beta"].running, diary.outcomes()) == (0, [("beta", "CANCELLED")])
+    await meanwhile
 
 
 async def test_the_same_seed_is_drawn_so_that_either_result_is_the_requests_own():

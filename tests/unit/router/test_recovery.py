@@ -179,6 +179,17 @@ async def test_a_paid_call_whose_answer_was_lost_goes_on_where_nothing_is_paid()
     assert [run.usd for run in diary.runs] == [0.04, 0.0], "it may have been charged"
 
 
+async def test_who_may_have_paid_once_pays_nobody_else_however_the_rest_goes():
+    execution, backends = await started(
+        paid("dear", 1.0), paid("other", 0.9), entry("own", prior={"quality": 0.1, "seconds_per_step": 1})
+    )
+    backends["dear"].failures[0] = error("OUTCOME_UNKNOWN")
+    backends["own"].failures[2] = error("MODEL_FAILED")
+    with pytest.raises(MeshError, match="MODEL_FAILED"):
+        await collect(execution, order(objective="quality"))
+    assert not backends["other"].jobs
+
+
 async def test_a_paid_call_whose_answer_was_lost_and_nobody_else_is_told_so():
     execution, backends = await started(paid("dear", 1.0), paid("other", 0.9))
     backends["dear"].failures[0] = error("OUTCOME_UNKNOWN")

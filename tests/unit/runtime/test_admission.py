@@ -107,6 +107,18 @@ async def test_less_room_lets_those_who_are_in_finish_and_nobody_else_in_before(
     assert (admission.active, admission.queued) == (0, 0)
 
 
+async def test_who_waits_is_told_that_the_queue_moves_slower_with_less_room():
+    admission, gate, log = Admission(running=2, waiting=4, seconds=10), asyncio.Event(), []
+    tasks = [asyncio.create_task(hold(admission, gate)) for _ in range(2)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(hold(admission, gate, log)))
+    await asyncio.sleep(0)
+    admission.resize(1)
+    assert log == [(1, 5), (1, 10)]
+    gate.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_who_waits_is_turned_away_and_who_is_in_stays():
     admission, gate = Admission(running=1, waiting=4, seconds=1), asyncio.Event()
     first, second, third = (asyncio.create_task(hold(admission, gate)) for _ in range(3))
