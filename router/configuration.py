@@ -59,9 +59,8 @@ def load(path: Path, document: type[Document], **context: object) -> Document:
 def _told(path: Path, root: yaml.Node | None, fault: ErrorDetails) -> str:
     cause = fault.get("ctx", {}).get("error")
     location = fault["loc"] + (cause.at if isinstance(cause, Fault) else ())
-    return (
-        f"{path.name}:{_line(root, location)}: {'.'.join(map(str, location)) or 'document'}: {fault['msg']}"
-    )
+    words = str(cause) if isinstance(cause, ValueError) else fault["msg"]
+    return f"{path.name}:{_line(root, location)}: {'.'.join(map(str, location)) or 'document'}: {words}"
 
 
 def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:

@@ -35,12 +35,12 @@ def line_of(path: Path, text: str) -> int:
         (
             "quality: 0.8,",
             "beauty: 0.8,",
-            "objectives.quality.beauty: Value error, no scorer is called beauty",
+            "objectives.quality.beauty: no scorer is called beauty",
         ),
         (
             "quality: 0.8,",
             "quality: 0.9,",
-            "objectives.quality: Value error, the weights must sum to 1, not to 1.1",
+            "objectives.quality: the weights must sum to 1, not to 1.1",
         ),
         ("  cost: {", "  price: {", "objectives.price"),
         (
@@ -110,7 +110,7 @@ def test_validators_see_what_other_files_say(tmp_path):
     path = tmp_path / "names.yaml"
     path.write_text("names:\n  - a\n  - b\n")
     assert load(path, Names, taken={"c"}).names == ("a", "b")
-    with pytest.raises(ConfigurationError, match=r"^names\.yaml:3: names\.1: Value error, b is taken$"):
+    with pytest.raises(ConfigurationError, match=r"^names\.yaml:3: names\.1: b is taken$"):
         load(path, Names, taken={"b"})
 
 
