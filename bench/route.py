@@ -45,7 +45,7 @@ BOUNDED = Demand(
 def backend(index: int) -> BackendView:
     """Return one of many backends, each with some runs behind it; every tenth does not answer."""
     size = Size(1024, 1024)
-    pace = Pace(Prior(0.01 * (1 + index % 7), 1.048576, 24))
+    pace = Pace(Prior(0.24 * (1 + index % 7), Work(24, 1.048576, 1)))
     for steps in (12, 24, 48):
         pace.observe(Work(steps, 1.048576, 1), beside=index % 2, seconds=0.01 * steps)
     return BackendView(

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from router.backends.protocol import Backend
 from router.breaker import Breaker, Fault
 from router.entries import BackendEntry
-from router.learning import Learning
+from router.learning import Learning, typical
 from router.snapshot import TAKES_WORK, BackendView, Snapshot, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.admission import Admission
@@ -42,8 +42,8 @@ class Member:
     def of(cls, entry: BackendEntry, backend: Backend, learning: Learning) -> "Member":
         """Return a member; `learning` learns of its entry, whose prior is all there is where nothing was observed."""
         learning.add(entry)
-        typical = entry.prior.seconds_per_step * entry.defaults.steps
-        return cls(entry, backend, Admission(entry.concurrency, entry.queue, typical), learning)
+        seconds = learning.forecast(entry.name).seconds(typical(entry))
+        return cls(entry, backend, Admission(entry.concurrency, entry.queue, seconds), learning)
 
     @property
     def state(self) -> State:

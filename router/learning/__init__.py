@@ -13,7 +13,7 @@ from router.learning.loading import NEVER, Loading
 from router.learning.quality import Quality, QualityView
 from router.learning.seconds import Forecast, Pace, Prior, amount
 from router.prompt_class import PromptClass
-from router.runs import OK, Run, Verdict
+from router.runs import OK, Run, Verdict, Work
 
 if TYPE_CHECKING:
     from router.entries import BackendEntry
@@ -26,14 +26,9 @@ class _Known:
     """What is known of one backend."""
 
     def __init__(self, entry: "BackendEntry") -> None:
-        size = entry.sizes[0]  # the one that the prior was measured at
-        prior = Prior(
-            entry.prior.seconds_per_step,
-            megapixels=size.width * size.height / 1e6,
-            steps=entry.defaults.steps,
-            pictures=FPS * min(entry.durations, default=1 / FPS),
-        )
-        self.pace = Pace(prior)
+        work = typical(entry)
+        seconds = entry.prior.seconds_per_step * work.steps * work.frames
+        self.pace = Pace(Prior(seconds, work))
         self.loading = NEVER
         self.quality = Quality(entry.prior.quality)
 
@@ -81,6 +76,13 @@ class Learning:
     def loading(self, backend: str) -> Loading:
         """Return what is known of a backend's loads. Raises KeyError."""
         return self._known[backend].loading
+
+
+def typical(entry: "BackendEntry") -> Work:
+    """Return the work of a typical run: one picture of the size that the prior was measured at, or one short video."""
+    size = entry.sizes[0]
+    frames = round(FPS * min(entry.durations, default=0.0)) or 1
+    return Work(entry.defaults.steps, size.width * size.height / 1e6, images=1, frames=frames)
 
 
 def _is_positive(figure: float) -> bool:

@@ -77,15 +77,10 @@ class Forecast(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What is expected before a run was seen: seconds of one step of one picture or frame, its megapixels, its steps.
+    """What is expected before a run was seen: the seconds of a typical one, and its work."""
 
-    A typical run has so many `pictures`.
-    """
-
-    seconds_per_step: float
-    megapixels: float
-    steps: int
-    pictures: float = 1.0
+    seconds: float
+    work: Work
 
 
 class _Known(NamedTuple):
@@ -100,10 +95,9 @@ class Pace:
     """The pace of one backend, learned run by run; the same runs in the same order give the same state."""
 
     def __init__(self, prior: Prior) -> None:
-        typical = prior.seconds_per_step * prior.steps * prior.pictures
-        megapixels = prior.megapixels * prior.pictures
-        strokes = megapixels * prior.steps
-        parts = typical, typical / strokes, typical / megapixels, typical / strokes
+        seconds = prior.seconds
+        strokes, megapixels = amount(prior.work)
+        parts = seconds, seconds / strokes, seconds / megapixels, seconds / strokes
         self._runs = 0
         self._known = _know(_product(SPREAD, parts), Evidence())
         self._watches = _Watch(1.0), _Watch(-1.0)

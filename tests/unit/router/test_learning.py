@@ -16,7 +16,7 @@ from router.prompt_class import PromptClass
 from router.runs import OK, Run, Verdict, Work
 from tests.unit.router.scripted import entry
 
-PRIOR = Prior(seconds_per_step=0.15, megapixels=1.05, steps=24)  # measured on a machine three times as slow
+PRIOR = Prior(3.6, Work(24, 1.05, 1))  # measured on a machine three times as slow
 NOISE = 0.15
 
 
@@ -64,7 +64,7 @@ def test_the_error_falls_with_every_tenfold_of_runs():
 
 @pytest.mark.parametrize("factor", [0.1, 1, 30])
 def test_a_prior_that_is_wrong_by_a_factor_is_soon_forgotten(factor):
-    prior = PRIOR._replace(seconds_per_step=0.04 * factor)
+    prior = PRIOR._replace(seconds=1.2 * factor)
     assert mean(many(40, prior=prior)[20:]) < 0.12
 
 
@@ -132,7 +132,7 @@ works = st.builds(
 
 
 @given(
-    st.builds(Prior, st.floats(1e-4, 100), st.floats(1e-4, 33), st.integers(1, 150), st.floats(1, 1000)),
+    st.builds(Prior, st.floats(1e-4, 1e4), works),
     st.lists(st.tuples(works, st.integers(0, 64), st.floats(1e-6, 1e6)), max_size=30),
     works,
 )
