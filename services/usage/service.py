@@ -1,25 +1,27 @@
 """UsageService: takes what users thought. The runtime answers UNIMPLEMENTED for the rpcs that are left out here."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from scrollintel.visual.v1 import usage_pb2, usage_pb2_grpc
+from scrollintel.visual.v1 import errors_pb2, usage_pb2, usage_pb2_grpc
 from scrollintel.visual.v1.router_pb2 import ReportOutcomeRequest
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from scrollintel.visual.v1.usage_pb2 import RecordFeedbackRequest, RecordFeedbackResponse
 from services.runtime import identity
 from services.runtime.channels import connect
 from services.runtime.deadline import budget
-from services.runtime.errors import calling
+from services.runtime.errors import MeshError, calling
 from services.runtime.server import ServerSpec
 from services.usage.ratings import Rated, Ratings
 from services.usage.settings import Settings
 
 if TYPE_CHECKING:  # a name of the stubs' types alone
     from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
+
+UNKNOWN = "no generation of this id has delivered anything to this tenant, or it was forgotten"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,12 +45,25 @@ class UsageService(usage_pb2_grpc.UsageServiceServicer):
         report = ReportOutcomeRequest(request_id=request.generation_id, rating=request.rating)
 
         async def tell() -> None:
-            with calling("the router"):
+            with naming_the_generation(), calling("the router"):
                 await self._router.ReportOutcome(report, timeout=budget(self._settings.report_seconds))
 
         rated = Rated(identity.current().tenant, request.generation_id)
         await self._ratings.rate(rated, request.rating, tell)
         return RecordFeedbackResponse()
+
+
+@contextmanager
+def naming_the_generation() -> Iterator[None]:
+    """Tell what is not found by the caller's own field: the router speaks of its request."""
+    try:
+        yield
+    except MeshError as error:
+        if error.reason == errors_pb2.ERROR_REASON_NOT_FOUND:
+            error.field = "generation_id"
+            error.violations = ()
+            error.message = f"{error.field}: {UNKNOWN}"
+        raise
 
 
 @asynccontextmanager

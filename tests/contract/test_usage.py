@@ -67,7 +67,7 @@ class Router(router_pb2_grpc.RouterServiceServicer):
     async def ReportOutcome(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         tenant = identity.current().tenant
         if (tenant, request.request_id) != ("acme", "gen-1"):
-            raise MeshError(errors_pb2.ERROR_REASON_NOT_FOUND, "no such request")
+            raise MeshError(errors_pb2.ERROR_REASON_NOT_FOUND, "request_id: no such", field="request_id")
         self.heard.append((tenant, request))
         return router_pb2.ReportOutcomeResponse()
 
@@ -123,7 +123,9 @@ async def test_feedback_on_nothing_and_no_rating_are_refused(
     async with routed(router) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.RecordFeedback(request_, metadata=metadata)
-    assert MeshError.from_rpc(caught.value, "usage").name == reason
+    error = MeshError.from_rpc(caught.value, "usage")
+    assert error.name == reason
+    assert error.field in ("generation_id", "rating")
     assert not router.heard
 
 

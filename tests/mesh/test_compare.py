@@ -1,6 +1,8 @@
 """Models compared on the real mesh: what can draw does, and what cannot says why."""
 
-from scrollintel.visual import Completed, Failed, VisualClient
+import pytest
+
+from scrollintel.visual import Completed, Failed, NotFoundError, VisualClient
 from services.local.mesh import LocalMesh
 from tests.mesh.quick import QUICK, assert_sound, draw_steps
 
@@ -31,3 +33,10 @@ async def test_what_it_draws_is_what_a_generation_draws(client: VisualClient) ->
     compared = await client.compare_models("a blue heart", models=[HOUSE, "sdxl"], seed=3, **QUICK).results()
     alone = await client.generate_image("a blue heart", seed=3, model_preference=HOUSE, **QUICK).result()
     assert compared[HOUSE].assets[0].media.sha256 == alone.assets[0].media.sha256
+
+
+async def test_what_was_drawn_can_be_rated_and_nothing_else(client: VisualClient) -> None:
+    result = await client.generate_image("a green tree", seed=3, model_preference=HOUSE, **QUICK).result()
+    await client.rate(result.id, 5)
+    with pytest.raises(NotFoundError, match="generation_id"):
+        await client.rate("gen-unknown", 5)
