@@ -148,7 +148,7 @@ def routed_of(routed: Routed) -> events_pb2.Routed:
 
 
 def candidate_of(candidate: Candidate, demand: Demand) -> events_pb2.Candidate:
-    """Return a candidate with its scores and what it is expected to take."""
+    """Return a candidate with its scores, what it is expected to come to, and what is left unknown of that."""
     backend = candidate.backend
     return events_pb2.Candidate(
         backend=backend.name,
@@ -156,8 +156,10 @@ def candidate_of(candidate: Candidate, demand: Demand) -> events_pb2.Candidate:
         score=candidate.score,
         scores=candidate.scores,
         predicted_time=seconds(candidate.estimate.seconds),
+        predicted_time_deviation=seconds(backend.deviation(demand)),
         predicted_cost_usd=candidate.estimate.usd,
-        predicted_quality=backend.expected_quality(demand),
+        predicted_quality=candidate.estimate.quality,
+        predicted_quality_deviation=backend.quality_deviation(demand),
     )
 
 
