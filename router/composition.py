@@ -164,13 +164,17 @@ async def _paid(
             "pika": lambda entry: PikaProvider(entry, pika),
             "midjourney": lambda entry: MidjourneyProvider(entry, midjourney),
         }
-        backends: dict[str, Backend] = {}
-        async with AsyncExitStack() as open_backends:
-            for entry in entries:
-                backend = PaidBackend(entry, make[entry.kind](entry), ledger, blobs)  # type: ignore[index]
-                open_backends.push_async_exit(await backend.__aenter__())
-                backends[entry.name] = backend
+        backends = {
+            entry.name: PaidBackend(entry, make[entry.kind](entry), ledger, blobs)  # type: ignore[index]
+            for entry in entries
+        }
+        try:
+            for backend in backends.values():
+                await backend.__aenter__()
             yield backends
+        finally:
+            # Together: each waits for what is under way.
+            await asyncio.gather(*(backend.close() for backend in backends.values()))
 
 
 def _repository(settings: Settings) -> Path:

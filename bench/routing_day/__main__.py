@@ -113,10 +113,10 @@ def errors_table(seed: int) -> Table:
 
 
 def slowdown_table(days: dict[str, list[Decided]]) -> Table:
-    """Return the regret around the moment at which the favourite becomes slower."""
+    """Return the regret around the moment at which one of the best becomes slower."""
     spans = ((-60, 0), (0, 5), (5, 15), (15, 60), (60, 180))
     heads = [f"{begin} to {end} min" for begin, end in spans]
-    table = Table("policy", *heads, title="Mean regret around the slowdown at 14:00")
+    table = Table("policy", *heads, title="Mean regret around 14:00, when own/large-a becomes 3 × slower")
     for name, day in days.items():
         row = []
         for begin, end in spans:

@@ -32,12 +32,12 @@ def _regret(days: Mapping[str, Sequence[Decided]], path: Path) -> None:
             axes.plot(
                 [one.at / HOUR for one in day], total, label=name, linewidth=2.5 if name == OURS else 1.2
             )
-    axes.axvline(SLOWDOWN_AT / HOUR, color="grey", linestyle=":", label="the favourite becomes 3 × slower")
+    axes.axvline(SLOWDOWN_AT / HOUR, color="grey", linestyle=":", label="own/large-a becomes 3 × slower")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.5)
     axes.set(xlabel="hour of the day", ylabel="regret so far (utility, log)", xlim=(0, 24))
     axes.set_xticks(range(0, 25, 3))
-    axes.legend(fontsize=8)
+    axes.legend(loc="upper left", fontsize=7, ncols=2)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,7 +1,7 @@
 """The simulated world: backends as they truly are, which no policy is told, and a day of requests.
 
 Every figure here is invented, so that the day is hard in the ways that real ones are: the priors are wrong, quality
-depends on what is drawn, requests come in waves, and at two in the afternoon the favourite becomes three times slower.
+depends on what is drawn, requests come in waves, and at two in the afternoon one of the best becomes three times slower.
 """
 
 import math
