@@ -6,11 +6,14 @@ import json
 
 import grpc
 import pytest
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 from scrollintel.visual.v1 import generation_pb2, router_pb2
 from services.local.compare.command import RESULTS, SHEET, run
 from services.local.compare.job import Typed
+from services.local.compare.options import compare
 from tests.unit.client.scripted import PNG, Script, event, playing, status, whole_life
 
 LIFE = whole_life(digest=hashlib.sha256(PNG).hexdigest())
@@ -176,3 +179,29 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     assert await compared(Script(compared=GOOD), tmp_path) == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+async def test_every_option_arrives(tmp_path):
+    app = typer.Typer()
+    app.command()(compare)
+    script = Script(LIFE)
+    async with playing(script) as address:
+        options = (
+            f"--models house,sdxl --seed 9 --size 640x384 --quality draft --steps 3 --enhancement none --max-cost 0.5 "
+            f"--in-turn --timeout 20 --address {address} --home {tmp_path} -o {tmp_path}/out --json"
+        )
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["a cat", *options.split()])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["request"] == {
+        "width": 640,
+        "height": 384,
+        "seed": 9,
+        "steps": 3,
+        "quality": "draft",
+        "enhancement_level": "none",
+    }
+    (asked, *_) = [
+        request for request in script.requests if isinstance(request, generation_pb2.GenerateRequest)
+    ]
+    assert (asked.max_cost_usd, asked.spec.image.steps, asked.spec.image.width) == (0.5, 3, 640)
