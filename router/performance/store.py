@@ -66,6 +66,7 @@ class Performance:
         self._many = asyncio.Event()
         self._writing = asyncio.Lock()
         self._looking = asyncio.Lock()  # what two looks at the tables both find would be learned twice
+        self._recalled: set[str] = set()  # a model that is built anew keeps what is known of it
         self._runs = Window()
         self._verdicts = Window()
 
@@ -109,16 +110,14 @@ class Performance:
         return await self._database.read(partial(results.tallies, experiment=experiment, unit=unit))
 
     async def recall(self, backend: str) -> None:
-        """Teach the learner what is remembered of a backend that it has just begun to learn about.
+        """Teach the learner what is remembered of a backend that it has just begun to learn about; the first time only.
 
         Raises MeshError DEPENDENCY_UNAVAILABLE.
         """
         async with self._looking:
-            found = await self._database.read(partial(statements.history, backend=backend, count=REPLAYED))
-            # What turned up since the last look is told by the next one.
-            self._teach(
-                one for one in found if one.id in (self._runs if one.verdict is None else self._verdicts)
-            )
+            if backend not in self._recalled:
+                await self._replay(backend)
+                self._recalled.add(backend)
 
     async def load(self) -> None:
         """Teach the learner what is remembered of every backend. Raises MeshError DEPENDENCY_UNAVAILABLE."""
@@ -128,7 +127,7 @@ class Performance:
                 window.floor = numbers[0] - 1
             window.see(numbers, time.monotonic())
         for backend in await self._database.read(statements.backends):
-            await self.recall(backend)
+            await self._replay(backend)
 
     async def merge(self) -> None:
         """Teach the learner what other replicas recorded since the last look. Raises MeshError DEPENDENCY_UNAVAILABLE."""
@@ -168,6 +167,11 @@ class Performance:
         while deleted:
             deleted = await self._database.write(partial(statements.forget, last=last))
             await asyncio.sleep(BITE_SECONDS)
+
+    async def _replay(self, backend: str) -> None:
+        found = await self._database.read(partial(statements.history, backend=backend, count=REPLAYED))
+        # What turned up since the last look is told by the next one.
+        self._teach(one for one in found if one.id in (self._runs if one.verdict is None else self._verdicts))
 
     async def _write(self, batch: list[Waiting]) -> bool:
         """Write a batch down, or return False when the database refuses it; a run that it refuses alone is dropped."""

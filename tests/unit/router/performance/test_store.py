@@ -38,6 +38,17 @@ async def opened(
         yield performance
 
 
+@asynccontextmanager
+async def still(
+    url: str, listener: Listener | None = None, replica: str = "one"
+) -> AsyncIterator[Performance]:
+    """The same, but for what it does by itself."""
+    async with open_database(url, "the performance database", metadata) as database:
+        performance = Performance(database, listener or Listener(), replica)
+        await performance.load()
+        yield performance
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():
@@ -169,7 +180,7 @@ async def test_a_row_that_turns_up_after_later_ones_is_neither_lost_nor_heard_tw
 ) -> None:
     """Of two transactions the one that began first commits last: its row has the lower number."""
     early, late = Listener(), Listener()
-    async with opened(postgres_url, early, "early") as performance:
+    async with still(postgres_url, early, "early") as performance:
         engine = sa.create_engine(postgres_url)
         with engine.connect() as slow:
             slow.execute(runs.insert().values(run_row(run("slow"), "other", 1)))
@@ -177,7 +188,7 @@ async def test_a_row_that_turns_up_after_later_ones_is_neither_lost_nor_heard_tw
                 quick.execute(runs.insert().values(run_row(run("quick"), "other", 2)))
             await performance.merge()
             assert early.names == ["quick"]
-            async with opened(postgres_url, late, "late") as started:  # while the transaction is open
+            async with still(postgres_url, late, "late") as started:  # while the transaction is open
                 assert late.names == ["quick"]
                 slow.commit()
                 for _ in range(2):
@@ -194,12 +205,14 @@ async def test_a_backend_that_is_found_later_is_recalled_without_what_comes_by_i
         performance.record(run("a"))
         performance.record(run("b", backend="other"))
     listener = Listener()
-    async with opened(database_url, listener, "two") as performance, opened(database_url) as one:
+    async with still(database_url, listener, "two") as performance, still(database_url) as one:
         listener.runs.clear()
         one.record(run("c"))
         await one.flush()
         await performance.recall("house")
         assert listener.names == ["a"]
+        await performance.recall("house")
+        assert listener.names == ["a"], "what is known is not learned twice"
         await performance.merge()
         assert listener.names == ["a", "c"]
 
@@ -319,17 +332,21 @@ async def test_the_newest_runs_are_kept_and_what_is_beyond_goes_with_its_verdict
     monkeypatch.setattr(statements, "PAGE", 2)
     bites: list[int] = []
     forget = statements.forget
-    async with opened(database_url) as performance:
+
+    def counted(connection: sa.Connection, last: int) -> int:
+        deleted = forget(connection, last)
+        bites.append(deleted)
+        return deleted
+
+    monkeypatch.setattr(statements, "forget", counted)
+    async with still(database_url) as performance, still(database_url, replica="two") as other:
         await performance.forget()
+        assert not bites
         for number in range(12):
             performance.record(run(str(number)))
         for name in ("0", "6", "6", "7", "11"):
             await performance.judge(verdict(name))
-        monkeypatch.setattr(
-            statements, "forget", lambda *args, **names: bites.append(forget(*args, **names)) or bites[-1]
-        )
-        async with opened(database_url, replica="two") as other:
-            await asyncio.gather(performance.forget(), other.forget())
+        await asyncio.gather(performance.forget(), other.forget())
         assert await count(performance) == 5
         assert await count(performance, verdicts) == 2
         assert max(bites) == 2
