@@ -16,6 +16,7 @@ from router.backends.protocol import Backend
 from router.backends.provider import Provider
 from router.backends.runway import RunwayAccount, RunwayProvider
 from router.backends.triton import TritonBackend
+from router.configuration import ConfigurationError
 from router.decision import Policy
 from router.discovery import Discovery, discovering, read
 from router.entries import BackendEntry, PaidKind, load_entries
@@ -34,14 +35,14 @@ from router.ledger import Ledger
 from router.performance import Performance, open_performance
 from router.policy import load_policy
 from router.probing import probing
-from router.providers import load_providers
+from router.providers import load_providers, variable
 from router.settings import ProviderSettings, Settings
 from router.tables import metadata
 from router.tenants import Tenants, load_tenants
 from router.unserved import Unserved
 from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
-from services.runtime.database import open_database
+from services.runtime.database import Database, open_database
 from services.runtime.models import Models
 from services.runtime.triton import TritonClient
 
@@ -81,7 +82,7 @@ async def compose(settings: Settings, adapt: Adapt | None = None) -> AsyncIterat
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(connect(settings.models_address))
         quality = await stack.enter_async_context(connect(settings.quality_address))
-        database = await stack.enter_async_context(open_database(settings.tables_url, TABLES, metadata))
+        database = await stack.enter_async_context(_database(settings))
         performance = await stack.enter_async_context(
             open_performance(database, learning, settings.replica, settings.merge_seconds)
         )
@@ -128,6 +129,17 @@ def _read(settings: Settings) -> _Files:
         bought,
         load_experiments(settings.experiments_file, [entry.model for entry in (*own, *bought, *built)]),
     )
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    opening = open_database(settings.tables_url, TABLES, metadata)
+    async with AsyncExitStack() as stack:
+        try:
+            database = await stack.enter_async_context(opening)
+        except ValueError as error:
+            raise ConfigurationError(f"{variable('database_url')}: {error}") from None
+        yield database
 
 
 @asynccontextmanager

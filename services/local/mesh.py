@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from router.configuration import ConfigurationError
 from scrollintel.visual import running
 from services.local import logs
 from services.local.settings import GATEWAY, LocalSettings
@@ -31,6 +32,7 @@ from services.models.build import BuildStatus, build_repository
 from services.models.catalogue import CatalogueError, read_catalogue
 from services.models.entry import Residency
 from services.models.presence import served_repository
+from services.runtime.errors import MeshError
 
 Tell = Callable[[str], None]
 
@@ -39,7 +41,13 @@ class LocalMeshError(Exception):
     """The mesh cannot be started; the text says what to do."""
 
 
-START_ERRORS = (LocalMeshError, TritonNotInstalledError, TritonUnavailableError)
+START_ERRORS = (
+    LocalMeshError,
+    TritonNotInstalledError,
+    TritonUnavailableError,
+    ConfigurationError,
+    MeshError,
+)
 """What keeps a mesh from starting and says in its text what to do."""
 
 

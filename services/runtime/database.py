@@ -105,11 +105,18 @@ class Database:
 async def open_database(url: str, name: str, tables: sa.MetaData) -> AsyncIterator[Database]:
     """Open the database at an SQLAlchemy URL, make the tables that are not there, and close it on leaving.
 
-    What was asked for before is finished first. Raises MeshError DEPENDENCY_UNAVAILABLE, ValueError for SQLite in memory.
+    What was asked for before is finished first. Raises MeshError DEPENDENCY_UNAVAILABLE, ValueError for a URL that cannot
+    be used: the text says why.
     """
+    try:
+        engine = _engine(sa.make_url(url))
+    except sa.exc.ArgumentError:  # its text holds the URL, and that a password
+        raise ValueError("is no SQLAlchemy URL of SQLite or PostgreSQL") from None
+    except ImportError as error:
+        raise ValueError(f"needs {error.name}: pip install 'visual-mesh[postgres]'") from None
     database = Database(
         name,
-        _engine(sa.make_url(url)),
+        engine,
         ThreadPoolExecutor(1, "db-write"),
         ThreadPoolExecutor(READERS, "db-read"),
     )

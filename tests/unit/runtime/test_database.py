@@ -208,3 +208,11 @@ async def test_sqlite_in_memory_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="needs a file"):
         async with open_words(url):
             pass
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "oracle-of-delphi://host/name"])
+async def test_a_url_that_cannot_be_used_is_refused_and_not_told(url):
+    with pytest.raises(ValueError, match=r"SQLAlchemy URL|needs a file") as caught:
+        async with open_database(url, "the tables", sa.MetaData()):
+            raise AssertionError("it opened")
+    assert "delphi" not in str(caught.value)
