@@ -59,7 +59,7 @@ async def _again_and_again(what: str, step: Callable[[], Awaitable[None]], pause
             await step()
         except Exception as error:  # whatever it is, the next step may work, and nobody else takes it
             if not failed:
-                log.warning(f"{what} later: the database is away", error=str(error))
+                log.warning(f"{what} later: it failed now, and routing goes on", error=str(error))
             await asyncio.sleep(RETRY_SECONDS[min(failed, len(RETRY_SECONDS) - 1)])
             failed += 1
         else:

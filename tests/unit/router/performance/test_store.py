@@ -49,6 +49,11 @@ async def still(
         yield performance
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ELSEWHERE_SECONDS", 0.01)
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():
@@ -141,6 +146,19 @@ async def test_a_verdict_judges_the_runs_that_delivered_to_its_tenant(database_u
             error = await refused(performance.judge(nobodys))
             assert (error.name, error.field) == ("NOT_FOUND", "request_id")
     assert len(listener.verdicts) == 4
+
+
+async def test_a_verdict_that_is_quicker_than_the_run_it_is_about_finds_it(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ELSEWHERE_SECONDS", 0.3)
+    async with still(database_url) as here, still(database_url, replica="two") as elsewhere:
+        ended = run("a")
+        elsewhere.record(ended)
+        judging = asyncio.create_task(here.judge(verdict("a")))
+        await asyncio.sleep(0.05)
+        await elsewhere.flush()
+        assert await judging == [ended]
 
 
 async def test_no_result_is_judged_without_end(database_url: str) -> None:
