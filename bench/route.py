@@ -1,9 +1,10 @@
 """How long a routing decision takes: `python bench/route.py`.
 
 One decision is filter, score, sort and explain over a snapshot of n backends, a tenth of them refused; the target is
-0.2 ms for 100 of them. `plain` is a request that asks for nothing special, `bounded` one that asks for all that filters
-look at: steps, several images, a source picture, a tenant's policy, a budget and a deadline. The snapshot is taken outside the
-clock, as the fleet keeps it ready. `pick` is Thompson's draw among the candidates, when there is much to give up.
+0.2 ms for 100 of them. `plain` is a request with a prompt and a deadline, as all have them; `bounded` is one that asks for
+all that filters look at: steps, several images, a source picture, a tenant's policy and a budget too. The snapshot is
+taken outside the clock, as the fleet keeps it ready. `pick` is Thompson's draw among the candidates, when there is much to
+give up.
 """
 
 import gc
@@ -30,10 +31,11 @@ from router.snapshot import BackendView, Snapshot, State
 
 SIZES = (1, 10, 100, 1000)
 ROUNDS = 2000
-PLAIN = Demand()
+PLAIN = Demand(prompt_length=80, time_limit=60.0)
 BOUNDED = Demand(
     steps=30,
     images=2,
+    prompt_length=400,
     edits=True,
     noncommercial=False,
     allowed=frozenset(f"model_{index}" for index in range(max(SIZES) + 1)),
@@ -63,6 +65,7 @@ def backend(index: int) -> BackendView:
         forecast=pace.forecast,
         quality=Quality((index % 11) / 11).view,
         price=Price(0.001 * (index % 5)),
+        max_prompt=1000,
         sizes=(size, Size(1024, 1536), Size(1536, 1024)),
         edits=True,
         paid=index % 5 > 0,

@@ -41,7 +41,8 @@ class Demand:
     """A request as the filters and scorers see it.
 
     `images` counts from 1; `steps` and `guidance_scale` are None where the backend's defaults apply; `model` is empty
-    where any model will do; `tried` names the backends that failed this request already. `size` is what the picture
+    where any model will do; `tried` names the backends that failed this request already. `prompt_length` is in UTF-16 code
+    units. `size` is what the picture
     shall have in the end. A video has `frames` and a `duration` in seconds; a still picture has 1 and 0. `time_limit` is
     in seconds from now and `max_usd` in US dollars, each None without one. `edits` says that there is a picture to
     change. Whose policy says so goes to no `external` provider, to no model whose licence is `noncommercial`, and only
@@ -58,6 +59,7 @@ class Demand:
     tried: frozenset[str] = frozenset()
     size: Size = DEFAULT_SIZE
     prompt_class: PromptClass = OTHER
+    prompt_length: int = 0
     frames: int = 1
     duration: float = 0.0
     time_limit: float | None = None

@@ -28,6 +28,7 @@ class Rule(StrEnum):
     TENANT = "tenant"
     STEPS = "steps"
     IMAGES = "images"
+    PROMPT = "prompt"
     SOURCE = "source"
     DURATION = "duration"
     BUDGET = "budget"
@@ -76,6 +77,14 @@ def takes_images(demand: Demand, backend: BackendView, _: Estimate) -> str:
     """Refuse more images than the backend draws in one request."""
     images = demand.images
     return f"draws at most {backend.max_images} images, not {images}" if images > backend.max_images else ""
+
+
+def takes_prompt(demand: Demand, backend: BackendView, _: Estimate) -> str:
+    """Refuse a prompt that is longer than the provider takes."""
+    most = backend.max_prompt
+    if most is None or demand.prompt_length <= most:
+        return ""
+    return f"takes at most {most} characters, not {demand.prompt_length}"
 
 
 def takes_source(demand: Demand, backend: BackendView, _: Estimate) -> str:
@@ -173,6 +182,7 @@ FILTERS: tuple[Filter, ...] = (
     Filter(Rule.TENANT, is_allowed, lambda demand: demand.restricted),
     Filter(Rule.STEPS, takes_steps, lambda demand: demand.steps),
     Filter(Rule.IMAGES, takes_images, lambda demand: demand.images > 1),
+    Filter(Rule.PROMPT, takes_prompt, lambda demand: demand.prompt_length),
     Filter(Rule.SOURCE, takes_source, lambda demand: demand.edits),
     Filter(Rule.DURATION, makes_duration, lambda demand: demand.duration),
     Filter(Rule.BUDGET, is_affordable, lambda demand: demand.max_usd is not None),

@@ -73,6 +73,7 @@ class Member:
             quality=learning.quality(entry.name),
             price=entry.pricing(),
             sizes=can.sizes,
+            max_prompt=entry.limits.prompt,
             durations=can.durations,
             loading=learning.loading(entry.name),
             takes_steps=can.steps,

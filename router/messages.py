@@ -83,6 +83,7 @@ def _image(image: spec_pb2.ImageSpec) -> Demand:
         model=image.model_preference,
         size=Size(image.width or DEFAULT_SIZE.width, image.height or DEFAULT_SIZE.height),
         prompt_class=classify(image.prompt, image.style),
+        prompt_length=_length(image.prompt),
         edits=image.HasField("source_image"),
     )
 
@@ -93,10 +94,16 @@ def _video(video: spec_pb2.VideoSpec) -> Demand:
         modality=Modality.VIDEO,
         size=Size(video.width or DEFAULT_VIDEO.width, video.height or DEFAULT_VIDEO.height),
         prompt_class=classify(video.prompt, video.style),
+        prompt_length=_length(video.prompt),
         duration=duration,
         frames=max(1, round(duration * _fps(video))),
         edits=video.HasField("source_image"),
     )
+
+
+def _length(prompt: str) -> int:
+    """Return the length in UTF-16 code units, as providers count."""
+    return len(prompt.encode("utf-16-le")) // 2
 
 
 def _fps(video: spec_pb2.VideoSpec) -> float:

@@ -57,6 +57,11 @@ LIMITS: Mapping[Rule, Limit] = {
         lambda _, backend: backend.max_images,
         lambda _, backend: f"{backend.model} takes at most {backend.max_images}",
     ),
+    Rule.PROMPT: Limit(
+        _part("prompt"),
+        lambda _, backend: backend.max_prompt or 0,
+        lambda _, backend: f"{backend.model} takes at most {backend.max_prompt} characters",
+    ),
     Rule.BUDGET: Limit(
         lambda _: "max_cost_usd",
         lambda demand, backend: -backend.usd(demand),

@@ -49,9 +49,10 @@ class BackendView:
     `in_flight` of `concurrency` requests run and `waiting` of `queue` wait; `call_seconds` is what one request took
     lately. It is trusted with `allowance` requests at one time: fewer than `concurrency` while it comes back after
     failures. `forecast`, `loading` and `quality` are what was learned of it. A `paid` one costs money, an `external` one
-    sees the prompt outside this installation, and what one that is not `commercial` makes may not be sold. `durations`
-    are the lengths of video in seconds that it makes. `remedy` says how missing weights, a key or an address are filled.
-    `checked_at` and `retires_at` are in seconds since the epoch, 0 before the first probe and where no end is known.
+    sees the prompt outside this installation, and what one that is not `commercial` makes may not be sold. `max_prompt`
+    is in UTF-16 code units, None where nobody says; `durations` are the lengths of video in seconds that it makes.
+    `remedy` says how missing weights, a key or an address are filled. `checked_at` and `retires_at` are in seconds
+    since the epoch, 0 before the first probe and where no end is known.
     """
 
     name: str
@@ -69,6 +70,7 @@ class BackendView:
     quality: QualityView
     price: Price
     sizes: tuple[Size, ...]
+    max_prompt: int | None = None
     durations: tuple[float, ...] = ()
     loading: Loading = NEVER
     takes_steps: bool = True

@@ -73,6 +73,12 @@ def error(demand, *backends):
         ),
         (Demand(max_usd=1), (view("a/unknown", price=math.inf),), "NO_BACKEND", "has no known price"),
         (
+            Demand(prompt_length=2000),
+            (view("a/short", max_prompt=100), view("a/long", max_prompt=1000)),
+            "FIELD_INVALID",
+            "image.prompt: long takes at most 1000 characters",
+        ),
+        (
             Demand(edits=True),
             (ready,),
             "FIELD_INVALID",
