@@ -9,9 +9,12 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from router.demand import Demand, Objective
-from router.filters import Rule, concerning
+from router.filters import FILTERS, Rule, concerning
 from router.scorers import SCORERS, Scales
 from router.snapshot import BackendView, Estimate, Snapshot
+
+
+RULE_OF = {one.refuses: one.rule for one in FILTERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,14 @@ def decide(demand: Demand, snapshot: Snapshot, policy: Policy) -> Decision:
     """Filter and score every backend of the snapshot; equal scores stand in the order of the snapshot."""
     weights, scales = policy.weights[demand.objective], policy.scales
     scorers = [(name, scorer, weights.get(name, 0.0)) for name, scorer in SCORERS.items()]
-    asked, asked_of_open = ([one[:2] for one in filters] for filters in concerning(demand))
+    asked, asked_of_open = ([one.refuses for one in filters] for filters in concerning(demand))
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for backend in snapshot.backends:
         estimate = backend.estimate(demand)
-        for rule, refuses in asked_of_open if backend.open else asked:
+        for refuses in asked_of_open if backend.open else asked:
             if reason := refuses(demand, backend, estimate):
-                refusals.append(Refusal(backend, rule, reason))
+                refusals.append(Refusal(backend, RULE_OF[refuses], reason))
                 break
         else:
             total, scores = 0.0, {}

@@ -160,7 +160,8 @@ class BackendView:
         """Return what the demand is expected to come to here."""
         size, area = self._canvases.get(demand.size) or self._canvas(demand.size)
         megapixels = area * demand.images * demand.frames
-        seconds = self._base + megapixels * (self._per_stroke * self.steps(demand) + self._per_megapixel)
+        steps = (demand.steps or self.steps_by_tier[demand.tier]) if self.takes_steps else 1
+        seconds = self._base + megapixels * (self._per_stroke * steps + self._per_megapixel)
         if self._per_image is not None:
             usd = self._per_image * demand.images
         else:
