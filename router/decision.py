@@ -13,7 +13,6 @@ from router.filters import FILTERS, Rule, concerning
 from router.scorers import SCORERS, Scales
 from router.snapshot import BackendView, Estimate, Snapshot
 
-
 RULE_OF = {one.refuses: one.rule for one in FILTERS}
 
 
