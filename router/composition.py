@@ -138,7 +138,8 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
         try:
             database = await stack.enter_async_context(opening)
         except ValueError as error:
-            raise ConfigurationError(f"{variable('database_url')}: {error}") from None
+            where = variable("database_url") if settings.database_url else settings.tables_url
+            raise ConfigurationError(f"{where}: {error}") from None
         yield database
 
 

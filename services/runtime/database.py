@@ -129,6 +129,7 @@ async def open_database(url: str, name: str, tables: sa.MetaData) -> AsyncIterat
     def make(connection: sa.Connection) -> None:
         if (lock := MAKE_ALONE.get(connection.dialect.name)) is not None:
             connection.execute(lock)
+        _check_columns(connection, tables)
         tables.create_all(connection)
 
     try:
@@ -137,6 +138,20 @@ async def open_database(url: str, name: str, tables: sa.MetaData) -> AsyncIterat
     finally:
         # In a thread: it waits for statements. Shielded: who is cancelled while it waits leaves nothing open.
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
+
+
+def _check_columns(connection: sa.Connection, tables: sa.MetaData) -> None:
+    """Raise ValueError for a table that is there and lacks a column: every statement on it would fail."""
+    known = sa.inspect(connection)
+    for table in tables.sorted_tables:
+        if not known.has_table(table.name):
+            continue
+        there = {column["name"] for column in known.get_columns(table.name)}
+        if lacking := [column.name for column in table.columns if column.name not in there]:
+            raise ValueError(
+                f"another version made its table {table.name}, which has no {', '.join(lacking)}; "
+                "add what is missing, or begin with an empty database"
+            )
 
 
 def _engine(url: sa.URL) -> sa.Engine:

@@ -210,6 +210,16 @@ async def test_sqlite_in_memory_is_refused(url: str) -> None:
             pass
 
 
+async def test_tables_of_another_version_are_told_by_what_they_lack(database_url: str) -> None:
+    older = sa.MetaData()
+    sa.Table("words", older, sa.Column("id", SEQUENCE, primary_key=True))
+    async with open_database(database_url, "the words", older):
+        pass
+    with pytest.raises(ValueError, match="its table words, which has no word;"):
+        async with open_words(database_url):
+            raise AssertionError("it opened")
+
+
 @pytest.mark.parametrize("url", ["nonsense", "sqlite://", "oracle-of-delphi://host/name"])
 async def test_a_url_that_cannot_be_used_is_refused_and_not_told(url):
     with pytest.raises(ValueError, match=r"SQLAlchemy URL|needs a file") as caught:
