@@ -50,12 +50,18 @@ class Postgres:
 
     def create(self, database: str) -> str:
         """Create an empty database and return its address."""
-        self._execute(f'CREATE DATABASE "{database}"')
+        # Copied as files, which all did before version 15: logging the copy takes five times as long.
+        quickly = " STRATEGY FILE_COPY" if self._version() >= (15,) else ""
+        self._execute(f'CREATE DATABASE "{database}"{quickly}')
         return self.url(database)
 
     def drop(self, database: str) -> None:
         """Remove a database, whoever uses it."""
         self._execute(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+    def _version(self) -> tuple[int, ...]:
+        with self._engine.connect() as connection:
+            return connection.dialect.server_version_info or ()
 
     def _execute(self, statement: str) -> None:
         with self._engine.connect() as connection:
