@@ -26,10 +26,10 @@ def reasons(decision: Decision, chosen: Candidate, policy: Policy) -> list[str]:
 
 def _rank(decision: Decision, chosen: Candidate) -> str:
     best, objective = decision.candidates[0], decision.demand.objective
-    considered = len(decision.candidates) + len(decision.refusals)
+    able = len(decision.candidates)
     if chosen.score >= best.score:
-        return f"scores {chosen.score:.2f} for {objective}, best of {considered} considered"
-    return f"scores {chosen.score:.2f} for {objective}; the best of {considered} considered scores {best.score:.2f}"
+        return f"scores {chosen.score:.2f} for {objective}, best of {able} that could"
+    return f"scores {chosen.score:.2f} for {objective}; the best of {able} that could scores {best.score:.2f}"
 
 
 def _expectation(demand: Demand, chosen: Candidate) -> str:

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from router.backends.protocol import Source
 from router.decision import Candidate, Decision, Refusal
-from router.demand import DEFAULT_SIZE, Demand, Modality, Objective, Tier
+from router.demand import DEFAULT_SIZE, FPS, Demand, Modality, Objective, Tier
 from router.events import Routed
 from router.filters import Rule
 from router.order import Order
@@ -21,7 +21,6 @@ from services.runtime.errors import seconds
 
 DEFAULT_VIDEO = Size(1280, 720)
 DEFAULT_DURATION = 5.0  # seconds
-DEFAULT_FPS = 24.0
 SEED_LIMIT = 2**53  # exclusive; the largest whole number that JSON readers keep
 
 OBJECTIVES = {
@@ -107,7 +106,7 @@ def _length(prompt: str) -> int:
 
 
 def _fps(video: spec_pb2.VideoSpec) -> float:
-    return video.fps if video.HasField("fps") else DEFAULT_FPS
+    return video.fps if video.HasField("fps") else FPS
 
 
 def order_of(request: router_pb2.ExecuteRequest, demand: Demand, tenant: str, source: Source | None) -> Order:

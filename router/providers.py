@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, cast
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from router.configuration import Fault, Strict, load
-from router.demand import Modality, Tier
+from router.demand import FPS, Modality, Tier
 from router.entries import UNKNOWN, BackendEntry, PaidKind
 from router.settings import ProviderSettings
 from router.snapshot import State
@@ -18,8 +18,6 @@ ONE_STEP: Mapping[str, Any] = {
     "defaults": {"steps": 1, "guidance_scale": 0},
     "tiers": dict.fromkeys(Tier, 1),
 }
-FPS = 24
-"""Frames of a second of video, by which the seconds that a file tells for it become those of one frame."""
 TAKEN = "taken"
 SHARED = ("kind", "address", "concurrency", "queue")
 

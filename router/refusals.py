@@ -20,6 +20,8 @@ LISTED = 20  # refusals that are told: an error travels in trailers, which gRPC 
 AWAY = frozenset({Rule.HEALTH, Rule.DRAINING, Rule.TRIED})
 # What says nothing of why a backend cannot serve: it was never meant to.
 ELSEWHERE = frozenset({Rule.MODALITY, Rule.MODEL})
+# What most installations have many of, and no caller can change: they are counted, not listed.
+UNUSED = frozenset({Rule.CONFIGURED, Rule.RETIRED})
 VIDEO = Modality.VIDEO
 
 
@@ -151,26 +153,39 @@ def _beyond(limit: Limit, demand: Demand, backends: Sequence[BackendView]) -> Me
 
 
 def _nobody(decision: Decision, relevant: Sequence[Refusal], others: Sequence[str]) -> MeshError:
-    """Return the error where waiting or the operator helps, with every refusal: of the named model, or of all backends."""
-    demand = decision.demand
+    """Return the error where waiting or the operator helps, with what stands in the way."""
     rules = {refusal.rule for refusal in relevant}
     away = bool(rules & AWAY)
-    if not demand.model:
-        reason = errors_pb2.ERROR_REASON_NO_BACKEND
-        listed = [*relevant, *(refusal for refusal in decision.refusals if refusal.rule in ELSEWHERE)]
-    else:
+    reason = errors_pb2.ERROR_REASON_NO_BACKEND
+    if decision.demand.model:
         bare = Rule.WEIGHTS in rules and not away
         reason = (
             errors_pb2.ERROR_REASON_MODEL_NEEDS_WEIGHTS if bare else errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE
         )
-        listed = [refusal for refusal in decision.refusals if refusal.backend.model == demand.model]
-    none = "" if relevant else f"no backend makes {demand.modality}"
     return MeshError(
         reason,
-        ": ".join(filter(None, (none, _list(listed)))),
+        _told(decision, relevant),
         retry_after=DEFAULT_RETRY_SECONDS if away else None,
         alternative_models=others,
     )
+
+
+def _told(decision: Decision, relevant: Sequence[Refusal]) -> str:
+    """Return the refusals in words: of the named model, or of all backends that could have been meant."""
+    demand, everyone = decision.demand, decision.refusals
+    if demand.model:
+        return _list([refusal for refusal in everyone if refusal.backend.model == demand.model])
+    if not relevant:  # what they make instead is the answer
+        return ": ".join(filter(None, (f"no backend makes {demand.modality}", _list(everyone))))
+    by_name = [refusal for refusal in everyone if refusal.rule is Rule.MODEL]
+    listed = [*(refusal for refusal in relevant if refusal.rule not in UNUSED), *by_name]
+    unused = sum(refusal.rule in UNUSED for refusal in relevant)
+    return "; ".join(filter(None, (_list(listed), _unused(unused))))
+
+
+def _unused(count: int) -> str:
+    plural = "models of paid providers are" if count > 1 else "model of a paid provider is"
+    return f"{count} {plural} not configured or shut down (`vmesh providers` tells)" if count else ""
 
 
 def _list(refusals: Sequence[Refusal]) -> str:

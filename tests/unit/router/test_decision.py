@@ -89,7 +89,7 @@ def test_the_reasons_say_what_weighed_and_how_it_draws():
     decision = decide(Demand(model="fast", steps=12), Snapshot((fast, fine)), POLICY)
     words = reasons(decision, pick(decision), POLICY)
     assert words[0].startswith("scores 0.")
-    assert words[0].endswith("for balanced, best of 2 considered")
+    assert words[0].endswith("for balanced, best of 1 that could")
     assert "serves the preferred model fast" in words
     assert words[-2] == (
         "is expected to take 0.1 ± 0.0 s, to cost $0.02 and to be worth 0.40 ± 0.00 for other"
@@ -118,7 +118,7 @@ def test_the_reasons_say_what_is_left_aside():
 def test_the_reasons_of_one_that_was_not_the_best_say_so():
     decision = decide(Demand(objective=Objective.COST), Snapshot((fine, free)), POLICY)
     words = reasons(decision, decision.candidates[1], POLICY)
-    assert words[0].endswith(f"for cost; the best of 2 considered scores {decision.candidates[0].score:.2f}")
+    assert words[0].endswith(f"for cost; the best of 2 that could scores {decision.candidates[0].score:.2f}")
 
 
 def test_a_model_that_is_not_loaded_counts_its_load_and_says_so():

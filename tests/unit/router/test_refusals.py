@@ -125,6 +125,17 @@ def test_a_long_list_of_refusals_is_cut():
     assert len(caught.status().SerializeToString()) < 4096
 
 
+def test_paid_models_that_nobody_configured_are_counted_and_not_listed():
+    unused = [view(f"openai/model_{index}", state=State.NOT_CONFIGURED) for index in range(14)]
+    caught = error(Demand(), away, *unused, view("openai/old", state=State.RETIRED))
+    assert caught.message == (
+        "triton/away does not answer; "
+        "15 models of paid providers are not configured or shut down (`vmesh providers` tells)"
+    )
+    named = error(Demand(model="model_3"), away, *unused)
+    assert "openai/model_3 is not configured" in named.message
+
+
 def test_full_tells_the_soonest_wait():
     caught = error(Demand(), fuller, full)
     assert caught.estimated_wait == caught.retry_after == pytest.approx(3.0 * 5 / 2)
