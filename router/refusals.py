@@ -173,10 +173,11 @@ def _nobody(decision: Decision, relevant: Sequence[Refusal], others: Sequence[st
 def _told(decision: Decision, relevant: Sequence[Refusal]) -> str:
     """Return the refusals in words: of the named model, or of all backends that could have been meant."""
     demand, everyone = decision.demand, decision.refusals
-    if demand.model:
-        return _list([refusal for refusal in everyone if refusal.backend.model == demand.model])
+    meant = [refusal for refusal in everyone if demand.model in ("", refusal.backend.model)]
     if not relevant:  # what they make instead is the answer
-        return ": ".join(filter(None, (f"no backend makes {demand.modality}", _list(everyone))))
+        return ": ".join(filter(None, (f"no backend makes {demand.modality}", _list(meant))))
+    if demand.model:
+        return _list(meant)
     by_name = [refusal for refusal in everyone if refusal.rule is Rule.MODEL]
     listed = [*(refusal for refusal in relevant if refusal.rule not in UNUSED), *by_name]
     unused = sum(refusal.rule in UNUSED for refusal in relevant)
