@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from tools.postgres import Postgres, running
+from tools.postgres import Postgres, quick_folder, running
 
 _numbers = count(1)
 
@@ -27,9 +27,10 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of an empty database; the test runs on SQLite and again on PostgreSQL."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'test.sqlite'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    if request.param == "postgresql":
+        yield request.getfixturevalue("postgres_url")
+        return
+    with TemporaryDirectory(prefix="sqlite-", dir=quick_folder()) as folder:
+        yield f"sqlite:///{folder}/test.sqlite"
