@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-import time
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -193,6 +193,28 @@ async def test_replicas_learn_the_same_from_one_another_and_nothing_twice(databa
         assert [judged.request_id for judged, _ in listener.verdicts] == ["two 7"]
 
 
+async def test_others_get_their_turn_while_much_is_learned(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "AT_ONCE", 10)
+    listener, turns = Listener(), set()
+
+    async def take_turns() -> None:
+        while True:
+            turns.add(len(listener.runs))
+            await asyncio.sleep(0)
+
+    async with still(database_url, listener, "two") as performance, still(database_url) as one:
+        for number in range(100):
+            one.record(run(str(number)))
+        await one.flush()
+        other = asyncio.create_task(take_turns())
+        await performance.merge()
+        other.cancel()
+    assert len(listener.runs) == 100
+    assert len(turns) >= 10
+
+
 async def test_a_row_that_turns_up_after_later_ones_is_neither_lost_nor_heard_twice(
     postgres_url: str,
 ) -> None:
@@ -308,15 +330,16 @@ async def test_a_run_that_cannot_be_recorded_holds_up_no_other(database_url: str
         assert again.names == ["0", "1", "2", "4", "5", "6", "last"]
 
 
-async def test_recording_waits_for_nobody(database_url: str) -> None:
+async def test_recording_waits_for_no_write(database_url: str) -> None:
+    released = threading.Event()
     async with opened(database_url) as performance:
-        blocked = asyncio.create_task(performance._database.write(lambda _: time.sleep(0.2)))
+        blocked = asyncio.create_task(performance._database.write(lambda _: released.wait(5)))
         await asyncio.sleep(0)
-        began = time.perf_counter()
         for number in range(1000):
             performance.record(run(str(number)))
-        assert time.perf_counter() - began < 0.2
-        await blocked
+        assert performance.waiting == 1000
+        released.set()
+        assert await blocked, "released only when all runs were recorded"
 
 
 class Broken(Listener):
