@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from router.backends.protocol import Stored
 from router.events import Drawn, Fallback, RunEvent
-from services.runtime.errors import MeshError
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
 
 
 class _End:
@@ -34,10 +35,20 @@ class Contender:
             async with aclosing(self.events):
                 async for event in self.events:
                     await told.put((self, event))
+        except asyncio.CancelledError:
+            if self.task.cancelling():  # it was stopped, and nobody waits for its last word
+                raise
+            await told.put((self, closed(self.name)))
         except Exception as error:
             await told.put((self, error))
         else:
             await told.put((self, _End()))
+
+
+def closed(name: str) -> MeshError:
+    """Return the error of a run that was cancelled though nobody asked for it: its connection was closed under it."""
+    message = f"{name} was closed while it worked; try again shortly"
+    return MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=DEFAULT_RETRY_SECONDS)
 
 
 class Race:

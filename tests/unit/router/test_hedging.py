@@ -271,3 +271,17 @@ async def test_an_adapters_mistake_is_no_silence(monkeypatch):
     with pytest.raises(RuntimeError, match="mistake"):
         await collect(execution, order())
     assert diary.outcomes() == [("alpha", "INTERNAL")]
+
+
+async def test_a_run_that_is_cancelled_by_nobody_is_no_silence(monkeypatch):
+    """As a call of gRPC's is when its connection is closed under it."""
+
+    async def cut_off(job, timeout):
+        yield Step(1, 8)
+        raise asyncio.CancelledError
+
+    execution, backends, _ = await late()
+    monkeypatch.setattr(backends["alpha"], "execute", cut_off)
+    async with asyncio.timeout(5):
+        with pytest.raises(MeshError, match="MODEL_UNAVAILABLE"):
+            await collect(execution, order())
