@@ -118,7 +118,7 @@ class Router(ExperimentRpcs):
                 fallback = events_pb2.Fallback(**{"from": failed, "to": following, "reason": reason})
                 return router_pb2.ExecuteResponse(fallback=fallback)
             case Stored(index, seed, media):
-                output = events_pb2.Output(index=index, media=media, seed=max(0, seed))
+                output = events_pb2.Output(index=index, media=media, seed=None if seed < 0 else seed)
                 return router_pb2.ExecuteResponse(output=output)
             case Drawn():
                 return router_pb2.ExecuteResponse(output=await self._stored(event))

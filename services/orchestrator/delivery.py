@@ -65,7 +65,7 @@ async def deliver(
     async with _alongside(_scored(picture, media, steps)) as scoring:
         checked = await _checked(media, steps)
         progress.done(events_pb2.STAGE_CHECK)
-        progress.emit(Output(index=picture.index, media=media, seed=picture.seed or 0))
+        progress.emit(Output(index=picture.index, media=media, seed=picture.seed))
         metrics = scores.with_safety(await scoring, checked)
     progress.emit(Scored(index=picture.index, metrics=metrics))
     progress.done(events_pb2.STAGE_SCORE)

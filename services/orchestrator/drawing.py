@@ -47,6 +47,7 @@ class Drawing:
 
     def picture(self, output: Output) -> Picture:
         """Return what is known of a picture."""
+        seed = output.seed if output.HasField("seed") else None
         known = {
             "prompt": self.asked.prompt,
             "enhanced_prompt": self.drawn.prompt,
@@ -54,7 +55,7 @@ class Drawing:
             "style": self.drawn.style,
             "model": self.chosen.model,
             "backend": self.chosen.backend,
-            "seed": str(output.seed),
+            "seed": "" if seed is None else str(seed),
             "steps": str(self.steps or ""),
             "guidance_scale": f"{self.asked.guidance_scale:g}"
             if self.asked.HasField("guidance_scale")
@@ -62,7 +63,7 @@ class Drawing:
             "size": f"{self.asked.width}x{self.asked.height}",
         }
         told = {key: value for key, value in known.items() if value}
-        return Picture(self.generation_id, output.index, self.asked.prompt, output.seed, told)
+        return Picture(self.generation_id, output.index, self.asked.prompt, seed, told)
 
     def _is_wanted(self, output: Output) -> bool:
         return 0 <= output.index < self.asked.num_images and output.index not in self._seen

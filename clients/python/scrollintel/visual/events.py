@@ -156,7 +156,8 @@ class Output(Event):
     index: int
     """Which picture of the request, from 0."""
     media: Media
-    seed: int
+    seed: int | None
+    """The seed it was drawn from; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +232,7 @@ def _fallback(m: events_pb2.Fallback) -> Fields:
 
 
 def _output(m: events_pb2.Output) -> Fields:
-    return {"index": m.index, "media": Media.read(m.media), "seed": m.seed}
+    return {"index": m.index, "media": Media.read(m.media), "seed": m.seed if m.HasField("seed") else None}
 
 
 def _scored(m: events_pb2.Scored) -> Fields:

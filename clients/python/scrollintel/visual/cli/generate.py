@@ -20,6 +20,7 @@ from scrollintel.visual.client import VisualClient
 
 LEVELS = "none, light, standard or rich"
 TIERS = "draft, standard or high"
+OBJECTIVES = "balanced, quality, latency or cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Job:
 
     prompt: str
     request: dict[str, Any]
+    source: Path | None
     output: Path
     address: str | None
     home: Path
@@ -55,6 +57,14 @@ def generate(
         float | None, typer.Option(help="How strongly to follow the prompt, 0 to 30.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A model's name; left out, the router chooses.")] = None,
+    objective: Annotated[str | None, typer.Option(help=f"What the router favours: {OBJECTIVES}.")] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(help="The most it may cost, in US dollars; 0 allows own models alone.", metavar="USD"),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="A picture to change; only models that edit pictures take one.")
+    ] = None,
     enhancement: Annotated[str | None, typer.Option(help=f"How far to rewrite the prompt: {LEVELS}.")] = None,
     quality: Annotated[str | None, typer.Option(help=f"How much work to spend: {TIERS}.")] = None,
     output: Annotated[
@@ -89,8 +99,10 @@ def generate(
             "steps": steps,
             "model_preference": model,
             "enhancement_level": enhancement,
+            "objective": objective,
+            "max_cost_usd": max_cost,
         }
-        job = Job(prompt, request, output, address, mesh.folder(home), timeout, as_json, preview)
+        job = Job(prompt, request, source, output, address, mesh.folder(home), timeout, as_json, preview)
         code = asyncio.run(_run(job, console))
     except VisualMeshError as error:
         if as_json:
@@ -117,8 +129,15 @@ async def _run(job: Job, console: Console) -> int:
                 hint = "[dim]`vmesh up` keeps one running[/]"
                 timeline.line(None, "mesh", f"started in [bold]{took:.1f} s[/] for this picture; {hint}")
             async with VisualClient(address, timeout=job.timeout) as client:
+                source = None
+                if job.source is not None:
+                    timeline.note("sending the source picture")
+                    source = await client.upload(job.source)
                 generation = client.generate_image(
-                    job.prompt, **job.request, previews=job.previews and console.is_terminal
+                    job.prompt,
+                    **job.request,
+                    source_image=source,
+                    previews=job.previews and console.is_terminal,
                 )
                 interrupts.stop(generation, timeline)
                 result = await _follow(generation, timeline)

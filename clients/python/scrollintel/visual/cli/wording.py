@@ -128,7 +128,8 @@ def _fallback(event: Fallback) -> tuple[str, str]:
 
 
 def _output(event: Output) -> tuple[str, str]:
-    return "picture", f"{event.media.width} × {event.media.height}, seed {event.seed}"
+    seed = "" if event.seed is None else f", seed {event.seed}"
+    return "picture", f"{event.media.width} × {event.media.height}{seed}"
 
 
 def _scored(event: Scored) -> tuple[str, str]:

@@ -392,7 +392,7 @@ class Output(_message.Message):
     index: _builtins.int
     """Which picture of the request, from 0."""
     seed: _builtins.int
-    """The seed it was drawn from."""
+    """The seed it was drawn from; absent where there was none: a restored picture, a model that takes no seeds."""
     @_builtins.property
     def media(self) -> _media_pb2.MediaRef:
         """Where it is."""
@@ -402,13 +402,15 @@ class Output(_message.Message):
         *,
         index: _builtins.int = ...,
         media: _media_pb2.MediaRef | None = ...,
-        seed: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "media", b"media", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "media", b"media", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "index", b"index", "media", b"media", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___Output: _TypeAlias = Output  # noqa: Y015
 
