@@ -121,14 +121,22 @@ class Execution:
             yield Fallback(course.failed, course.chosen.backend.name, failure.message)
 
     def _routed(self, order: Order) -> tuple[Order, Decision]:
-        """Decide for an order, in the arm of its experiment where that arm can serve it."""
+        """Decide for an order, in the arm of its experiment where each of the arms could serve it.
+
+        If its own had to alone, an arm that takes less would be measured on easier requests than the others.
+        """
         if not order.demand.model and not order.shadow and (assignment := self.splitter.split(order)):
             assigned = order.assigned(assignment)
             decision = self._decided(assigned.demand)
-            if decision.candidates:
+            if decision.candidates and all(
+                self._could_serve(order.demand, model) for model in assignment.others
+            ):
                 return assigned, decision
         check_model(order.demand.model, self.fleet.snapshot())
         return order, self._decided(order.demand)
+
+    def _could_serve(self, demand: Demand, model: str) -> bool:
+        return bool(self._decided(replace(demand, model=model)).candidates)
 
     def _decided(self, demand: Demand, tried: frozenset[str] = frozenset()) -> Decision:
         """Decide for a demand in the time that its caller has left."""

@@ -12,13 +12,14 @@ from router.snapshot import BackendView
 class Assignment(NamedTuple):
     """The arm of an experiment that a request is in, and the model that the arm prefers.
 
-    `unit` is who the request counted as when it was split, hashed.
+    `unit` is who the request counted as when it was split, hashed; `others` are the models of the other arms.
     """
 
     experiment: str
     arm: str
     model: str
     unit: str = ""
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

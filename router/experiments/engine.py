@@ -62,7 +62,8 @@ class Experiments:
             if now < experiment.expires_at and self._makes(plan, order.demand.modality):
                 unit = unit_key(plan.unit, order.tenant, order.user, order.request_id)
                 arm = assign(experiment.id, unit, plan.arms)
-                return Assignment(experiment.id, arm.name, arm.model, unit_hash(experiment.id, unit))
+                others = frozenset(one.model for one in plan.arms if not one.shadow) - {arm.model}
+                return Assignment(experiment.id, arm.name, arm.model, unit_hash(experiment.id, unit), others)
         return None
 
     def mirrored(self, order: Order, execution: Execution) -> None:

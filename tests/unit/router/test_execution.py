@@ -288,8 +288,8 @@ async def test_the_pace_is_learned_from_runs():
 class Arm:
     """A splitter that puts everything into one arm and remembers what it was shown."""
 
-    def __init__(self, model):
-        self.assignment = Assignment("experiment-1", "treatment", model, "unit-1")
+    def __init__(self, model, *others):
+        self.assignment = Assignment("experiment-1", "treatment", model, "unit-1", frozenset(others))
         self.shown = []
 
     def split(self, order):
@@ -328,6 +328,15 @@ async def test_an_arm_that_cannot_serve_costs_nobody_an_answer(model):
     await probe(execution.fleet, "triton/beta", 1)
     assert kinds(await collect(execution, order()))[-1] == "Drawn"
     assert (diary.runs[0].model, diary.runs[0].arm) == ("alpha", "")
+
+
+async def test_arms_are_measured_on_the_same_requests():
+    diary = Diary()
+    one_at_a_time = entry("beta", limits={"steps": 100, "images": 1})
+    execution, _ = await started(entry("alpha"), one_at_a_time, journal=diary, splitter=Arm("alpha", "beta"))
+    await collect(execution, order())
+    await collect(execution, order(images=4))
+    assert [(run.work.images, run.arm) for run in diary.runs] == [(1, "treatment"), (4, "")]
 
 
 async def test_an_arm_that_fails_falls_back_to_another_model_outside_the_experiment():

@@ -96,6 +96,7 @@ async def test_requests_are_split_between_the_arms_and_keep_them(experiments):
     created = await experiments.create(PLAN, "")
     arms = [experiments.split(order(number)) for number in range(400)]
     assert {arm[:3] for arm in arms if arm} == {(created.id, "a", "alpha"), (created.id, "b", "beta")}
+    assert {(arm.model, *arm.others) for arm in arms if arm} == {("alpha", "beta"), ("beta", "alpha")}
     assert len({arm.unit for arm in arms if arm}) == 400
     assert Counter(arm.arm for arm in arms if arm)["a"] == pytest.approx(200, abs=40)
     assert [experiments.split(order(number)) for number in range(400)] == arms
