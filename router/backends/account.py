@@ -11,7 +11,7 @@ import httpx
 from pydantic import SecretStr
 
 from router.backends.protocol import Capabilities
-from router.backends.provider import Media
+from router.backends.provider import LostError, Media
 from router.backends.wire import LIMITS, MAX_BYTES, Wire, trust
 from router.configuration import ConfigurationError
 from router.demand import Modality
@@ -76,7 +76,8 @@ class Account(ABC, Generic[Library]):
     ) -> AsyncGenerator[Media, None]:
         """Yield the files that the provider made, by their index, within `timeout` seconds; the key does not go along.
 
-        Those that are no media of the modality are left out. Raises MeshError as `downloads.download` does, MODEL_FAILED when none is.
+        Those that are no media of the modality are left out. Raises LostError when none is left: they were paid for.
+        Raises MeshError, MODEL_UNAVAILABLE and DEADLINE_EXCEEDED, as `downloads.download` does.
         """
         clock = asyncio.get_running_loop().time
         until = clock() + timeout
@@ -84,20 +85,19 @@ class Account(ABC, Generic[Library]):
         local = bool(self._url) and is_local(self._url)
         trusted = await asyncio.to_thread(trust)
         self._files = self._files or httpx.AsyncClient(timeout=LIMITS, verify=trusted)
-        failure, came = None, False
+        came = False
         for index, url in urls.items():
             try:
                 data, media_type = await download(self._files, url, most, until - clock(), local=local)
-                _check(media_type, modality)
             except MeshError as error:
                 if error.reason != errors_pb2.ERROR_REASON_MODEL_FAILED:
                     raise
-                failure = error
-            else:
+                continue
+            if media_type.startswith("video/") is (modality is Modality.VIDEO):
                 came = True
                 yield Media(index, data, media_type)
-        if failure and not came:
-            raise failure
+        if not came:
+            raise LostError(f"{self.provider} made nothing that is {modality}")
 
     @abstractmethod
     def _load(self, http: httpx.AsyncClient, url: str) -> Library:
@@ -118,12 +118,6 @@ class Account(ABC, Generic[Library]):
         for client in (self._http, self._files):
             if client is not None:
                 await client.aclose()
-
-
-def _check(media_type: str, modality: Modality) -> None:
-    if media_type.startswith("video/") is not (modality is Modality.VIDEO):
-        message = f"the provider made {media_type} instead of {modality}; try again or another model"
-        raise MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, message)
 
 
 def _is_usable(url: str) -> bool:

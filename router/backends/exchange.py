@@ -21,9 +21,10 @@ Kind = TypeVar("Kind", bound=Exception)
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 """A job's id as a provider gives it; it becomes part of an address, so no other is taken."""
 
+# It was paid for perhaps: under another key, or longer ago than the provider keeps things.
 NO_JOB = Meaning(
-    errors_pb2.ERROR_REASON_MODEL_FAILED,
-    "{provider} does not know the job any more; try again",
+    errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
+    "{provider} does not know the job any more",
     DEFAULT_RETRY_SECONDS,
 )
 JOB_FAILED = Meaning(

@@ -115,10 +115,8 @@ class MidjourneyProvider:
         urls: dict[int, str] = {}
         for index, name in enumerate(names):
             single = await self._ended(name, until - clock())
-            if single.images:
+            if single.images:  # fewer than were asked for are better than none
                 urls[index] = single.images[0]
-            elif index == wanted - 1 and not urls:  # fewer than were asked for are better than none
-                _check(single)
             yield hundredths(GRID_SHARE + (100 - GRID_SHARE) * (index + 1) // wanted)
         async with aclosing(self._account.fetch(urls, self._entry.modality, until - clock())) as files:
             async for media in files:
@@ -232,8 +230,10 @@ def _code(content: object) -> Meaning | None:
 
 
 def _check(job: _Job) -> None:
-    """Raise MeshError for an ended job that brought nothing."""
-    if job.status == "succeeded" and job.images:
+    """Raise MeshError for a job that failed, LostError for one that ended well and brought nothing."""
+    if job.status == "succeeded":
+        if not job.images:
+            raise LostError(f"{NAME} tells of no picture that a job made")
         return
     if job.status == "cancelled":
         raise http_errors.told(CANCELLED, NAME)

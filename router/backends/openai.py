@@ -23,8 +23,6 @@ from router.backends.wording import check_prompt
 from router.entries import BackendEntry
 from router.media_types import media_type_of
 from router.snapshot import State
-from scrollintel.visual.v1 import errors_pb2
-from services.runtime.errors import MeshError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -103,8 +101,7 @@ class OpenAIProvider:
         for media in ticket.media:
             yield media
         if not ticket.media:
-            message = f"{NAME} does not keep what it made; ask again"
-            raise MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, message)
+            raise LostError(f"{NAME} does not keep what it made")
 
     async def find(self, reference: str, timeout: float) -> Ticket | None:
         """Raise CannotTellError: OpenAI answers no questions about earlier calls."""

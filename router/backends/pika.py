@@ -112,7 +112,7 @@ class PikaProvider:
             return await queue.phase(self._model, name)
 
     async def _made(self, name: str) -> str:
-        """Return where the video of an ended request is. Raises MeshError where it ended in an error."""
+        """Return where the video of an ended request is. Raises MeshError where it ended in an error, LostError where it is nowhere."""
         queue = await self._account.library(self._entry.address)
         with asking(NAME):
             try:
@@ -124,7 +124,7 @@ class PikaProvider:
         try:
             return _Result.model_validate(content).video.url
         except ValidationError:
-            raise http_errors.told(JOB_FAILED, NAME) from None
+            raise LostError(f"{NAME} tells of no file that a request made") from None
 
     def _arguments(self, job: Job) -> bytes:
         """Return what a request is made of, as JSON; `request` of the entry goes along as it is."""

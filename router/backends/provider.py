@@ -43,7 +43,7 @@ class NotStartedError(Exception):
 
 
 class LostError(Exception):
-    """A paid call of which nobody knows whether it made a job: the connection broke, or the answer was rubbish."""
+    """A paid call of which nobody knows what it made: the connection broke, or what came is rubbish."""
 
 
 class CannotTellError(Exception):
@@ -76,9 +76,9 @@ class Provider(Protocol):
         """Wait for a job: its progress (`Step` in hundredths) and, at its end, its media, downloaded and sniffed.
 
         Reading is safe to repeat, so it asks again after failures of the connection. Raises MeshError: MODEL_FAILED when
-        the provider failed the job or made nothing usable, PROMPT_UNSAFE when its content policy refused it,
-        MODEL_UNAVAILABLE when the provider cannot be reached any more (the job may still end well there),
-        DEADLINE_EXCEEDED.
+        the provider says that it failed or stopped the job, PROMPT_UNSAFE when its content policy refused it,
+        MODEL_UNAVAILABLE when the provider cannot be reached or asked for the job any more (it may have ended well there),
+        DEADLINE_EXCEEDED. Raises LostError for a job that ended well, and so was paid for, and brought nothing usable.
         """
 
     async def find(self, reference: str, timeout: float) -> Ticket | None:

@@ -190,9 +190,11 @@ def _ticket(body: bytes) -> Ticket:
 
 
 def _output(task: _Task) -> list[str]:
-    """Return where what an ended task made is. Raises MeshError when it made nothing."""
-    if task.status == "SUCCEEDED" and task.output:
-        return task.output
+    """Return where what an ended task made is. Raises MeshError when it failed, LostError when it is nowhere."""
+    if task.status == "SUCCEEDED":
+        if not task.output:
+            raise LostError(f"{NAME} tells of no file that a task made")
+        return task.output[:1]  # a task makes one
     if task.status == "CANCELLED":
         raise http_errors.told(CANCELLED, NAME)
     unsafe = UNSAFE in (task.failure_code or "").split(".")

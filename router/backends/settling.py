@@ -11,7 +11,7 @@ import structlog
 
 from router.backends.errand import Errand, LeftError
 from router.backends.protocol import Job, Step, Stored
-from router.backends.provider import CannotTellError, Media, NotStartedError, Provider, Ticket
+from router.backends.provider import CannotTellError, LostError, Media, NotStartedError, Provider, Ticket
 from router.backends.storing import RubbishError, store
 from router.ledger import Claim, Ledger
 from router.paid_calls import Call, CallState
@@ -123,6 +123,8 @@ class Settler:
             raise
         except Exception as error:
             reason = error.name if isinstance(error, MeshError) else LOST
+            if isinstance(error, LostError):
+                reason = RUBBISH
             if isinstance(error, MeshError) and error.reason in BROUGHT_NOTHING:
                 await self._fail(claim, reason, ticket.usd)
                 raise

@@ -85,6 +85,14 @@ async def refusal(call: Awaitable[object]) -> MeshError:
     return untold(caught.value.error)
 
 
+async def lost(call: Awaitable[object]) -> str:
+    """What is told of a call of which nobody knows what it made."""
+    with pytest.raises(LostError) as caught:
+        await call
+    assert not [secret for secret in SECRETS if secret in str(caught.value)]
+    return str(caught.value)
+
+
 async def failure(call: Awaitable[object]) -> MeshError:
     with pytest.raises(MeshError) as caught:
         await call
@@ -238,11 +246,11 @@ class JobContract:
         assert error.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
         assert time.monotonic() - began < 0.5
 
-    async def test_a_job_that_nobody_knows_has_brought_nothing(self, scene: Scene) -> None:
+    async def test_a_job_that_the_provider_has_forgotten_may_have_been_paid_for(self, scene: Scene) -> None:
         ticket = await scene.submitted()
         scene.forget(ticket)
         error = await failure(scene.followed(ticket))
-        assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
+        assert error.reason == errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE
         assert scene.paid == 1
 
     async def test_a_failed_job_is_the_models_failure(self, scene: Scene) -> None:
@@ -260,16 +268,17 @@ class JobContract:
         scene.server.fault("GET", "/files/", Answer(body=whole, cut=10))
         assert (await scene.followed(await scene.submitted()))[-1].data == whole
 
-    async def test_a_page_instead_of_a_file_is_no_media(self, scene: Scene) -> None:
-        scene.server.fault("GET", "/files/", PAGE)
-        error = await failure(scene.followed(await scene.submitted()))
-        assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
+    @pytest.mark.parametrize(
+        "file", [PAGE, Answer(status=404), Answer(status=403)], ids=["page", "404", "403"]
+    )
+    async def test_a_file_that_is_none_was_paid_for(self, scene: Scene, file: Answer) -> None:
+        scene.server.fault("GET", "/files/", file)
+        assert "made nothing" in await lost(scene.followed(await scene.submitted()))
 
     async def test_another_kind_of_file_is_not_what_was_asked_for(self, scene: Scene) -> None:
         other = png() if scene.media_type == "video/mp4" else mp4()
         scene.server.fault("GET", "/files/", Answer(body=other, media_type=scene.media_type))
-        error = await failure(scene.followed(await scene.submitted()))
-        assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
+        assert "made nothing" in await lost(scene.followed(await scene.submitted()))
 
     async def test_a_slow_job_is_cancelled_there(self, scene: Scene) -> None:
         scene.slow()

@@ -20,6 +20,7 @@ from tests.contract.providers.jobs import (
     JobContract,
     Scene,
     failure,
+    lost,
     making,
     model,
     refusal,
@@ -160,13 +161,19 @@ class TestMidjourney(JobContract):
         scene.server.fault("POST", "/imagine", answer)
         assert (await refusal(scene.submitted())).reason == reason
 
-    @pytest.mark.parametrize(
-        "ending", [CANCELLED, {"status": "succeeded", "images": []}], ids=["stopped", "nothing"]
-    )
-    async def test_how_a_job_ends_badly(self, scene: Scene, ending: dict[str, object]) -> None:
-        scene.server.end(ending)
+    async def test_a_job_that_was_stopped_has_failed(self, scene: Scene) -> None:
+        scene.server.end(CANCELLED)
         error = await failure(scene.followed(await scene.submitted()))
         assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
+
+    async def test_a_job_that_ends_well_without_a_picture_was_paid_for(self, scene: Scene) -> None:
+        scene.server.end({"status": "succeeded", "images": []})
+        assert "no picture" in await lost(scene.followed(await scene.submitted()))
+
+    async def test_a_grid_whose_pictures_all_fail_was_paid_for(self, scene: Scene) -> None:
+        ticket = await scene.submitted()
+        scene.server.fault("GET", "/jobs/job-2", Answer.of({"id": "job-2", **failed("worker_lost")}))
+        assert "made nothing" in await lost(scene.followed(ticket))
 
     async def test_it_is_off_until_the_operator_says_where_the_bridge_is(self, scene: Scene) -> None:
         assert scene.make("").state() is State.NOT_CONFIGURED

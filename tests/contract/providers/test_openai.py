@@ -288,7 +288,7 @@ async def test_there_is_nothing_to_find_follow_or_cancel_later(provider):
     with pytest.raises(CannotTellError):
         await provider.find(REFERENCE, 1)
     assert await provider.cancel(Ticket(""), 1) is False
-    with pytest.raises(MeshError, match="does not keep"):
+    with pytest.raises(LostError, match="does not keep"):
         await anext(aiter(provider.follow(Ticket(""), 1)))
 
 

@@ -13,7 +13,7 @@ from router.sizes import Size
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from tests.contract.providers.http_server import RUBBISH, Answer
-from tests.contract.providers.jobs import REFERENCE, JobContract, Scene, failure, making, refusal
+from tests.contract.providers.jobs import REFERENCE, JobContract, Scene, failure, lost, making, refusal
 from tests.contract.providers.pika_server import (
     APP,
     REQUESTS,
@@ -98,15 +98,18 @@ class TestPika(JobContract):
             model_error("missing"),
             request_error("request_timeout", 504),
             request_error("client_cancelled", 499),
-            Answer.of({"video": None}),
-            Answer.of(["no video"]),
         ],
-        ids=["input", "timeout", "cancelled", "nothing", "list"],
+        ids=["input", "timeout", "cancelled"],
     )
     async def test_how_a_request_ends_badly(self, scene: Scene, answer: Answer) -> None:
         scene.server.result = answer
         error = await failure(scene.followed(await scene.submitted()))
         assert error.reason == errors_pb2.ERROR_REASON_MODEL_FAILED
+
+    @pytest.mark.parametrize("content", [{"video": None}, ["no video"]], ids=["nothing", "list"])
+    async def test_a_result_without_a_video_was_paid_for(self, scene: Scene, content: object) -> None:
+        scene.server.result = Answer.of(content)
+        assert "no file" in await lost(scene.followed(await scene.submitted()))
 
     async def test_a_result_that_cannot_be_read_leaves_the_request_open(self, scene: Scene) -> None:
         scene.server.result = RUBBISH

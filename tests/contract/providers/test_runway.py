@@ -13,7 +13,7 @@ from router.sizes import Size
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
 from tests.contract.providers.http_server import Answer
-from tests.contract.providers.jobs import REFERENCE, JobContract, Scene, failure, making, refusal
+from tests.contract.providers.jobs import REFERENCE, JobContract, Scene, failure, lost, making, refusal
 from tests.contract.providers.runway_server import (
     CANCELLED,
     PENDING,
@@ -120,13 +120,22 @@ class TestRunway(JobContract):
             (failed("ASSET.INVALID"), errors_pb2.ERROR_REASON_MODEL_FAILED),
             ({"status": "FAILED", "failureCode": None}, errors_pb2.ERROR_REASON_MODEL_FAILED),
             (CANCELLED, errors_pb2.ERROR_REASON_MODEL_FAILED),
-            ({"status": "SUCCEEDED", "output": []}, errors_pb2.ERROR_REASON_MODEL_FAILED),
         ],
         ids=lambda value: str(value)[:60],
     )
     async def test_how_a_task_ends_badly(self, scene: Scene, ending: dict[str, object], reason: int) -> None:
         scene.server.end(ending)
         assert (await failure(scene.followed(await scene.submitted()))).reason == reason
+
+    async def test_a_task_that_ends_well_without_a_file_was_paid_for(self, scene: Scene) -> None:
+        scene.server.end({"status": "SUCCEEDED", "output": []})
+        assert "no file" in await lost(scene.followed(await scene.submitted()))
+
+    async def test_no_more_is_fetched_than_a_task_makes(self, scene: Scene) -> None:
+        files = [f"{scene.server.url}/files/{number}" for number in range(3)]
+        scene.server.end({"status": "SUCCEEDED", "output": files})
+        await scene.followed(await scene.submitted())
+        assert scene.server.count("GET", "/files/") == 1
 
     async def test_a_status_that_nobody_knows_leaves_the_task_open(self, scene: Scene) -> None:
         scene.server.end({"status": "PONDERING"})

@@ -311,6 +311,17 @@ async def test_rubbish_is_unknown_and_not_paid_for_again(
     assert till.provider.called.count("submit") == 1
 
 
+async def test_a_job_that_ended_well_and_brought_nothing_is_not_paid_for_by_another_backend(
+    till: Till,
+) -> None:
+    till.provider.follows = [LostError(SECRET)]
+    assert (await till.fail()).name == "OUTCOME_UNKNOWN"
+    call = await till.call()
+    assert (call.state, call.reason, call.usd) == (CallState.UNKNOWN, "RUBBISH", USD)
+    with pytest.raises(MeshError, match=r"OUTCOME_UNKNOWN: triton/alpha was called"):
+        await bought(till.another("beta"), "req-1")
+
+
 @pytest.mark.parametrize("job", ["", "job\0", "j" * 2000], ids=["none", "nul", "endless"])
 async def test_a_job_that_cannot_be_named_is_rubbish(till: Till, job: str) -> None:
     till.provider.submits = Ticket(job)
