@@ -33,6 +33,7 @@ MOST = 8  # copies that wait, run or are scored
 MOST_RUNNING = 2
 PATIENCE_SECONDS = 60.0  # how long a copy waits for an idle backend
 GLANCE_SECONDS = 0.05  # how often one looks whether a backend is idle, or whether somebody came
+SPAN = {"vmesh.server": "router"}  # a trace of its own begins here, not with a call
 CANCELLED = "CANCELLED"
 INTERNAL = "INTERNAL"
 
@@ -91,7 +92,7 @@ class Shadows:
 
     async def _follow(self, copy: Order, execution: Execution) -> None:
         try:
-            with acting_as(Identity(copy.tenant, copy.request_id)):
+            with acting_as(Identity(copy.tenant, copy.request_id)), telemetry.span("shadow", **SPAN):
                 backend = await self._idle(copy, execution)
                 if backend is None:
                     _count("dropped")

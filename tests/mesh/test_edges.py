@@ -1,7 +1,9 @@
 """Every edge of the mesh, as its directory has it, shows up in traces as a span whose parent is the caller's."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -9,13 +11,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from scrollintel.visual import Denoise, ModelError, VisualClient, VisualMeshError
-from scrollintel.visual.v1 import prompt_pb2, prompt_pb2_grpc
+from scrollintel.visual.v1 import prompt_pb2, prompt_pb2_grpc, router_pb2, router_pb2_grpc
 from services.local import directory
 from services.local.directory import TRITON
 from services.local.mesh import LocalMesh
 from services.runtime import telemetry
 from services.runtime.channels import connect
 
+if TYPE_CHECKING:
+    from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
+
+SCORED_SECONDS = 30.0
 PATH = {"gateway", "orchestrator", "prompt", "safety", "router", "enhance", "quality", "assets", TRITON}
 
 
@@ -64,6 +70,9 @@ async def test_every_edge_of_the_directory_is_seen_in_traces(
     await client.backends()
     with pytest.raises(VisualMeshError):  # nobody has drawn it
         await client.rate("gen-unknown", 5)
+    async with shadowed(mesh) as scored:  # what shadow arms draw is scored by the router's own asking
+        await client.generate_image("a green tree", steps=2, width=256, height=256).result()
+        await scored(spans)
     async with connect(mesh.address) as channel:
         request = prompt_pb2.AnalyzePromptRequest(prompt="soft washes of color bleeding over rough paper")
         await prompt_pb2_grpc.PromptServiceStub(channel).AnalyzePrompt(request, timeout=10)
@@ -71,6 +80,30 @@ async def test_every_edge_of_the_directory_is_seen_in_traces(
     seen = edges_of(spans.get_finished_spans())
     assert expected <= seen, f"never seen: {sorted(expected - seen)}"
     assert seen <= expected, f"not in the directory: {sorted(seen - expected)}"
+
+
+@asynccontextmanager
+async def shadowed(mesh: LocalMesh) -> AsyncIterator[Callable[[InMemorySpanExporter], Awaitable[None]]]:
+    """Copy every request to the model that draws it anyway; yields what waits until a copy was scored."""
+    arm = {"model": "text_to_image_house", "share": 1.0}
+    arms = [
+        router_pb2.ExperimentArm(name="control", **arm),
+        router_pb2.ExperimentArm(name="twin", shadow=True, **arm),
+    ]
+
+    async def scored(spans: InMemorySpanExporter) -> None:
+        async with asyncio.timeout(SCORED_SECONDS):
+            while ("router", "quality") not in edges_of(spans.get_finished_spans()):
+                await asyncio.sleep(0.1)
+
+    async with connect(mesh.servers["router"]) as channel:
+        router: RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(channel)
+        made = await router.CreateExperiment(router_pb2.CreateExperimentRequest(arms=arms), timeout=10)
+        try:
+            yield scored
+        finally:
+            stop = router_pb2.StopExperimentRequest(id=made.experiment.id)
+            await router.StopExperiment(stop, timeout=10)
 
 
 async def test_one_generation_is_one_trace(client: VisualClient, spans: InMemorySpanExporter):
