@@ -30,13 +30,14 @@ class Fault(Enum):
 class Rules:
     """When a breaker opens and for how long; all times in seconds.
 
-    `faults` in a row within `window` open it; one that succeeds between them clears them. A backend that went away has no
+    `faults` in a row within `window`, which three runs of minutes each fit into, open it; one that succeeds between them
+    clears them. A backend that went away has no
     first pause: that it answers its probe again is proof that it is back. One that failed answers its probes all the
     while, so it rests for `pause`. Each time it fails on its way back the pause doubles, from `pause` to `longest_pause`.
     """
 
     faults: int = 3
-    window: float = 30.0
+    window: float = 600.0
     pause: float = 1.0
     longest_pause: float = 30.0
 

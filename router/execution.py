@@ -79,7 +79,7 @@ class Execution:
     _budget: HedgeBudget = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_turns", Turns(self.fleet, self.seconds, self.journal))
+        object.__setattr__(self, "_turns", Turns(self.fleet, self.seconds, self.journal, self.hedging))
         object.__setattr__(self, "_budget", HedgeBudget(self.hedging))
 
     def decide(self, demand: Demand) -> Decision:

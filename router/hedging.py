@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from router.decision import Candidate, Decision
 from router.demand import Demand
+from router.learning.seconds import Forecast
+from router.runs import Work
 from router.snapshot import BackendView, State
 
 
@@ -57,6 +59,12 @@ def is_hedged(decision: Decision, chosen: BackendView) -> bool:
 def late_after(demand: Demand, chosen: BackendView, rules: Hedging) -> float:
     """Return the seconds after which a run whose first output is not there is late, its wait and a load included."""
     return max(rules.least, chosen.seconds(demand) + rules.deviations * chosen.deviation(demand))
+
+
+def overdue_after(work: Work, beside: int, forecast: Forecast, rules: Hedging) -> float:
+    """Return the seconds after which a run without an output is late beside so many others, its wait and load apart."""
+    expected = forecast.seconds(work, beside)
+    return max(rules.least, expected + rules.deviations * forecast.deviation(work, beside))
 
 
 def partner(decision: Decision) -> Candidate | None:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from router.backends.protocol import Job, Loaded, Output
+from router.backends.protocol import BackendEvent, Job, Loaded, Output, Stored
 from router.breaker import Fault
 from router.events import Drawn, RunEvent
 from router.fleet import Fleet, Member
+from router.hedging import HEDGING, Hedging, overdue_after
 from router.hooks import Journal
 from router.order import Order
 from router.recovery import Failure
 from router.runs import OK, Run
-from router.snapshot import BackendView
+from router.snapshot import BackendView, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime import deadline, telemetry
 from services.runtime.errors import MeshError
@@ -53,13 +54,45 @@ class Attempt:
         return Failure(error, self.backend.paid, self.began, self.told, left)
 
 
+class _Patience:
+    """How long a run's backend was waited for, the time that its reader took apart, and what came."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._since = self._clock()
+        self._waited = 0.0
+        self.loading = 0.0
+        self.drew = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it was waited for until now, a load apart; to be asked while it is waited for."""
+        return self._waited + self._clock() - self._since - self.loading
+
+    def hear(self, event: BackendEvent) -> None:
+        """Take in an event: nobody waits for the backend until `resume`."""
+        self._waited += self._clock() - self._since
+        self.drew = self.drew or isinstance(event, Output | Stored)
+        if isinstance(event, Loaded):
+            self.loading = event.seconds
+
+    def resume(self) -> None:
+        """Wait for the next event."""
+        self._since = self._clock()
+
+
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Runs attempts on a fleet; `seconds` is the most that one run may take, its queue apart."""
+    """Runs attempts on a fleet; `seconds` is the most that one run may take, its queue apart.
+
+    `hedging` says when a run is late. One that is ended while it is late, by a quicker one, its caller or his deadline, is
+    a fault of its backend where others could have served: it may stand still for ever, and its probes would not tell.
+    """
 
     fleet: Fleet
     seconds: float
     journal: Journal
+    hedging: Hedging = HEDGING
 
     async def run(self, attempt: Attempt) -> AsyncGenerator[RunEvent]:
         """Wait for a slot and run there, again where nothing ran and the wait is short. Closing it stops the backend.
@@ -99,28 +132,42 @@ class Turns:
         clock = asyncio.get_running_loop().time
         spell, beside = member.breaker.spell, member.admission.active - 1
         began = last = clock()
-        loading, outcome, fault = 0.0, CANCELLED, None
+        patience, outcome, fault = _Patience(), CANCELLED, None
         try:
             async with aclosing(member.backend.execute(job, limit)) as running:
                 async for event in running:
                     last = clock()
-                    if isinstance(event, Loaded):
-                        loading = event.seconds
+                    patience.hear(event)
                     yield Drawn(event, model, job) if isinstance(event, Output) else event
+                    patience.resume()
             outcome = OK
+        except asyncio.CancelledError:  # while the backend was waited for
+            fault = self._overdue(attempt, member, patience)
+            raise
         except MeshError as error:
             outcome, last = error.name, clock()
             fault = attempt.failure(error).recovery.fault
+            if error.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED:
+                fault = fault or self._overdue(attempt, member, patience)
             log.warning("run failed", backend=member.entry.name, reason=outcome, error=error.message)
             raise
         except Exception:  # an adapter's mistake
             outcome, last, fault = INTERNAL, clock(), Fault.FAILED
             raise
         finally:
-            seconds = max(0.0, last - began - loading)
-            self._ended(attempt, job, outcome, seconds, began - asked, loading, beside)
+            seconds = max(0.0, last - began - patience.loading)
+            self._ended(attempt, job, outcome, seconds, began - asked, patience.loading, beside)
             if outcome == OK or fault:
                 self.fleet.note(member, fault, spell)
+
+    def _overdue(self, attempt: Attempt, member: Member, patience: _Patience) -> Fault | None:
+        backend = attempt.backend
+        loads = backend.state is State.LOADABLE and not patience.loading  # nobody knows for how long
+        if patience.drew or loads or not attempt.others:
+            return None
+        work, beside = backend.work(attempt.order.demand), max(0, member.admission.active - 1)
+        late = overdue_after(work, beside, backend.forecast, self.hedging)
+        return Fault.FAILED if patience.seconds > late else None
 
     def _ended(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from router.demand import Demand
 from router.events import Drawn, Fallback
 from router.hedging import HedgeBudget, Hedging, is_hedged, late_after, partner
 from router.snapshot import Snapshot, State
+from services.runtime import deadline
 from services.runtime.errors import MeshError
 from tests.unit.router.running import PAID, POLICY, Diary, collect, error, kinds, order, started
 from tests.unit.router.scripted import entry, forecast, gone, view
@@ -220,6 +222,46 @@ async def test_nothing_is_hedged_beyond_the_budget():
     await collect(execution, order())
     assert diary.outcomes()[-1] == ("alpha", "OK")
     assert len(backends["beta"].jobs) == 1
+
+
+async def test_a_backend_that_stands_still_and_answers_its_probes_is_trusted_no_more():
+    execution, backends, _ = await late()
+    for _ in range(3):
+        await collect(execution, order())
+    assert execution.fleet.snapshot().backends[0].state is State.UNAVAILABLE
+    await collect(execution, order())
+    assert (len(backends["alpha"].jobs), len(backends["beta"].jobs)) == (3, 4)
+
+
+async def test_a_backend_that_stands_still_until_its_callers_time_is_up_is_trusted_no_more():
+    execution, _, diary = await late(hedging=replace(EAGER, share=0, burst=0))
+    for _ in range(3):
+        with deadline.until(0.1), pytest.raises(MeshError, match="DEADLINE_EXCEEDED"):
+            await collect(execution, order())
+    assert diary.outcomes() == [("alpha", "DEADLINE_EXCEEDED")] * 3
+    assert execution.fleet.snapshot().backends[0].state is State.UNAVAILABLE
+
+
+async def test_a_reader_who_takes_long_is_no_backends_fault():
+    execution, backends, diary = await late(hedging=replace(EAGER, share=0, burst=0))
+    backends["alpha"].gates.clear()
+    for _ in range(3):
+        async with aclosing(execution.run(order())) as running:
+            async for event in running:
+                if isinstance(event, Step):
+                    await asyncio.sleep(0.05)
+                    break
+    assert diary.outcomes() == [("alpha", "CANCELLED")] * 3
+    assert {one.state for one in execution.fleet.snapshot().backends} == {State.READY}
+
+
+async def test_who_is_the_only_one_that_can_serve_may_be_late():
+    execution, backends = await started(entry("alpha", **FAST), hedging=EAGER)
+    backends["alpha"].gates[5] = asyncio.Event()
+    for _ in range(3):
+        with deadline.until(0.1), pytest.raises(MeshError, match="DEADLINE_EXCEEDED"):
+            await collect(execution, order())
+    assert execution.fleet.snapshot().backends[0].state is State.READY
 
 
 async def test_what_is_paid_is_never_run_twice():
