@@ -18,6 +18,10 @@ ATTEMPTS = 3
 """How often a file is asked for whose connection broke: reading again costs nothing."""
 PAUSE_SECONDS = 0.2
 """Before the second attempt, and twice as long before each further one."""
+UNICAST = ipaddress.ip_network("2000::/3")
+"""The only IPv6 addresses that are given to networks at large (iana.org/assignments/ipv6-address-space)."""
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv4 addresses as a network without IPv4 writes them, inside ones too (RFC 6052)."""
 REDIRECTS = {
     HTTPStatus.MOVED_PERMANENTLY,
     HTTPStatus.FOUND,
@@ -80,10 +84,17 @@ async def _followed(client: httpx.AsyncClient, url: str, limit: int, local: bool
         try:
             if response.status_code not in REDIRECTS:
                 return await _read(response, limit)
-            url = urljoin(url, response.headers.get("location", ""))
+            url = _joined(url, response.headers.get("location", ""))
         finally:
             await response.aclose()
     raise _failed("is redirected too often")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _failed("is redirected to no usable address") from None
 
 
 async def _request(client: httpx.AsyncClient, url: str, local: bool) -> httpx.Request:
@@ -93,7 +104,11 @@ async def _request(client: httpx.AsyncClient, url: str, local: bool) -> httpx.Re
     except httpx.InvalidURL:
         raise _failed("has no usable address") from None
     address = await _address(target, local)
-    headers = {"Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"}
+    headers = {
+        "Host": target.netloc.decode("ascii"),
+        "Accept-Encoding": "identity",
+        "Connection": "close",  # kept open, it would serve other names at the address, whose certificate nobody saw
+    }
     bound = target.copy_with(host=address)
     return client.build_request("GET", bound, headers=headers, extensions={"sni_hostname": target.host})
 
@@ -105,6 +120,8 @@ async def _address(url: httpx.URL, local: bool) -> str:
         found = await asyncio.get_running_loop().getaddrinfo(url.host, None, type=socket.SOCK_STREAM)
     except OSError:
         raise _AgainError from None
+    except UnicodeError:  # a label that is empty or too long
+        raise _failed("has no usable address") from None
     addresses = [_parsed(str(place[0])) for *_, place in found]
     here = local and all(address.is_loopback for address in addresses)
     if not addresses or not (here or all(map(_is_public, addresses))):
@@ -120,6 +137,10 @@ def _parsed(text: str) -> IPv4Address | IPv6Address:
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if address in NAT64:
+        address = IPv4Address(address.packed[-4:])
+    if isinstance(address, IPv6Address) and (address not in UNICAST or address.sixtofour):
+        return False
     return address.is_global and not address.is_multicast
 
 

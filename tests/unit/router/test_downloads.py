@@ -125,6 +125,13 @@ async def test_redirects_are_followed_and_counted(server):
         "https://100.64.0.1/",
         "https://[fd00::1]/",
         "https://[fe80::1]/",
+        "https://[fec0::1]/",
+        "https://[::7f00:1]/",  # 127.0.0.1 in other words, as the next four
+        "https://[64:ff9b::7f00:1]/",
+        "https://[64:ff9b:1::7f00:1]/",
+        "https://[::ffff:0:7f00:1]/",
+        "https://[2002:7f00:1::]/",
+        f"https://{'a' * 64}.example/",
         "https://224.0.0.1/",
         "http://8.8.8.8/",  # public, and not by https
         "https://user:secret@8.8.8.8/",
@@ -156,6 +163,17 @@ async def test_a_name_is_asked_once_and_the_address_that_was_looked_at_is_used(s
     assert (await fetch(f"http://files.example:{port}/a"))[1] == "image/png"
     assert asked == ["files.example"]
     assert server.requests[0].headers["host"] == f"files.example:{port}"
+
+
+async def test_an_address_of_the_public_network_may_be_written_for_networks_without_ipv4():
+    for address in ("64:ff9b::808:808", "2606:4700:4700::1111", "8.8.8.8"):
+        assert downloads._is_public(downloads._parsed(address))
+
+
+async def test_no_connection_is_kept_for_another_name_at_the_same_address(server):
+    server.fault("GET", "/", Answer(302, headers={"Location": "http://a]b/"}))
+    assert "no usable address" in (await refusal(server.url)).message
+    assert server.requests[0].headers["connection"] == "close"
 
 
 def test_only_this_machine_is_local():
