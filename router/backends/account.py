@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar
 
 import httpx
+import structlog
 from pydantic import SecretStr
 
+from router.backends import http_errors
 from router.backends.protocol import Capabilities
-from router.backends.provider import LostError, Media
+from router.backends.provider import LostError, Media, NotStartedError
 from router.backends.wire import LIMITS, MAX_BYTES, Wire, trust
 from router.configuration import ConfigurationError
 from router.demand import Modality
@@ -27,15 +29,17 @@ from services.runtime.errors import MeshError
 MAX_VIDEO_BYTES = 256 * 1024 * 1024
 """Ten seconds at 200 megabits a second."""
 
+log = structlog.get_logger()
+
 Library = TypeVar("Library")
 
 
 class Account(ABC, Generic[Library]):
     """What all models of one provider share; close it by leaving it.
 
-    `url` is another address of the API than the one that a model's entry names; ConfigurationError when it is none. The
-    library and the connections are made at the first call and off the event loop: importing one takes up to 0.6 s (two
-    busy cores). `provider` is what its settings begin with, `max_answer_bytes` the most that is read of an answer.
+    `url` is another address of the API than those that the models' entries name; ConfigurationError when it is none. The
+    library and the connections are made at the first call to an address and off the event loop: importing one takes up to
+    0.6 s (two busy cores). `provider` is what its settings begin with, `max_answer_bytes` the most that is read of an answer.
     """
 
     provider: ClassVar[str]
@@ -46,8 +50,8 @@ class Account(ABC, Generic[Library]):
             raise ConfigurationError(f"{variable(f'{self.provider}_url')}: must be an http or https address")
         self._key = key
         self._url = url.rstrip("/")
-        self._opened: asyncio.Task[Library] | None = None
-        self._http: httpx.AsyncClient | None = None
+        self._libraries: dict[str, asyncio.Task[Library]] = {}
+        self._clients: list[httpx.AsyncClient] = []
         self._files: httpx.AsyncClient | None = None
         self.limit = RateLimit()
 
@@ -65,11 +69,24 @@ class Account(ABC, Generic[Library]):
         """Return where the API is: at the account's own URL, or at `address` where it has none."""
         return self._url or address.rstrip("/")
 
+    def admit(self) -> None:
+        """Raise NotStartedError while the rate limit says to wait: what stood in a queue meanwhile is not sent into it."""
+        if wait := self.limit.wait():
+            raise NotStartedError(http_errors.told(http_errors.LIMITED, self.provider, wait))
+
     async def library(self, address: str) -> Library:
-        """Return what the provider is spoken to with, made at the first call."""
-        if self._opened is None:
-            self._opened = asyncio.create_task(asyncio.to_thread(self._open, address))
-        return await asyncio.shield(self._opened)
+        """Return what the API at an address is spoken to with, made at the first call.
+
+        Raises NotStartedError where it cannot be made: nothing was sent then.
+        """
+        url = self.url(address)
+        if url not in self._libraries:
+            self._libraries[url] = asyncio.create_task(asyncio.to_thread(self._open, url))
+        try:
+            return await asyncio.shield(self._libraries[url])
+        except Exception as error:
+            log.error("a provider's library is of no use", provider=self.provider, error=type(error).__name__)
+            raise NotStartedError(http_errors.told(http_errors.LIBRARY, self.provider)) from None
 
     async def fetch(
         self, urls: Mapping[int, str], modality: Modality, timeout: float
@@ -101,11 +118,12 @@ class Account(ABC, Generic[Library]):
 
     @abstractmethod
     def _load(self, http: httpx.AsyncClient, url: str) -> Library:
-        """Make what the provider is spoken to with, over the given client; called once, in a thread."""
+        """Make what the provider is spoken to with, over the given client; called once for an address, in a thread."""
 
-    def _open(self, address: str) -> Library:
-        self._http = httpx.AsyncClient(transport=Wire(self.limit, self.max_answer_bytes), timeout=LIMITS)
-        return self._load(self._http, self.url(address))
+    def _open(self, url: str) -> Library:
+        http = httpx.AsyncClient(transport=Wire(self.limit, self.max_answer_bytes), timeout=LIMITS)
+        self._clients.append(http)
+        return self._load(http, url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,11 +131,10 @@ class Account(ABC, Generic[Library]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._opened is not None:
-            await asyncio.wait([self._opened])
-        for client in (self._http, self._files):
-            if client is not None:
-                await client.aclose()
+        if self._libraries:
+            await asyncio.wait(self._libraries.values())
+        for client in (*self._clients, *filter(None, [self._files])):
+            await client.aclose()
 
 
 def _is_usable(url: str) -> bool:

@@ -55,6 +55,11 @@ LIMITED = Meaning(
     "{provider} takes no more requests now; try again later",
     DEFAULT_RETRY_SECONDS,
 )
+LIBRARY = Meaning(
+    errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
+    "{provider} cannot be spoken to from here; the operator has to look at its address and its library",
+    OPERATOR_RETRY_SECONDS,
+)
 UNREACHED = Meaning(
     errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
     "{provider} cannot be reached; try again shortly",

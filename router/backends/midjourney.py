@@ -148,6 +148,7 @@ class MidjourneyProvider:
         return await confirmed(stop, timeout)
 
     async def _pay(self, path: str, body: dict[str, object], timeout: float) -> Ticket:
+        self._account.admit()
         http = await self._account.library(self._entry.address)
         async with paying(NAME, timeout, _code):
             response = await http.post(path, json=body)

@@ -32,6 +32,10 @@ EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 """Ten bare pictures of 1536 × 1024 with alpha, in base64, are 84 MB."""
 
+MAX_COMMAS = 10_000
+"""An answer with ten pictures has some dozens, and base64 has none. Many small things take long to parse, and whatever
+else runs waits meanwhile, threads or not: 72 MB of them 14 s."""
+
 # Documented codes of errors: help.openai.com 5955604 for the account's, github.com/openai/codex issue 46737 and
 # github.com/pollinations/pollinations issue 12067 for the content policy's.
 MEANINGS = dict.fromkeys(
@@ -84,6 +88,7 @@ class OpenAIProvider:
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Send the paid call and wait for its pictures; see `Provider.submit`."""
+        self._account.admit()
         check_prompt(self._entry, job.prompt)
         openai = await self._account.library(self._entry.address)
         images = openai.images.with_raw_response
@@ -129,8 +134,10 @@ class OpenAIProvider:
     def _ticket(self, body: bytes, wanted: int) -> Ticket:
         """Read an answer. It was paid for: whatever is wrong with it, nobody may send the call again."""
         try:
+            if body.count(b",") > MAX_COMMAS:
+                raise ValueError
             answer = _Answer.model_validate_json(body)
-        except ValidationError:
+        except ValueError:
             raise LostError(f"{NAME} answered a paid call with rubbish of {len(body)} bytes") from None
         media = tuple(_pictures(answer, wanted))
         if not media:

@@ -58,6 +58,7 @@ class PikaProvider:
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Put a request into the queue; see `Provider.submit`. fal takes no reference."""
+        self._account.admit()
         check_prompt(self._entry, job.prompt)
         queue = await self._account.library(self._entry.address)
         arguments = await asyncio.to_thread(self._arguments, job)

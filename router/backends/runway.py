@@ -77,6 +77,7 @@ class RunwayProvider:
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Create a task; see `Provider.submit`. The library takes no reference."""
+        self._account.admit()
         check_prompt(self._entry, job.prompt)
         runway = await self._account.library(self._entry.address)
         words = await asyncio.to_thread(self._words, job)

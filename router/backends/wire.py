@@ -16,6 +16,8 @@ from router.rate_limit import RateLimit
 
 MAX_BYTES = 4 * 1024 * 1024
 """Most that is read of an answer: it tells of a job, what was made is fetched from elsewhere."""
+MAX_ERROR_BYTES = 64 * 1024
+"""Most that is read of an error: all that is looked for is its code. Parsing 22 MB held the event loop up for 0.6 s."""
 LIMITS = httpx.Timeout(60.0, connect=10.0)
 """Seconds that one read or write may take, where the call's own timeout is not sooner."""
 
@@ -67,11 +69,11 @@ class Wire(httpx.AsyncBaseTransport):
         except httpx.TransportError as error:
             raise BrokenError from error
         wait = self._limit.read(response.status_code, dict(response.headers))
-        body = _Body(response, self._most)
         if response.is_success:
+            body = _Body(response, self._most)
             return httpx.Response(response.status_code, headers=response.headers, stream=body)
-        content = None
-        with suppress(BrokenError, TooMuchError, ValueError):
+        body, content = _Body(response, MAX_ERROR_BYTES), None
+        with suppress(BrokenError, TooMuchError, ValueError, RecursionError):
             content = json.loads(b"".join([part async for part in body]))
         await body.aclose()
         raise AnsweredError(response.status_code, wait, content)

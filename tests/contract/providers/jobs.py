@@ -157,7 +157,25 @@ class JobContract:
         assert error.reason == errors_pb2.ERROR_REASON_OVERLOADED
         assert error.retry_after == 30
         assert scene.provider.state() is State.UNAVAILABLE
+        error = await refusal(scene.submitted())  # one that waited in a queue meanwhile
+        assert 0 < (error.retry_after or 0.0) <= 30
         assert scene.paid == 1
+
+    async def test_a_library_that_is_of_no_use_sends_nothing(self, scene: Scene) -> None:
+        def broken(*_: object) -> None:
+            raise ImportError
+
+        provider = scene.make(scene.server.url)
+        provider._account._load = broken
+        for _ in range(2):
+            error = await refusal(scene.submitted(provider))
+            assert error.reason == errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE
+        assert scene.paid == 0
+
+    @pytest.mark.parametrize("body", [b"[" * 50_000, b"[" + b"1," * 100_000 + b"1]"], ids=["deep", "long"])
+    async def test_a_refusal_that_nobody_can_read_is_one(self, scene: Scene, body: bytes) -> None:
+        scene.server.fault(*scene.submit, Answer(400, body))
+        assert (await refusal(scene.submitted())).reason == errors_pb2.ERROR_REASON_FIELD_INVALID
 
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
     async def test_nobody_knows_what_came_of_a_call_that_broke_there(self, scene: Scene, status: int) -> None:

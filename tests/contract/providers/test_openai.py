@@ -187,6 +187,7 @@ async def test_what_is_refused_made_no_job_and_is_told_in_our_own_words(
         refusal(409),
         refusal(500, "moderation_blocked"),
         RUBBISH,
+        Answer(body=b'{"data": [' + b"{}," * 20_000 + b"{}]}"),  # long to parse
         PAGE,
         DROPPED,
         Answer(),
@@ -282,6 +283,15 @@ async def test_what_it_can_do_is_what_its_entry_says(provider):
         False,
     )
     assert can.sizes == ENTRIES["gpt-image-2"].sizes
+
+
+async def test_models_at_two_addresses_are_each_asked_at_their_own(server):
+    with OpenAIServer() as other:
+        async with OpenAIAccount(SecretStr(KEY)) as account:
+            for one in (server, other):
+                entry = ENTRIES["gpt-image-2"].model_copy(update={"address": f"{one.url}/v1"})
+                assert await bought(OpenAIProvider(entry, account), job()) == [png()]
+        assert (server.jobs, other.jobs) == (1, 1)
 
 
 async def test_there_is_nothing_to_find_follow_or_cancel_later(provider):
