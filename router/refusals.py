@@ -41,7 +41,7 @@ def _part(name: str) -> Callable[[Demand], str]:
 LIMITS: Mapping[Rule, Limit] = {
     Rule.SOURCE: Limit(
         _part("source_image"),
-        lambda _, __: 0.0,
+        lambda _, backend: backend.state in TAKES_WORK,
         lambda _, backend: f"{backend.model} takes no picture to work from; leave it out",
     ),
     Rule.DURATION: Limit(

@@ -39,6 +39,8 @@ OPTIONS = {
     "num_images": "-n",
     "negative_prompt": "--negative",
     "guidance_scale": "--guidance",
+    "max_cost_usd": "--max-cost",
+    "source_image": "--source",
     "model_preference": "--model",
     "enhancement_level": "--enhancement",
     "prompt": "PROMPT",
