@@ -5,7 +5,7 @@ model is in service as soon as it is built, and out of it when its build is remo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Discovery:
         self._adapt = adapt
         self._probes = probes
         self._recall = recall
-        self._found: Mapping[str, BackendEntry] = {}
+        self._found: dict[str, BackendEntry] = {}
         self._told: set[str] = set()
 
     async def look(self) -> None:
@@ -56,18 +56,19 @@ class Discovery:
             log.error("a built model is no backend", fault=fault)
         self._told = faults
         found = {name: entry for name, entry in found.items() if name not in self._taken}
-        before, self._found = self._found, found
-        for name in before.keys() - found.keys():
+        for name in self._fleet.members.keys() - self._taken - found.keys():
             log.info("backend gone", backend=name)
             self._probes.stop(name)
             self._fleet.drop(name)
+            self._found.pop(name, None)
         for name, entry in found.items():
-            if before.get(name) != entry:
+            if self._found.get(name) != entry:
                 log.info("backend found", backend=name)
                 self._fleet.put(entry, self._adapt(entry))
                 with suppress(MeshError):  # the database is away: it is learned anew
                     await self._recall(name)
                 await self._probes.start(name)
+                self._found[name] = entry  # now, so that what failed before is done again at the next look
 
 
 def read(repository: Path) -> tuple[dict[str, BackendEntry], set[str]]:

@@ -14,6 +14,8 @@ from router.snapshot import State
 from services.runtime.errors import MeshError
 from tests.unit.router.scripted import ScriptedBackend, entry
 
+NEVER = 3600.0  # seconds
+
 
 def write(repository, model, **changes):
     folder = repository / model
@@ -79,6 +81,23 @@ async def test_a_drained_model_stays_drained_when_it_is_built_again(tmp_path):
         await until(lambda: fleet.members["triton/alpha"].checked_at)
         assert fleet.members["triton/alpha"].state is State.DRAINING
         fleet.drain("triton/alpha", False)
+        assert fleet.members["triton/alpha"].state is State.READY
+
+
+async def test_what_could_not_be_taken_in_is_taken_in_at_the_next_look(tmp_path):
+    failures = [RuntimeError("the first look")]
+
+    async def recall(_name):
+        if failures:
+            raise failures.pop()
+
+    write(tmp_path, "alpha")
+    fleet = Fleet.of([entry("built-in")], ScriptedBackend)
+    async with probing(fleet, NEVER, 1) as probes:
+        discovery = Discovery(tmp_path, ["triton/built-in"], fleet, ScriptedBackend, probes, recall)
+        with pytest.raises(RuntimeError):
+            await discovery.look()
+        await discovery.look()
         assert fleet.members["triton/alpha"].state is State.READY
 
 
