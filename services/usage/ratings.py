@@ -42,14 +42,23 @@ class Ratings:
 
     async def rate(self, rated: Rated, rating: int, tell: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Return when `tell` has told this rating, now or before. Raises what `tell` raises; it may be tried again."""
-        if self._told.get(rated) == rating:
-            return
         key = (rated, rating)
-        task = self._under_way.get(key)
-        if task is None:
-            task = self._under_way[key] = asyncio.create_task(tell())
-            task.add_done_callback(lambda done: self._settle(key, done))
-        await asyncio.shield(task)  # whoever goes away leaves the others theirs
+        while self._told.get(rated) != rating:
+            task = self._under_way.get(key)
+            if task is None:
+                await asyncio.shield(self._start(key, tell))  # whoever goes away leaves the others theirs
+                return
+            await asyncio.wait({task})
+            if not task.cancelled() and task.exception() is None:
+                return
+            # It was told in another caller's time, which may have been shorter than this one's.
+
+    def _start(
+        self, key: tuple[Rated, int], tell: Callable[[], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        task = self._under_way[key] = asyncio.create_task(tell())
+        task.add_done_callback(lambda done: self._settle(key, done))
+        return task
 
     def _settle(self, key: tuple[Rated, int], done: asyncio.Task[None]) -> None:
         del self._under_way[key]

@@ -61,6 +61,20 @@ async def test_two_at_once_are_one_and_who_goes_away_leaves_the_other_its_answer
         await first
 
 
+async def test_who_waits_for_anothers_telling_that_fails_tells_it_himself():
+    ratings, teller = Ratings(), Teller()
+    teller.gate.clear()
+    teller.error = TimeoutError("the first one's time is up")
+    first, second = (asyncio.create_task(rate(ratings, teller, ONE, 4)) for _ in range(2))
+    await asyncio.sleep(0)
+    teller.gate.set()
+    with pytest.raises(TimeoutError):
+        await first
+    teller.error = None
+    await second
+    assert teller.told == [(ONE, 4)]
+
+
 async def test_what_is_remembered_is_bounded():
     ratings, teller = Ratings(kept=2), Teller()
     for number in range(4):
