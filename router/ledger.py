@@ -26,6 +26,10 @@ RENEWALS = 4  # in one lease
 # A holder that cannot renew its lease stops after this share of it, so that what it sent last has arrived or is lost when
 # another takes the call over: only then may "the provider has no such job" be believed.
 OWN_SHARE = 2 / 3
+# What does not settle in an hour is looked up more and more seldom: some hundred times in a week and not ten thousand,
+# each of which may fetch a file that is of no use.
+YOUNG_SECONDS = 3600.0
+UNTOUCHED = 16
 KEPT_SECONDS = 400 * 86_400.0
 
 log = structlog.get_logger()
@@ -151,7 +155,10 @@ class Ledger:
         await self._let_go(claim, {"state": CallState.UNKNOWN, "reason": reason})
 
     async def unresolved(self, backend: str, *, within: float, limit: int) -> list[Call]:
-        """Return up to `limit` open calls of the last `within` seconds that nobody holds, the longest untouched first."""
+        """Return up to `limit` open calls of the last `within` seconds that nobody holds, the longest untouched first.
+
+        One that is older than `YOUNG_SECONDS` is among them when nobody touched it for one part of its age in `UNTOUCHED`.
+        """
 
         def work(connection: sa.Connection) -> list[Call]:
             now = _now(connection)
@@ -159,6 +166,12 @@ class Ledger:
                 paid_calls.select()
                 .where(paid_calls.c.backend == backend, paid_calls.c.state.in_(OPEN))
                 .where(paid_calls.c.created_us > now - round(within * 1e6), paid_calls.c.lease_us <= now)
+                .where(
+                    sa.or_(
+                        paid_calls.c.created_us > now - round(YOUNG_SECONDS * 1e6),
+                        (now - paid_calls.c.updated_us) * UNTOUCHED >= now - paid_calls.c.created_us,
+                    )
+                )
                 .order_by(paid_calls.c.updated_us)
                 .limit(limit)
             )
@@ -201,7 +214,8 @@ class Ledger:
 
     async def _let_go(self, claim: Claim, values: Mapping[str, Any]) -> None:
         call, state = claim.call, str(values["state"])
-        if await self._change(claim, {**values, "lease_us": 0}):
+        # Without an owner, lest a renewal that is under way take an open call into a hold that nobody has any more.
+        if await self._change(claim, {**values, "owner": "", "lease_us": 0}):
             _calls.add(1, {"backend": call.backend, "state": state})
         else:
             log.error(

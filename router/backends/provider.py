@@ -34,6 +34,13 @@ class Ticket:
     usd: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a job cost that has ended, well or not, in US dollars, as the provider says."""
+
+    usd: float
+
+
 class NotStartedError(Exception):
     """A paid call that certainly made no job: refused, or never sent. `error` is what the caller is told."""
 
@@ -72,8 +79,10 @@ class Provider(Protocol):
         Raises NotStartedError when it certainly made no job, LostError when nobody knows.
         """
 
-    def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Media, None]:
+    def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Cost | Media, None]:
         """Wait for a job: its progress (`Step` in hundredths) and, at its end, its media, downloaded and sniffed.
+
+        What the job cost is told before that where the provider says it then, also before an error.
 
         Reading is safe to repeat, so it asks again after failures of the connection. Raises MeshError: MODEL_FAILED when
         the provider says that it failed or stopped the job, PROMPT_UNSAFE when its content policy refused it,

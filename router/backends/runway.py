@@ -18,7 +18,7 @@ from router.backends.account import Account, capabilities, utc_today
 from router.backends.exchange import CANCELLED, JOB_FAILED, JobId, asking, paying
 from router.backends.polling import Pace, confirmed, polled
 from router.backends.protocol import Job, Step
-from router.backends.provider import CannotTellError, LostError, Media, Ticket
+from router.backends.provider import CannotTellError, Cost, LostError, Media, Ticket
 from router.backends.wording import SEEDS, check_prompt, data_uri, hundredths
 from router.demand import Modality
 from router.entries import BackendEntry
@@ -85,7 +85,7 @@ class RunwayProvider:
             response = await self._creator(runway, job)(**words)
             return _ticket(response.http_response.content)
 
-    async def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Media, None]:
+    async def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Cost | Media, None]:
         """Look at the task until it ends, and fetch what it made; see `Provider.follow`."""
         clock = asyncio.get_running_loop().time
         until = clock() + timeout
@@ -98,6 +98,8 @@ class RunwayProvider:
                     told = step
                     yield step
                 elif task.status in ENDED:
+                    if (usd := _usd(task.cost)) is not None:
+                        yield Cost(usd)
                     urls = _output(task)
                     break
         async with aclosing(
@@ -114,8 +116,8 @@ class RunwayProvider:
         """Stop a task; see `Provider.cancel`. One that has ended is left alone: to Runway, stopping it is deleting it."""
 
         async def stop() -> bool:
-            if (await self._task(ticket.job)).status in ENDED:
-                return False
+            if (status := (await self._task(ticket.job)).status) in ENDED:
+                return status == "CANCELLED"
             runway = await self._account.library(self._entry.address)
             with asking(NAME):
                 await runway.tasks.delete(ticket.job)
@@ -179,6 +181,7 @@ class _Task(BaseModel):
     progress: float = Field(default=0.0, ge=0, le=1)
     output: list[str] = []
     failure_code: str | None = Field(default=None, alias="failureCode")
+    cost: _Cost | None = None
 
 
 def _ticket(body: bytes) -> Ticket:
@@ -186,8 +189,11 @@ def _ticket(body: bytes) -> Ticket:
         created = _Created.model_validate_json(body)
     except ValidationError:
         raise LostError(f"{NAME} answered a paid call with rubbish of {len(body)} bytes") from None
-    cost = created.estimated_cost
-    return Ticket(created.id, usd=None if cost is None else cost.credits * USD_PER_CREDIT)
+    return Ticket(created.id, usd=_usd(created.estimated_cost))
+
+
+def _usd(cost: _Cost | None) -> float | None:
+    return None if cost is None else cost.credits * USD_PER_CREDIT
 
 
 def _output(task: _Task) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -11,7 +11,15 @@ import structlog
 
 from router.backends.errand import Errand, LeftError
 from router.backends.protocol import Job, Step, Stored
-from router.backends.provider import CannotTellError, LostError, Media, NotStartedError, Provider, Ticket
+from router.backends.provider import (
+    CannotTellError,
+    Cost,
+    LostError,
+    Media,
+    NotStartedError,
+    Provider,
+    Ticket,
+)
 from router.backends.storing import RubbishError, store
 from router.ledger import Claim, Ledger
 from router.paid_calls import Call, CallState
@@ -111,13 +119,15 @@ class Settler:
         if not ticket.job and not ticket.media:
             await self._doubt(claim, RUBBISH, ValueError())
             raise unknown(call)
+        brought = _Brought(list(ticket.media), ticket.usd)
         if ticket.job != call.job:
             await _surely(call, lambda: self.ledger.note_job(claim, ticket.job, ticket.usd))
         try:
-            media = ticket.media or await self._follow(errand, ticket)
+            if not ticket.media:
+                await self._follow(errand, ticket, brought)
         except LeftError as left:
             if not errand.patient and await self._stop(ticket):
-                await self._fail(claim, left.error.name, ticket.usd)
+                await self._fail(claim, left.error.name, brought.usd)
             else:
                 await self._leave(claim, left.error.name)
             raise
@@ -126,25 +136,24 @@ class Settler:
             if isinstance(error, LostError):
                 reason = RUBBISH
             if isinstance(error, MeshError) and error.reason in BROUGHT_NOTHING:
-                await self._fail(claim, reason, ticket.usd)
+                await self._fail(claim, reason, brought.usd)
                 raise
             await self._doubt(claim, reason, error, ticket.job)
             raise unknown(call) from None
-        return await self._keep(claim, ticket, media)
+        return await self._keep(claim, ticket, brought)
 
-    async def _keep(self, claim: Claim, ticket: Ticket, media: Sequence[Media]) -> Made:
+    async def _keep(self, claim: Claim, ticket: Ticket, brought: "_Brought") -> Made:
         call = claim.call
         try:
-            made = await _surely(call, lambda: store(media, call.seeds, self.blobs))
+            made = await _surely(call, lambda: store(brought.media, call.seeds, self.blobs))
         except (RubbishError, MeshError) as error:
             reason = RUBBISH if isinstance(error, RubbishError) else NOT_STORED
             await self._doubt(claim, reason, error, ticket.job)
             raise unknown(call) from None
-        await _surely(call, lambda: self.ledger.succeed(claim, made, ticket.usd))
+        await _surely(call, lambda: self.ledger.succeed(claim, made, brought.usd))
         return made
 
-    async def _follow(self, errand: Errand, ticket: Ticket) -> tuple[Media, ...]:
-        media = []
+    async def _follow(self, errand: Errand, ticket: Ticket, brought: "_Brought") -> None:
         seconds = (
             errand.seconds + MARGIN_SECONDS
         )  # so that it is here that the time is up first, and the job stopped
@@ -152,9 +161,11 @@ class Settler:
             async for event in events:
                 if isinstance(event, Step):
                     errand.tell(event)
+                elif isinstance(event, Cost):
+                    usd = _usable_usd(event.usd)
+                    brought.usd = brought.usd if usd is None else usd
                 else:
-                    media.append(event)
-        return tuple(media)
+                    brought.media.append(event)
 
     async def _stop(self, ticket: Ticket) -> bool:
         try:
@@ -184,11 +195,22 @@ class Settler:
         await _surely(call, lambda: write(claim, reason))
 
 
+@dataclass
+class _Brought:
+    """What a job has brought so far, and what it costs as far as the provider has said."""
+
+    media: list[Media]
+    usd: float | None
+
+
 def _usable(ticket: Ticket) -> Ticket:
     """Return a ticket without what cannot be written down; it holds what a provider said."""
     named = len(ticket.job) <= MAX_JOB and ticket.job.isprintable()
-    priced = ticket.usd is not None and 0.0 <= ticket.usd < math.inf
-    return replace(ticket, job=ticket.job if named else "", usd=ticket.usd if priced else None)
+    return replace(ticket, job=ticket.job if named else "", usd=_usable_usd(ticket.usd))
+
+
+def _usable_usd(usd: float | None) -> float | None:
+    return usd if usd is not None and 0.0 <= usd < math.inf else None
 
 
 async def _surely(call: Call, save: Callable[[], Awaitable[T]]) -> T:

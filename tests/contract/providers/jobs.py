@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from router.backends.account import Account
 from router.backends.polling import Pace
 from router.backends.protocol import Job, Step
-from router.backends.provider import LostError, Media, NotStartedError, Provider, Ticket
+from router.backends.provider import Cost, LostError, Media, NotStartedError, Provider, Ticket
 from router.configuration import ConfigurationError
 from router.entries import BackendEntry
 from router.providers import load_providers
@@ -71,7 +71,7 @@ class Scene:
 
     async def followed(self, ticket: Ticket, timeout: float = 5.0) -> list[Step | Media]:
         async with aclosing(self.provider.follow(ticket, timeout)) as events:
-            return [event async for event in events]
+            return [event async for event in events if not isinstance(event, Cost)]
 
     @property
     def paid(self) -> int:

@@ -2,16 +2,18 @@
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 
 from router.backends.protocol import Source, Step
-from router.backends.provider import CannotTellError
+from router.backends.provider import CannotTellError, Cost, Ticket
 from router.backends.runway import MAX_URI, RunwayAccount, RunwayProvider
 from router.sizes import Size
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
+from services.runtime.errors import MeshError
 from tests.contract.providers.http_server import Answer
 from tests.contract.providers.jobs import REFERENCE, JobContract, Scene, failure, lost, making, refusal
 from tests.contract.providers.runway_server import (
@@ -97,7 +99,8 @@ class TestRunway(JobContract):
                 assert request.path == "/v1/text_to_image"
                 assert request.json["referenceImages"][0]["uri"].startswith("data:image/png;base64,")
                 assert "duration" not in request.json
-                (media,) = [event async for event in pictures.follow(ticket, 5)]
+                cost, media = [event async for event in pictures.follow(ticket, 5)]
+                assert cost == Cost(0.6)
                 assert (media.data, media.media_type) == (png(), "image/png")
 
     async def test_a_prompt_that_is_too_long_is_not_sent(self, scene: Scene) -> None:
@@ -126,6 +129,24 @@ class TestRunway(JobContract):
     async def test_how_a_task_ends_badly(self, scene: Scene, ending: dict[str, object], reason: int) -> None:
         scene.server.end(ending)
         assert (await failure(scene.followed(await scene.submitted()))).reason == reason
+
+    @pytest.mark.parametrize("ending", [{"status": "SUCCEEDED"}, failed("SAFETY.INPUT.TEXT"), CANCELLED])
+    async def test_what_a_task_cost_is_told_however_it_ended(
+        self, scene: Scene, ending: dict[str, object]
+    ) -> None:
+        scene.server.end(ending | {"cost": {"credits": 25}})
+        ticket, told = await scene.submitted(), None
+        with suppress(MeshError):
+            async for event in scene.provider.follow(Ticket(ticket.job), 5):
+                told = event if isinstance(event, Cost) else told
+        assert told == Cost(0.25)
+
+    async def test_a_task_that_was_stopped_already_is(self, scene: Scene) -> None:
+        scene.server.end(CANCELLED)
+        ticket = await scene.submitted()
+        with suppress(MeshError):
+            await scene.followed(ticket)
+        assert await scene.provider.cancel(ticket, 1)
 
     async def test_a_task_that_ends_well_without_a_file_was_paid_for(self, scene: Scene) -> None:
         scene.server.end({"status": "SUCCEEDED", "output": []})

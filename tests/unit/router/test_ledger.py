@@ -255,6 +255,40 @@ async def test_what_nobody_holds_is_listed_the_longest_untouched_first(
     assert await listed() == ["req-held", "req-1", "req-0", "req-3"]
 
 
+async def test_what_does_not_settle_is_listed_more_and_more_seldom(
+    ledger: Ledger, databases: list[Database]
+) -> None:
+    await ledger.leave(await opened(ledger), "LOST")
+
+    async def is_listed(age: float, untouched: float) -> bool:
+        told = await newest(ledger)
+        now = told.updated_us
+
+        def move(connection: sa.Connection) -> None:
+            values = {"created": round(now - age * 1e6), "updated": round(now - untouched * 1e6)}
+            text = sa.text("UPDATE paid_calls SET created_us = :created, updated_us = :updated")
+            connection.execute(text, values)
+
+        await databases[0].write(move)
+        found = await ledger.unresolved(BACKEND, within=WEEK, limit=16)
+        await databases[0].write(
+            lambda connection: connection.execute(sa.text(f"UPDATE paid_calls SET updated_us = {now}"))
+        )
+        return bool(found)
+
+    assert await is_listed(age=3500, untouched=0)
+    assert not await is_listed(age=86_400, untouched=5_000)
+    assert await is_listed(age=86_400, untouched=5_500)
+
+
+@ON_SQLITE
+async def test_a_renewal_that_comes_too_late_holds_nothing(ledger: Ledger) -> None:
+    claim = await opened(ledger)
+    await ledger.leave(claim, "LOST")
+    assert not await ledger._change(claim, {}, renew=True)
+    assert not (await newest(ledger)).held
+
+
 @ON_SQLITE
 async def test_old_settled_calls_are_forgotten_and_open_ones_never(ledger: Ledger) -> None:
     await ledger.fail(await opened(ledger), "MODEL_FAILED", 0.1)

@@ -17,7 +17,7 @@ from PIL import Image
 from router.backends import paid, settling
 from router.backends.paid import PaidBackend
 from router.backends.protocol import BackendEvent, Capabilities, Job, Step, Stored
-from router.backends.provider import CannotTellError, LostError, Media, NotStartedError, Ticket
+from router.backends.provider import CannotTellError, Cost, LostError, Media, NotStartedError, Ticket
 from router.demand import Modality
 from router.ledger import Ledger
 from router.paid_calls import Call, CallState
@@ -62,7 +62,7 @@ class ScriptedProvider:
     """Takes jobs as `submits` says, tells of them what `follows` says; `gates` hold a method until they are set."""
 
     submits: Ticket | Exception = field(default_factory=lambda: Ticket("job-1", usd=USD))
-    follows: list[Step | Media | Exception] = field(default_factory=lambda: list(media(picture())))
+    follows: list[Step | Cost | Media | Exception] = field(default_factory=lambda: list(media(picture())))
     finds: Ticket | Exception | None = None
     cancels: bool | Exception = True
     capabilities: Capabilities = IMAGES
@@ -75,7 +75,7 @@ class ScriptedProvider:
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         return await self._do("submit", self.submits)
 
-    async def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Media]:
+    async def follow(self, ticket: Ticket, timeout: float) -> AsyncGenerator[Step | Cost | Media]:
         await self._do("follow", None)
         for event in self.follows:
             yield await self._do("", event)
@@ -311,6 +311,19 @@ async def test_rubbish_is_unknown_and_not_paid_for_again(
     assert till.provider.called.count("submit") == 1
 
 
+@pytest.mark.parametrize("told", [0.0, 0.1, float("nan")])
+async def test_what_a_job_cost_in_the_end_is_booked_whoever_learns_it(till: Till, told: float) -> None:
+    till.provider.follows = [failure("MODEL_UNAVAILABLE")]
+    await till.fail()
+    till.provider.follows = [Cost(told), failure("PROMPT_UNSAFE")]
+    assert (await till.fail()).name == "PROMPT_UNSAFE"
+    call = await till.call()
+    assert (call.state, call.usd) == (CallState.FAILED, told if told == told else 0.0)
+    till.provider.follows = [Cost(told), *media(picture())]
+    assert stored(await till.buy())
+    assert (await till.call()).usd == (told if told == told else USD)
+
+
 async def test_a_job_that_ended_well_and_brought_nothing_is_not_paid_for_by_another_backend(
     till: Till,
 ) -> None:
@@ -519,7 +532,7 @@ async def test_a_store_that_is_away_for_a_moment_costs_nothing_and_one_that_stay
     ("found", "delivered"),
     [
         ("state = 'FAILED', reason = 'CONSOLE', usd = 0", ["submit", "find", "submit", "follow"]),
-        ("job = 'job-1'", ["submit", "find", "follow"]),
+        ("job = 'job-1', updated_us = 0", ["submit", "find", "follow"]),
     ],
     ids=["no job", "a job"],
 )
