@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from router.backends.protocol import Loaded, Output, Stored
-from router.decision import decide
+from router.decision import Decision, decide
 from router.execution import Execution
 from router.experiments.experiment import Arm, Experiment
 from router.experiments.spending import Spending
@@ -73,8 +73,12 @@ class Shadows:
     _taken: set[str] = field(default_factory=set)
 
     def start(self, order: Order, experiment: Experiment, arm: Arm, execution: Execution) -> None:
-        """Start a copy of an order on an arm's model; never waits. One too many is dropped."""
-        if len(self._tasks) >= MOST:
+        """Start a copy of an order on an arm's model; never waits. One too many is dropped.
+
+        So is one that some shadow of the experiment could not serve: they are compared on the same requests.
+        """
+        copies = [copy_of(order, experiment.id, one) for one in experiment.plan.shadows]
+        if len(self._tasks) >= MOST or not all(_decided(one, execution).candidates for one in copies):
             _count("dropped")
             return
         copy = copy_of(order, experiment.id, arm)
@@ -112,10 +116,7 @@ class Shadows:
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
-                    backends = execution.fleet.snapshot().backends
-                    serving = tuple(one for one in backends if one.model == copy.demand.model)
-                    decision = decide(copy.demand, Snapshot(serving), execution.policy)
-                    for candidate in decision.candidates:
+                    for candidate in _decided(copy, execution).candidates:
                         if self._is_free(candidate.backend):
                             self._taken.add(candidate.backend.name)
                             return candidate.backend
@@ -182,6 +183,13 @@ def copy_of(order: Order, experiment: str, arm: Arm) -> Order:
         shadow=True,
         demand=replace(order.demand, model=arm.model, time_limit=None, tried=frozenset()),
     )
+
+
+def _decided(copy: Order, execution: Execution) -> Decision:
+    """Decide for a copy among the backends of its model."""
+    backends = execution.fleet.snapshot().backends
+    serving = tuple(one for one in backends if one.model == copy.demand.model)
+    return decide(copy.demand, Snapshot(serving), execution.policy)
 
 
 async def _draw(copy: Order, backend: BackendView, member: Member, execution: Execution) -> Sequence[Picture]:

@@ -311,3 +311,16 @@ async def test_no_prompt_is_logged_whatever_fails(tmp_path):
         assert [one["log_level"] for one in logs] == ["warning", "error", "error"]
         assert "apple" not in repr(logs)
         assert [run.outcome for run in stage.diary.runs] == ["OK", "OK", "INTERNAL"]
+
+
+async def test_shadows_are_compared_on_requests_that_all_of_them_could_serve(tmp_path):
+    twin = Arm("twin", "alpha", 1.0, shadow=True)
+    experiment = replace(EXPERIMENT, plan=Plan((EXPERIMENT.plan.control, twin, COPY)))
+    one_at_a_time = entry("beta", limits={"steps": 100, "images": 1})
+    async with staged(tmp_path, entry("alpha"), one_at_a_time) as stage:
+        for number, images in enumerate((1, 2)):
+            for arm in (twin, COPY):
+                stage.shadows.start(asked(number, images=images), experiment, arm, stage.execution)
+        await stage.settled()
+        assert [len(job.seeds) for job in stage.backends["alpha"].jobs] == [1]
+        assert [len(job.seeds) for job in stage.backends["beta"].jobs] == [1]
