@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from router.backends.protocol import Stored
 from router.backends.provider import Media
@@ -23,15 +24,17 @@ class RubbishError(Exception):
 async def store(media: Sequence[Media], seeds: Sequence[int], blobs: BlobStore) -> tuple[Stored, ...]:
     """Store pictures and videos, one for each of `seeds`, and return them by index.
 
-    Those beyond the seeds are left out; fewer are better than none. Raises RubbishError when one is damaged or there is
-    none, MeshError DEPENDENCY_UNAVAILABLE when the store cannot be reached.
+    Those beyond the seeds and those that are damaged are left out; fewer are better than none. Raises RubbishError when
+    there is none, MeshError DEPENDENCY_UNAVAILABLE when the store cannot be reached.
     """
     wanted = {each.index: each for each in media if 0 <= each.index < len(seeds)}
-    if not wanted:
+    made = []
+    for index in sorted(wanted):
+        with suppress(RubbishError):
+            made.append(Stored(index, seeds[index], await _put(wanted[index].data, blobs)))
+    if not made:
         raise RubbishError
-    return tuple(
-        [Stored(index, seeds[index], await _put(wanted[index].data, blobs)) for index in sorted(wanted)]
-    )
+    return tuple(made)
 
 
 async def refresh(stored: Stored, blobs: BlobStore) -> Stored:

@@ -311,6 +311,12 @@ async def test_rubbish_is_unknown_and_not_paid_for_again(
     assert till.provider.called.count("submit") == 1
 
 
+async def test_what_came_whole_is_kept_when_another_file_is_damaged(till: Till) -> None:
+    till.provider.submits = Ticket("", media(picture()[:-40], picture(), b"<html>"))
+    (only,) = stored(await till.buy(seeds=(1, 2, 3)))
+    assert (only.index, only.seed) == (1, 2)
+
+
 @pytest.mark.parametrize("told", [0.0, 0.1, float("nan")])
 async def test_what_a_job_cost_in_the_end_is_booked_whoever_learns_it(till: Till, told: float) -> None:
     till.provider.follows = [failure("MODEL_UNAVAILABLE")]
