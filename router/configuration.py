@@ -28,6 +28,16 @@ class Fault(ValueError):  # noqa: N818 - it is told as one line among several, a
         self.at = at
 
 
+class _Loader(yaml.SafeLoader):
+    """Leaves dates as they are written: the loader knows no line of a 30th of February, the document that it becomes does."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class Strict(BaseModel):
     """Frozen, and strict about unknown keys: a misspelt field is an error, not a default."""
 
@@ -41,11 +51,11 @@ def load(path: Path, document: type[Document], **context: object) -> Document:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigurationError(f"{path.name}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path.name}: is not YAML: {error}") from error
     if twice := [f"{path.name}:{line}: {key}: comes twice" for line, key in _twice(root)]:
         raise ConfigurationError("\n".join(twice))

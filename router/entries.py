@@ -1,11 +1,12 @@
 """Reads `backends.yaml`: which backends there are, what each can do, and what is known of it before it ever ran."""
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from router.configuration import Fault, Location, Strict, load
 from router.demand import Modality, Tier
@@ -14,7 +15,20 @@ from router.sizes import Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+/[a-z0-9][a-z0-9._-]{0,63}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+MOST_IMAGES: Mapping[str, int] = {"runway": 1, "pika": 1, "midjourney": 4}
+"""Pictures or videos that one paid call makes, where the provider has no word for their number."""
+OURS = frozenset({"model", "prompt", "n", "size", "quality", "duration", "ratio", "resolution"})
+"""Words of a call that say what is bought: an entry's `request` may not say another thing than what was priced."""
+
+
+def _no_truth(value: object) -> object:
+    """Refuse yes and no, which would be 1 and 0: a price of `no` would be none."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not yes or no")
+    return value
+
+
+Finite = Annotated[float, BeforeValidator(_no_truth), Field(allow_inf_nan=False)]
 Usd = Annotated[Finite, Field(ge=0)]
 PaidKind = Literal["openai", "runway", "pika", "midjourney"]
 Kind = Literal["triton", PaidKind]
@@ -203,6 +217,29 @@ class BackendEntry(Strict):
             f"price must say what it costs, or {UNKNOWN} where the operator has to find out",
         )
         yield self.edit_model and not self.edits, ("edit_model",), "edit_model is for a model that edits"
+        images, most = self.limits.images, MOST_IMAGES.get(self.kind, math.inf)
+        yield (
+            images > most,
+            ("limits", "images"),
+            f"{self.kind} makes at most {most} in one call, not {images}",
+        )
+        whole = all(duration.is_integer() for duration in self.durations)
+        yield not whole, ("durations",), "durations of paid models are whole seconds"
+        ours = sorted(OURS & set(self.request))
+        yield ours, ("request", *ours[:1]), f"request may not say {', '.join(ours)}, which the router says"
+        if self.kind == "pika":
+            app, edit_app = self.provider_model.split("/")[:2], self.edit_model.split("/")[:2]
+            yield (
+                len(app) < 2,
+                ("provider_model",),
+                "provider_model must begin with owner and app, as in fal-ai/pika",
+            )
+            other = self.edit_model and edit_app != app
+            yield (
+                other,
+                ("edit_model",),
+                "edit_model must be of the app of provider_model, where its jobs are looked for",
+            )
         lacking = self.qualities and _without_a_tier(self.qualities)
         yield lacking, ("qualities",), f"qualities must hold {lacking} too"
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
@@ -41,6 +42,13 @@ class ProviderEntry(Strict):
         if unknown := sorted(set(needs) - set(ProviderSettings.model_fields)):
             raise ValueError(f"no setting is called {', '.join(unknown)}")
         return needs
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        if address and (not is_address(address) or "@" in address):
+            raise ValueError("must be an http or https address, without a key in it")
+        return address
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +96,16 @@ def missing(provider: ProviderEntry, settings: ProviderSettings) -> list[str]:
 def variable(setting: str) -> str:
     """Return the variable of the environment that a setting is read from."""
     return f"{ProviderSettings.model_config['env_prefix']}{setting.upper()}"
+
+
+def is_address(url: str) -> bool:
+    """Return whether a URL names a machine that is spoken to by http or https."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def standing(entry: BackendEntry, configured: bool, today: date) -> State:

@@ -19,7 +19,7 @@ from router.configuration import ConfigurationError
 from router.demand import Modality
 from router.downloads import download, is_local
 from router.entries import BackendEntry
-from router.providers import standing, variable
+from router.providers import is_address, standing, variable
 from router.rate_limit import RateLimit
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
@@ -46,7 +46,7 @@ class Account(ABC, Generic[Library]):
     max_answer_bytes: ClassVar[int] = MAX_BYTES
 
     def __init__(self, key: SecretStr, url: str = "") -> None:
-        if url and not _is_usable(url):
+        if url and not is_address(url):
             raise ConfigurationError(f"{variable(f'{self.provider}_url')}: must be an http or https address")
         self._key = key
         self._url = url.rstrip("/")
@@ -135,14 +135,6 @@ class Account(ABC, Generic[Library]):
             await asyncio.wait(self._libraries.values())
         for client in (*self._clients, *filter(None, [self._files])):
             await client.aclose()
-
-
-def _is_usable(url: str) -> bool:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        return False
-    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def capabilities(entry: BackendEntry) -> Capabilities:
