@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.text import Text
 
 from router.configuration import ConfigurationError
@@ -20,6 +21,8 @@ from services.local import model_table
 
 SOON_DAYS = 90
 """A model that ends within so many days is shown in red: its callers have to move."""
+DAYS_COLUMNS = 90
+"""Below this a date goes without the days that are left."""
 CONFIGURED, MISSING, NEEDS_PRICE, SHUT_DOWN = "configured", "missing", "needs a price", "shut down"
 COLOURS = {CONFIGURED: "green", MISSING: "yellow", NEEDS_PRICE: "magenta", SHUT_DOWN: "bright_black"}
 
@@ -79,7 +82,11 @@ def show(console: Console, rows: list[Row]) -> None:
     for row in rows:
         cells = row.name, f"[{COLOURS[row.state]}]{row.state}[/]", _price(row)
         style = COLOURS[SHUT_DOWN] if row.state == SHUT_DOWN else ""
-        table.add_row(*cells, *(() if narrow else (_limits(row),)), _end(row), style=style)
+        end = _end(row, days=console.width >= DAYS_COLUMNS)
+        table.add_row(*cells, *(() if narrow else (_limits(row),)), end, style=style)
+    # A terminal that is narrower yet breaks the lines itself: cut off, a price would read as another one.
+    whole = console.options.update(max_width=model_table.PIPE_COLUMNS)
+    console.width = max(console.width, Measurement.get(console, whole, table).maximum)
     console.print(table)
     if absent := sorted({name for row in rows for name in row.missing if row.state != SHUT_DOWN}):
         console.print("\n[dim]to configure, set[/]")
@@ -144,10 +151,11 @@ def _limits(row: Row) -> str:
     return ", ".join(filter(None, (length or one_length or count, sizes, edits)))
 
 
-def _end(row: Row) -> Text | str:
+def _end(row: Row, *, days: bool) -> Text | str:
     if row.retires is None or row.days_left is None:
         return ""
     if row.state == SHUT_DOWN:
         return row.retires
-    told = f"{row.retires}, in {row.days_left} day{'s' * (row.days_left != 1)}"
+    left = f", in {row.days_left} day{'s' * (row.days_left != 1)}" if days else ""
+    told = f"{row.retires}{left}"
     return Text(told, style="red" if row.days_left < SOON_DAYS else "")

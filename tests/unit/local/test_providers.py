@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 from pydantic import SecretStr
 from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from router.settings import PROVIDERS_FILE, ProviderSettings
@@ -89,6 +90,14 @@ def test_a_narrow_terminal_goes_without_the_limits_and_folds_no_date():
     narrow = printed(width=95)
     assert "sizes" not in narrow
     assert "2026-12-01, in 8 days" in narrow
+
+
+@pytest.mark.parametrize("width", [20, 60, 80])
+def test_no_terminal_is_so_narrow_that_a_price_or_a_name_is_cut_off(width):
+    narrow = Text.from_ansi(printed(width=width)).plain
+    for told in ("openai/gpt-image-2.6-sunburst", "$0.006–0.053/image", "needs a price", "2026-12-01"):
+        assert told in narrow
+    assert width < 80 or max(map(len, narrow.splitlines()[:16])) <= width
 
 
 def test_the_command_prints_json_and_no_key(monkeypatch, capsys):
