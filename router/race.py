@@ -69,7 +69,8 @@ class Race:
         run to fail raised.
         """
         self._start(self._leader)
-        due: float | None = asyncio.get_running_loop().time() + late
+        clock = asyncio.get_running_loop().time
+        due: float | None = clock() + late
         try:
             while True:
                 try:
@@ -98,7 +99,11 @@ class Race:
                     case _End():
                         return
                     case _ if who is self._leader:
+                        told = clock()
                         yield what
+                        due = (
+                            None if due is None else due + clock() - told
+                        )  # the reader's time is not the run's
         finally:
             for contender in self._started:
                 contender.task.cancel()

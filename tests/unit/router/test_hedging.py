@@ -255,6 +255,20 @@ async def test_a_reader_who_takes_long_is_no_backends_fault():
     assert {one.state for one in execution.fleet.snapshot().backends} == {State.READY}
 
 
+async def test_nothing_is_hedged_because_its_reader_takes_long():
+    execution, backends, _ = await late(hedging=replace(EAGER, least=0.3))
+    backends["alpha"].gates = {k: asyncio.Event() for k in range(3, 9)}
+    async with aclosing(execution.run(order())) as running:
+        async for event in running:
+            if isinstance(event, Step):
+                if event.k == 1:
+                    await asyncio.sleep(0.35)
+                for k, gate in backends["alpha"].gates.items():
+                    if k <= event.k + 1:  # the next step comes a little later
+                        asyncio.get_running_loop().call_later(0.002, gate.set)
+    assert not backends["beta"].jobs
+
+
 async def test_who_is_the_only_one_that_can_serve_may_be_late():
     execution, backends = await started(entry("alpha", **FAST), hedging=EAGER)
     backends["alpha"].gates[5] = asyncio.Event()
