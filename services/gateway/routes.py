@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, prompt_pb2, router_pb2, usage_pb2
+from scrollintel.visual.v1 import (
+    assets_pb2,
+    generation_pb2,
+    models_pb2,
+    prompt_pb2,
+    quality_pb2,
+    router_pb2,
+    usage_pb2,
+)
 
 
 @dataclass(frozen=True)
@@ -58,4 +66,5 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(_service(router_pb2, "RouterService"), "router", frozenset({"ListBackends", "Route"})),
     Route(_service(usage_pb2, "UsageService"), "usage", frozenset({"RecordFeedback"})),
+    Route(_service(quality_pb2, "QualityService"), "quality", frozenset({"CompareImages"})),
 )

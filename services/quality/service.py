@@ -1,14 +1,16 @@
-"""QualityService: reads a stored picture, measures it in a thread, asks the matcher, answers with what there is."""
+"""QualityService: reads stored pictures, measures them in threads, asks the matcher, answers with what there is."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import grpc
 
-from scrollintel.visual.v1 import quality_pb2, quality_pb2_grpc
+from scrollintel.visual.v1 import errors_pb2, quality_pb2, quality_pb2_grpc
+from services.quality.comparison import compare, refuse
 from services.quality.matcher import Matcher
 from services.quality.measure import measure
 from services.quality.metrics.brisque import Regression
@@ -17,6 +19,7 @@ from services.quality.settings import Settings
 from services.runtime import images
 from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore
+from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
 
@@ -58,6 +61,26 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
             scores["overall"] = together
         named = {name: quality_pb2.Score(value=one.value, measured_by=one.by) for name, one in scores.items()}
         return quality_pb2.ScoreImageResponse(metrics=quality_pb2.QualityMetrics(**named))
+
+    async def CompareImages(
+        self, request: quality_pb2.CompareImagesRequest, context: Context
+    ) -> quality_pb2.CompareImagesResponse:
+        """Compare two pictures whose sizes, read before anything is decoded, allow it."""
+        async with self._room.enter():
+            files = await asyncio.gather(
+                self._blobs.get(request.reference), self._blobs.get(request.candidate)
+            )
+            reference, candidate = await asyncio.gather(
+                *(asyncio.to_thread(images.media_type_of, data) for data in files)
+            )
+            if rule := refuse(reference[1:], candidate[1:]):
+                raise MeshError(
+                    errors_pb2.ERROR_REASON_FIELD_INVALID, f"candidate: {rule}", field="candidate"
+                )
+            one, other = [await images.decode(data) for data in files]
+            loop = asyncio.get_running_loop()
+            difference = await loop.run_in_executor(self._threads, compare, one, other)
+        return quality_pb2.CompareImagesResponse(**asdict(difference))
 
 
 @asynccontextmanager

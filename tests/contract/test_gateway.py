@@ -111,7 +111,9 @@ async def door(steps=None, others=None, **values):
         orchestrator = await stack.enter_async_context(orchestrating(steps or ScriptedSteps()))
         store = others or Store()
         behind = await stack.enter_async_context(everyone(store))
-        addresses = {f"{name}_address": behind.address for name in ("prompt", "router", "assets", "usage")}
+        addresses = {
+            f"{name}_address": behind.address for name in ("prompt", "router", "assets", "usage", "quality")
+        }
         given = Settings(
             orchestrator_address=orchestrator.address,
             models_address=NOWHERE,
@@ -260,6 +262,7 @@ SERVICERS = {
     "models": "services.models.service",
     "router": "router.service",
     "usage": "services.usage.service",
+    "quality": "services.quality.service",
 }
 
 

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from scrollintel.visual import Media, PromptError, VisualClient
 from scrollintel.visual.v1 import quality_pb2 as pb
 from scrollintel.visual.v1 import quality_pb2_grpc
 from scrollintel.visual.v1.media_pb2 import MediaRef
@@ -31,7 +32,8 @@ MEASURED = {"technical", "sharpness", "color_balance", "composition"}
 class Quality:
     """A running quality server, its client and its store."""
 
-    def __init__(self, channel: grpc.aio.Channel, home: Path) -> None:
+    def __init__(self, address: str, channel: grpc.aio.Channel, home: Path) -> None:
+        self.address = address
         self.stub = quality_pb2_grpc.QualityServiceStub(channel)
         self.blobs = BlobStore.open("", home)
 
@@ -47,7 +49,7 @@ class Quality:
 async def quality_over(triton: str, home: Path, **settings: Any) -> AsyncIterator[Quality]:
     chosen = Settings(home=home, triton_address=triton, **settings)
     async with serve(spec(chosen)) as server, connect(server.address) as channel:
-        yield Quality(channel, home)
+        yield Quality(server.address, channel, home)
 
 
 @pytest.fixture
@@ -159,3 +161,33 @@ async def test_a_full_room_refuses_at_once_and_the_others_are_scored(tmp_path: P
     assert refused
     assert {error.name for error in refused} == {"OVERLOADED"}
     assert all(error.retry_after for error in refused)
+
+
+async def test_two_pictures_are_compared(quality: Quality) -> None:
+    clean, soft = photograph("chelsea"), blurred(photograph("chelsea"), 2)
+    media = [Media.read(await quality.put(picture)) for picture in (clean, soft, clean[:100])]
+    async with VisualClient(quality.address) as client:
+        same = await client.compare_images(media[0], media[0])
+        further = await client.compare_images(media[0], media[1])
+        with pytest.raises(PromptError, match="451 × 100 pixels, and the reference 451 × 300") as refused:
+            await client.compare_images(media[0], media[2])
+    assert same.psnr_db == float("inf")
+    assert same.ssim > 0.999 > further.ssim
+    assert further.ms_ssim is not None
+    assert same.gmsd < 0.001 < further.gmsd
+    assert same.color_difference < further.color_difference
+    assert refused.value.field == "candidate"
+    assert refused.value.reason == "FIELD_INVALID"
+
+
+async def test_what_is_no_picture_is_not_compared(quality: Quality) -> None:
+    image = await quality.put(icon(64))
+    text = await quality.blobs.put(b"not a picture", media_type="image/png")
+    for candidate, name in (
+        (text, "MEDIA_INVALID"),
+        (MediaRef(uri=f"blob:{'0' * 64}", sha256="0" * 64), "NOT_FOUND"),
+    ):
+        request = pb.CompareImagesRequest(reference=image, candidate=candidate)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await quality.stub.CompareImages(request, timeout=20)
+        assert MeshError.from_rpc(caught.value, "quality").name == name

@@ -8,6 +8,7 @@ from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.catalogue import Backend, Model
 from scrollintel.visual.client import VisualClient
 from scrollintel.visual.comparison import Comparison
+from scrollintel.visual.difference import Difference
 from scrollintel.visual.events import (
     Candidate,
     Checked,
@@ -55,6 +56,7 @@ __all__ = [
     "DeadlineExceededError",
     "Deblur",
     "Denoise",
+    "Difference",
     "Event",
     "Failed",
     "Fallback",

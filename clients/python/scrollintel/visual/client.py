@@ -13,13 +13,22 @@ from scrollintel.visual import events, exceptions, requests, uploads
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.catalogue import Backend, Model
 from scrollintel.visual.comparison import Comparison
+from scrollintel.visual.difference import Difference
 from scrollintel.visual.events import Event, Step
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.operations import Operation
-from scrollintel.visual.v1 import assets_pb2, generation_pb2, models_pb2, router_pb2, usage_pb2
+from scrollintel.visual.v1 import (
+    assets_pb2,
+    generation_pb2,
+    models_pb2,
+    quality_pb2,
+    router_pb2,
+    usage_pb2,
+)
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceStub
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
 from scrollintel.visual.v1.models_pb2_grpc import ModelServiceStub
+from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceStub
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceStub
 
@@ -27,6 +36,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
     from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceAsyncStub
     from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub
     from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
+    from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceAsyncStub
     from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
     from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceAsyncStub
 
@@ -89,6 +99,7 @@ class VisualClient:
         self._models: ModelServiceAsyncStub = ModelServiceStub(self._channel)
         self._router: RouterServiceAsyncStub = RouterServiceStub(self._channel)
         self._usage: UsageServiceAsyncStub = UsageServiceStub(self._channel)
+        self._quality: QualityServiceAsyncStub = QualityServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -273,6 +284,20 @@ class VisualClient:
                     on_step(event)
             result = await generation.result()
         return result.assets[0]
+
+    async def compare_images(self, reference: Media | Asset, candidate: Media | Asset) -> Difference:
+        """Return how far a stored picture is from another one of its size.
+
+        Raises:
+            PromptError: the sizes differ, or are under 11 pixels a side or over 16.7 million pixels.
+            NotFoundError: the bytes of one are no longer stored.
+        """
+        request = quality_pb2.CompareImagesRequest(
+            reference=requests.media_of(reference).write(), candidate=requests.media_of(candidate).write()
+        )
+        with self._errors():
+            answer = await self._quality.CompareImages(request, timeout=READ_SECONDS, metadata=self._metadata)
+        return Difference.read(answer)
 
     async def watch(self, generation_id: str, *, after_sequence: int = 0) -> AsyncIterator[Event]:
         """Yield a generation's events after a sequence number, then those still to come; leaving does not cancel it."""

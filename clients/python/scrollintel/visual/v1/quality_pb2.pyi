@@ -275,20 +275,36 @@ class CompareImagesResponse(_message.Message):
 
     PSNR_DB_FIELD_NUMBER: _builtins.int
     SSIM_FIELD_NUMBER: _builtins.int
+    MS_SSIM_FIELD_NUMBER: _builtins.int
+    GMSD_FIELD_NUMBER: _builtins.int
+    COLOR_DIFFERENCE_FIELD_NUMBER: _builtins.int
     psnr_db: _builtins.float
-    """Peak signal-to-noise ratio in decibels."""
+    """Peak signal-to-noise ratio over red, green and blue in decibels; infinite for equal pictures."""
     ssim: _builtins.float
-    """Structural similarity in [0, 1]."""
+    """Structural similarity of the luminance (Wang et al., 2004) in [-1, 1]; 1 for equal pictures."""
+    ms_ssim: _builtins.float
+    """Structural similarity over five scales (Wang et al., 2003) in [0, 1]; absent under 176 pixels a side."""
+    gmsd: _builtins.float
+    """Perceptual distance: gradient magnitude similarity deviation of the luminance (Xue et al., 2014), from 0, which
+    is equal, to about 0.5.
+    """
+    color_difference: _builtins.float
+    """Mean colour difference in units of CIELAB (CIE 1976), at least 0; about 2.3 is just noticed."""
     def __init__(
         self,
         *,
         psnr_db: _builtins.float = ...,
         ssim: _builtins.float = ...,
+        ms_ssim: _builtins.float | None = ...,
+        gmsd: _builtins.float = ...,
+        color_difference: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ms_ssim", b"_ms_ssim", "ms_ssim", b"ms_ssim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["psnr_db", b"psnr_db", "ssim", b"ssim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ms_ssim", b"_ms_ssim", "color_difference", b"color_difference", "gmsd", b"gmsd", "ms_ssim", b"ms_ssim", "psnr_db", b"psnr_db", "ssim", b"ssim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ms_ssim: _TypeAlias = _typing.Literal["ms_ssim"]  # noqa: Y015
+    _WhichOneofArgType__ms_ssim: _TypeAlias = _typing.Literal["_ms_ssim", b"_ms_ssim"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ms_ssim) -> _WhichOneofReturnType__ms_ssim | None: ...
 
 Global___CompareImagesResponse: _TypeAlias = CompareImagesResponse  # noqa: Y015

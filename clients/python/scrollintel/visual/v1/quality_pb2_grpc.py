@@ -73,7 +73,9 @@ class QualityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareImages(self, request, context):
-        """Compares two pictures of one size. Answers UNIMPLEMENTED in this version.
+        """Compares two stored pictures of one size, 11 pixels a side to 16.7 million pixels, transparency laid over white.
+        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT when the bytes are no picture or the sizes
+        do not fit, and RESOURCE_EXHAUSTED when the server is full.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

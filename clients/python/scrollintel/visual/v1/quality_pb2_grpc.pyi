@@ -41,7 +41,10 @@ class QualityServiceStub:
     ScoreVideo: _grpc.StreamUnaryMultiCallable[_quality_pb2.ScoreVideoRequest, _quality_pb2.ScoreVideoResponse]
     """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
     CompareImages: _grpc.UnaryUnaryMultiCallable[_quality_pb2.CompareImagesRequest, _quality_pb2.CompareImagesResponse]
-    """Compares two pictures of one size. Answers UNIMPLEMENTED in this version."""
+    """Compares two stored pictures of one size, 11 pixels a side to 16.7 million pixels, transparency laid over white.
+    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT when the bytes are no picture or the sizes
+    do not fit, and RESOURCE_EXHAUSTED when the server is full.
+    """
 
 @_typing.type_check_only
 class QualityServiceAsyncStub(QualityServiceStub):
@@ -56,7 +59,10 @@ class QualityServiceAsyncStub(QualityServiceStub):
     ScoreVideo: _aio.StreamUnaryMultiCallable[_quality_pb2.ScoreVideoRequest, _quality_pb2.ScoreVideoResponse]  # type: ignore[assignment]
     """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
     CompareImages: _aio.UnaryUnaryMultiCallable[_quality_pb2.CompareImagesRequest, _quality_pb2.CompareImagesResponse]  # type: ignore[assignment]
-    """Compares two pictures of one size. Answers UNIMPLEMENTED in this version."""
+    """Compares two stored pictures of one size, 11 pixels a side to 16.7 million pixels, transparency laid over white.
+    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT when the bytes are no picture or the sizes
+    do not fit, and RESOURCE_EXHAUSTED when the server is full.
+    """
 
 class QualityServiceServicer:
     """Scores what was made."""
@@ -83,6 +89,9 @@ class QualityServiceServicer:
         request: _quality_pb2.CompareImagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_quality_pb2.CompareImagesResponse, _abc.Awaitable[_quality_pb2.CompareImagesResponse]]:
-        """Compares two pictures of one size. Answers UNIMPLEMENTED in this version."""
+        """Compares two stored pictures of one size, 11 pixels a side to 16.7 million pixels, transparency laid over white.
+        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT when the bytes are no picture or the sizes
+        do not fit, and RESOURCE_EXHAUSTED when the server is full.
+        """
 
 def add_QualityServiceServicer_to_server(servicer: QualityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
