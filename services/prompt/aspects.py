@@ -16,15 +16,27 @@ class Aspect:
     level: Level
     add: str
     words: tuple[Wording, ...]
+    when: tuple[Wording, ...] = ()
+    """Only a prompt with one of these can leave it open; empty is any."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Aspect":
         """Read one entry of aspects.yaml."""
-        return cls(data["name"], Level[data["level"].upper()], data["add"], phrases(data["words"]))
+        return cls(
+            data["name"],
+            Level[data["level"].upper()],
+            data["add"],
+            phrases(data["words"]),
+            phrases(data.get("when", ())),
+        )
 
     def is_open(self, prompt: Wording) -> bool:
-        """Tell whether a prompt says nothing of it."""
-        return not prompt.has_any(self.words)
+        """Tell whether a prompt says nothing of it, and could."""
+        return not prompt.has_any(self.words) and (not self.when or prompt.has_any(self.when))
+
+    def said(self, prompt: Wording) -> tuple[str, ...]:
+        """Return what a prompt says of it, in the prompt's order; of phrases in one another the longest."""
+        return prompt.longest(phrase for phrase in self.words if phrase.content)
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,33 @@ from typing import Any
 
 import yaml
 
+from services.prompt.ambiguities import Ambiguities
 from services.prompt.aspects import Aspect, Opposites
+from services.prompt.languages import Languages
 from services.prompt.styles import Style, StyleSet
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The styles, the aspects of a picture, and the words that speak against each other."""
+    """The styles, the aspects of a picture, the words that speak against each other, and what tells a language."""
 
     styles: StyleSet
     aspects: tuple[Aspect, ...]
     opposites: Opposites
+    ambiguities: Ambiguities
+    languages: Languages
 
 
 def load() -> Lexicon:
     """Read the data files; raises ValueError naming the entry that is wrong."""
+    aspects = tuple(Aspect.parse(entry) for entry in _read("aspects.yaml")["aspects"])
+    english = frozenset(word for aspect in aspects for phrase in aspect.words for word in phrase.words)
     return Lexicon(
         StyleSet(tuple(Style.parse(entry) for entry in _read("styles.yaml")["styles"])),
-        tuple(Aspect.parse(entry) for entry in _read("aspects.yaml")["aspects"]),
+        aspects,
         Opposites.parse(_read("opposites.yaml")["opposites"]),
+        Ambiguities.parse(_read("ambiguities.yaml")),
+        Languages.parse(_read("languages.yaml"), english),
     )
 
 

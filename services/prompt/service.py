@@ -89,9 +89,19 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
 
 def to_analysis(found: Analysis, matches: list[detection.Match]) -> prompt_pb2.PromptAnalysis:
     """Return an analysis as it goes over the wire."""
-    styles = [prompt_pb2.StyleMatch(style=match.style, confidence=match.confidence) for match in matches]
     return prompt_pb2.PromptAnalysis(
-        subject=found.subject, styles=styles, missing_aspects=found.missing, words=found.words
+        subject=found.subject,
+        styles=[prompt_pb2.StyleMatch(style=match.style, confidence=match.confidence) for match in matches],
+        missing_aspects=found.missing,
+        words=found.words,
+        aspects=[prompt_pb2.PromptAspect(name=name, phrases=said) for name, said in found.said.items()],
+        ambiguities=[
+            prompt_pb2.Ambiguity(
+                kind=prompt_pb2.AmbiguityKind.ValueType(one.kind), phrase=one.phrase, readings=one.readings
+            )
+            for one in found.ambiguities
+        ],
+        language=found.language,
     )
 
 

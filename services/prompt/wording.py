@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _CLAUSE = re.compile(r"[,;.!?\n|]+")
@@ -84,12 +85,12 @@ class Wording:
         """Read a text."""
         return cls(tuple(_WORD.findall(text.replace("\u2019", "'").casefold())))
 
-    @property
+    @cached_property
     def content(self) -> frozenset[str]:
         """The words that carry content."""
         return frozenset(self.words) - STOP_WORDS
 
-    @property
+    @cached_property
     def line(self) -> str:
         """The words on one line with a space around each."""
         return f" {' '.join(self.words)} "
@@ -102,6 +103,17 @@ class Wording:
         """Tell whether one of the phrases stands in the text."""
         line = self.line
         return any(phrase.words and phrase.line in line for phrase in phrases)
+
+    def longest(self, phrases: Iterable["Wording"]) -> tuple[str, ...]:
+        """Return the phrases that stand in the text, in its order, each once; those inside another are left out."""
+        line = self.line
+        found = [phrase for phrase in phrases if phrase.words and phrase.line in line]
+        whole = {
+            phrase for phrase in found if not any(other != phrase and other.has(phrase) for other in found)
+        }
+        return tuple(
+            " ".join(phrase.words) for phrase in sorted(whole, key=lambda phrase: line.index(phrase.line))
+        )
 
 
 def phrases(texts: Iterable[object]) -> tuple[Wording, ...]:

@@ -123,6 +123,26 @@ async def test_keywords_decide_where_triton_is_away(alone: "prompt_pb2_grpc.Prom
     assert answer.analysis.words == 5
 
 
+async def test_an_analysis_tells_what_is_said_left_to_chance_and_in_which_language(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    request = prompt_pb2.AnalyzePromptRequest(prompt="a moody ink drawing of a bat, soft light")
+    analysis = (await alone.AnalyzePrompt(request, timeout=20)).analysis
+    assert {one.name: list(one.phrases) for one in analysis.aspects} == {
+        "medium": ["ink", "drawing"],
+        "lighting": ["light"],
+        "mood": ["moody"],
+    }
+    assert list(analysis.ambiguities) == [
+        prompt_pb2.Ambiguity(
+            kind=prompt_pb2.AMBIGUITY_KIND_MEANINGS,
+            phrase="bat",
+            readings=["the flying animal", "the baseball bat"],
+        )
+    ]
+    assert analysis.language == "en"
+
+
 async def test_no_style_is_found_where_neither_can_tell(
     alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
 ) -> None:

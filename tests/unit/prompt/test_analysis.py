@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from services.prompt.analysis import analyse
 from services.prompt.lexicon import load
+from services.prompt.wording import Wording
 
 LEXICON = load()
 
@@ -36,13 +37,34 @@ def test_subject(prompt: str, subject: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "missing"),
     [
-        ("a cat", ("medium", "lighting", "composition", "background", "color", "detail")),
-        ("a photo of a cat", ("lighting", "composition", "background", "color", "detail")),
-        ("a black cat at night in a forest, close-up, detailed ink drawing", ()),
+        ("a cat", ("medium", "lighting", "composition", "background", "color", "detail", "mood")),
+        ("a photo of a cat", ("lighting", "composition", "camera", "background", "color", "detail", "mood")),
+        ("a black cat at night in a forest, close-up, detailed ink drawing, eerie", ()),
+        ("a calm black cat at night in a forest, close-up, detailed photo, 85mm", ()),
     ],
 )
 def test_missing(prompt: str, missing: tuple[str, ...]) -> None:
     assert analyse(prompt, LEXICON).missing == missing
+
+
+def test_said() -> None:
+    prompt = "A moody black-and-white photo of a parrot, close-up, 85mm, shallow focus at golden hour in the jungle"
+    assert analyse(prompt, LEXICON).said == {
+        "medium": ("photo",),
+        "lighting": ("golden hour",),
+        "composition": ("close up",),
+        "camera": ("85mm", "shallow focus"),
+        "background": ("jungle",),
+        "color": ("black and white", "golden"),
+        "mood": ("moody",),
+    }
+
+
+@given(st.text(max_size=200))
+def test_what_is_said_stands_in_the_prompt_and_is_not_missing(text: str) -> None:
+    found = analyse(text, LEXICON)
+    assert all(Wording.of(text).has(Wording.of(phrase)) for said in found.said.values() for phrase in said)
+    assert not set(found.said) & set(found.missing)
 
 
 def test_words_are_counted_as_written() -> None:

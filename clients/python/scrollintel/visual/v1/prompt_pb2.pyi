@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from scrollintel.visual.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AmbiguityKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AmbiguityKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AmbiguityKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AMBIGUITY_KIND_UNSPECIFIED: _AmbiguityKind.ValueType  # 0
+    """Never sent."""
+    AMBIGUITY_KIND_MEANINGS: _AmbiguityKind.ValueType  # 1
+    """The word names several things, and nothing around it tells which."""
+    AMBIGUITY_KIND_VAGUE: _AmbiguityKind.ValueType  # 2
+    """The word names nothing to draw."""
+    AMBIGUITY_KIND_CONTRADICTION: _AmbiguityKind.ValueType  # 3
+    """The prompt asks for two things that no picture can show at once."""
+
+class AmbiguityKind(_AmbiguityKind, metaclass=_AmbiguityKindEnumTypeWrapper):
+    """Why a prompt can be drawn in more than one way."""
+
+AMBIGUITY_KIND_UNSPECIFIED: AmbiguityKind.ValueType  # 0
+"""Never sent."""
+AMBIGUITY_KIND_MEANINGS: AmbiguityKind.ValueType  # 1
+"""The word names several things, and nothing around it tells which."""
+AMBIGUITY_KIND_VAGUE: AmbiguityKind.ValueType  # 2
+"""The word names nothing to draw."""
+AMBIGUITY_KIND_CONTRADICTION: AmbiguityKind.ValueType  # 3
+"""The prompt asks for two things that no picture can show at once."""
+Global___AmbiguityKind: _TypeAlias = AmbiguityKind  # noqa: Y015
 
 @_typing.final
 class StyleMatch(_message.Message):
@@ -46,6 +75,66 @@ class StyleMatch(_message.Message):
 Global___StyleMatch: _TypeAlias = StyleMatch  # noqa: Y015
 
 @_typing.final
+class PromptAspect(_message.Message):
+    """What a prompt says of one side of the picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PHRASES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the aspect: `medium`, `lighting`, `composition`, `camera`, `background`, `color`, `detail` or `mood`."""
+    @_builtins.property
+    def phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The prompt's phrases that speak of it, in lower case, in the prompt's order; at least one."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        phrases: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "phrases", b"phrases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptAspect: _TypeAlias = PromptAspect  # noqa: Y015
+
+@_typing.final
+class Ambiguity(_message.Message):
+    """A phrase that leaves the picture to chance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PHRASE_FIELD_NUMBER: _builtins.int
+    READINGS_FIELD_NUMBER: _builtins.int
+    kind: Global___AmbiguityKind.ValueType
+    """Why it does."""
+    phrase: _builtins.str
+    """The prompt's words, in lower case."""
+    @_builtins.property
+    def readings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the words may mean, or the phrases that they contradict; empty for vague words."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___AmbiguityKind.ValueType = ...,
+        phrase: _builtins.str = ...,
+        readings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "phrase", b"phrase", "readings", b"readings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ambiguity: _TypeAlias = Ambiguity  # noqa: Y015
+
+@_typing.final
 class PromptAnalysis(_message.Message):
     """What a prompt says."""
 
@@ -55,10 +144,15 @@ class PromptAnalysis(_message.Message):
     STYLES_FIELD_NUMBER: _builtins.int
     MISSING_ASPECTS_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
+    ASPECTS_FIELD_NUMBER: _builtins.int
+    AMBIGUITIES_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The words that name what to draw."""
     words: _builtins.int
     """Number of words."""
+    language: _builtins.str
+    """The language as a BCP 47 code, such as `de`; empty where the words do not tell."""
     @_builtins.property
     def styles(self) -> _containers.RepeatedCompositeFieldContainer[Global___StyleMatch]:
         """Styles that fit, best first, at most three; empty when none does."""
@@ -67,6 +161,14 @@ class PromptAnalysis(_message.Message):
     def missing_aspects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the prompt leaves open, such as `lighting`, `medium`, `composition`."""
 
+    @_builtins.property
+    def aspects(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptAspect]:
+        """What the prompt says of each side of the picture that it speaks of."""
+
+    @_builtins.property
+    def ambiguities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ambiguity]:
+        """What leaves the picture to chance; empty when nothing was found."""
+
     def __init__(
         self,
         *,
@@ -74,10 +176,13 @@ class PromptAnalysis(_message.Message):
         styles: _abc.Iterable[Global___StyleMatch] | None = ...,
         missing_aspects: _abc.Iterable[_builtins.str] | None = ...,
         words: _builtins.int = ...,
+        aspects: _abc.Iterable[Global___PromptAspect] | None = ...,
+        ambiguities: _abc.Iterable[Global___Ambiguity] | None = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_aspects", b"missing_aspects", "styles", b"styles", "subject", b"subject", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguities", b"ambiguities", "aspects", b"aspects", "language", b"language", "missing_aspects", b"missing_aspects", "styles", b"styles", "subject", b"subject", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
