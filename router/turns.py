@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from router.backends.protocol import BackendEvent, Job, Loaded, Output, Stored
+from router.backends.protocol import Job, Output
 from router.breaker import Fault
 from router.events import Drawn, RunEvent
 from router.fleet import Fleet, Member
 from router.hedging import HEDGING, Hedging, overdue_after
 from router.hooks import Journal
 from router.order import Order
+from router.patience import Patience
 from router.recovery import Failure
 from router.runs import OK, Run
 from router.snapshot import BackendView, State
@@ -52,33 +53,6 @@ class Attempt:
         # A call may have all but the margin, so that is what is left when the caller's deadline has ended it.
         left = None if left is None else left - deadline.MARGIN_SECONDS
         return Failure(error, self.backend.paid, self.began, self.told, left)
-
-
-class _Patience:
-    """How long a run's backend was waited for, the time that its reader took apart, and what came."""
-
-    def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._since = self._clock()
-        self._waited = 0.0
-        self.loading = 0.0
-        self.drew = False
-
-    @property
-    def seconds(self) -> float:
-        """How long it was waited for until now, a load apart; to be asked while it is waited for."""
-        return self._waited + self._clock() - self._since - self.loading
-
-    def hear(self, event: BackendEvent) -> None:
-        """Take in an event: nobody waits for the backend until `resume`."""
-        self._waited += self._clock() - self._since
-        self.drew = self.drew or isinstance(event, Output | Stored)
-        if isinstance(event, Loaded):
-            self.loading = event.seconds
-
-    def resume(self) -> None:
-        """Wait for the next event."""
-        self._since = self._clock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +106,7 @@ class Turns:
         clock = asyncio.get_running_loop().time
         spell, beside = member.breaker.spell, member.admission.active - 1
         began = last = clock()
-        patience, outcome, fault = _Patience(), CANCELLED, None
+        patience, outcome, fault = Patience(), CANCELLED, None
         try:
             async with aclosing(member.backend.execute(job, limit)) as running:
                 async for event in running:
@@ -160,7 +134,7 @@ class Turns:
             if outcome == OK or fault:
                 self.fleet.note(member, fault, spell)
 
-    def _overdue(self, attempt: Attempt, member: Member, patience: _Patience) -> Fault | None:
+    def _overdue(self, attempt: Attempt, member: Member, patience: Patience) -> Fault | None:
         backend = attempt.backend
         loads = backend.state is State.LOADABLE and not patience.loading  # nobody knows for how long
         if patience.drew or loads or not attempt.others:
