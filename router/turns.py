@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from router.backends.protocol import Job, Output
+from router.backends.protocol import Job, Output, Recalled
 from router.breaker import Fault
 from router.events import Drawn, RunEvent
 from router.fleet import Fleet, Member
@@ -106,10 +106,13 @@ class Turns:
         clock = asyncio.get_running_loop().time
         spell, beside = member.breaker.spell, member.admission.active - 1
         began = last = clock()
-        patience, outcome, fault = Patience(), CANCELLED, None
+        patience, outcome, fault, recalled = Patience(), CANCELLED, None, False
         try:
             async with aclosing(member.backend.execute(job, limit)) as running:
                 async for event in running:
+                    if isinstance(event, Recalled):
+                        recalled = True
+                        continue
                     last = clock()
                     patience.hear(event)
                     yield Drawn(event, model, job) if isinstance(event, Output) else event
@@ -130,9 +133,10 @@ class Turns:
             raise
         finally:
             seconds = max(0.0, last - began - patience.loading)
-            self._ended(attempt, job, outcome, seconds, began - asked, patience.loading, beside)
-            if outcome == OK or fault:
-                self.fleet.note(member, fault, spell)
+            if not recalled:  # else the run that it recalls was noted, and nothing was learned since
+                self._ended(attempt, job, outcome, seconds, began - asked, patience.loading, beside)
+                if outcome == OK or fault:
+                    self.fleet.note(member, fault, spell)
 
     def _overdue(self, attempt: Attempt, member: Member, patience: Patience) -> Fault | None:
         backend = attempt.backend

@@ -30,11 +30,13 @@ class Errand:
     """One caller's wait, until a moment of the event loop's clock.
 
     Leaving stops the job at the provider, unless the errand is `patient`: then it only looks at a job that others want.
+    `recalled` says that the call it waits for was not made for it.
     """
 
     def __init__(self, until: float, *, patient: bool = False) -> None:
         self.until = until
         self.patient = patient
+        self.recalled = False
         self._left: MeshError | None = None
         self._leaving = asyncio.Event()
         self._limit: asyncio.Timeout | None = None

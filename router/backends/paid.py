@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import structlog
 
 from router.backends.errand import Errand, LeftError
-from router.backends.protocol import BackendEvent, Capabilities, Job
+from router.backends.protocol import BackendEvent, Capabilities, Job, Recalled
 from router.backends.provider import Provider
 from router.backends.settling import Made, Settler, unknown
 from router.backends.storing import refresh
@@ -89,8 +89,15 @@ class PaidBackend:
             if task.cancelled():
                 reason = errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE
                 raise MeshError(reason, f"{self._entry.name} was closed; try again shortly")
-            for stored in task.result():
+            made = task.result()
+            if errand.recalled:
+                yield Recalled()
+            for stored in made:
                 yield stored
+        except MeshError:
+            if errand.recalled:
+                yield Recalled()
+            raise
         finally:
             errand.leave(errors_pb2.ERROR_REASON_CANCELLED)
 
@@ -167,6 +174,7 @@ class PaidBackend:
     async def _advance(self, errand: Errand, tenant: str, job: Job) -> Made | None:
         """Do what a request's last call asks for; None when it has to be looked at again."""
         call = await _asked(self._ledger.newest(tenant, job.request_id))
+        errand.recalled = call is not None and call.state is not CallState.FAILED
         if call is None or call.state is CallState.FAILED:
             claim = await self._open(tenant, job, call)
             if claim is None:

@@ -107,7 +107,12 @@ class Stored:
     media: MediaRef
 
 
-BackendEvent = Loaded | Step | Preview | Output | Stored
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The run made nothing and cost nothing: its outcome is that of an earlier one of the same request."""
+
+
+BackendEvent = Loaded | Step | Preview | Output | Stored | Recalled
 
 
 class Backend(Protocol):
@@ -123,7 +128,7 @@ class Backend(Protocol):
     def execute(self, job: Job, timeout: float) -> AsyncGenerator[BackendEvent, None]:
         """Run a job within `timeout` seconds: each step in order, then one output per seed, then the end.
 
-        A model that had to be loaded is told first.
+        A model that had to be loaded is told first, an outcome that is recalled before its outputs or its error.
 
         Closing the generator stops the work before its next step. Raises MeshError: MODEL_UNAVAILABLE when the backend
         does not answer or went away, MODEL_FAILED when it answered with an error or with rubbish, OUT_OF_MEMORY,

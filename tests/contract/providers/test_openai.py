@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from router.backends.openai import OpenAIAccount, OpenAIProvider
 from router.backends.paid import PaidBackend
-from router.backends.protocol import Job, Source
+from router.backends.protocol import Job, Recalled, Source
 from router.backends.provider import CannotTellError, LostError, NotStartedError, Provider, Ticket
 from router.configuration import ConfigurationError
 from router.demand import Tier
@@ -321,7 +321,7 @@ async def test_a_request_that_comes_again_gets_what_it_bought_and_openai_sees_on
     assert [(event.index, event.media.media_type, event.media.width) for event in first] == [
         (0, "image/png", 16)
     ]
-    assert again == first
+    assert again == [Recalled(), *first]
     assert server.jobs == 1
 
 

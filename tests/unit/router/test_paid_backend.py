@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -14,13 +14,17 @@ import pytest_asyncio
 import sqlalchemy as sa
 from PIL import Image
 
+from router import breaker
 from router.backends import paid, settling
 from router.backends.paid import PaidBackend
-from router.backends.protocol import BackendEvent, Capabilities, Job, Step, Stored
+from router.backends.protocol import BackendEvent, Capabilities, Job, Recalled, Step, Stored
 from router.backends.provider import CannotTellError, Cost, LostError, Media, NotStartedError, Ticket
 from router.demand import Modality
+from router.execution import Execution
+from router.fleet import Fleet
 from router.ledger import Ledger
 from router.paid_calls import Call, CallState
+from router.probing import probe
 from router.sizes import Size
 from router.snapshot import State
 from router.tables import metadata
@@ -30,6 +34,7 @@ from services.runtime.blobs import BlobStore
 from services.runtime.database import Database, open_database
 from services.runtime.errors import MeshError
 from tests.contract.providers.samples import mp4
+from tests.unit.router.running import NEVER, PAID, POLICY, Diary, collect, order
 from tests.unit.router.scripted import entry
 
 SECRET = "words of the provider, with a key in them"
@@ -150,7 +155,7 @@ async def bought(
 ) -> list[BackendEvent]:
     job = Job(request, "a lighthouse", "", seeds, 1, 0.0, Size(16, 16))
     async with aclosing(backend.execute(job, seconds)) as events:
-        return [event async for event in events]
+        return [event async for event in events if not isinstance(event, Recalled)]
 
 
 def stored(events: list[BackendEvent]) -> list[Stored]:
@@ -436,6 +441,25 @@ async def test_another_backend_delivers_what_was_bought_and_pays_for_nothing_tha
     await till.fail(request="req-2")
     with pytest.raises(MeshError, match=r"OUTCOME_UNKNOWN: triton/alpha was called"):
         await bought(till.another("beta"), "req-2")
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["delivered", "unknown"])
+async def test_who_asks_again_is_booked_nothing_and_turns_nobody_against_the_backend(
+    till: Till, lost: bool
+) -> None:
+    if lost:
+        till.provider.submits, till.provider.finds = LostError(), CannotTellError()
+    till.provider.state = lambda: State.READY
+    sold = entry("scripted", **({"name": "openai/scripted"} | PAID))
+    fleet = Fleet.of([sold], lambda _: PaidBackend(sold, till.provider, till.ledger, till.blobs))
+    await probe(fleet, sold.name, 1)
+    diary = Diary()
+    execution = Execution(fleet, POLICY, 30, hedging=NEVER, journal=diary)
+    for _ in range(breaker.RULES.faults + 1):
+        with pytest.raises(MeshError, match="OUTCOME_UNKNOWN") if lost else nullcontext():
+            await collect(execution, order())
+    assert [(run.outcome, run.usd) for run in diary.runs] == [("OUTCOME_UNKNOWN" if lost else "OK", 0.04)]
+    assert fleet.members[sold.name].breaker.stance is breaker.Stance.CLOSED
 
 
 async def test_tenants_do_not_meet_at_a_request(till: Till) -> None:
