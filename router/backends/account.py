@@ -101,7 +101,8 @@ class Account(ABC, Generic[Library]):
         most = MAX_VIDEO_BYTES if modality is Modality.VIDEO else images.MAX_BYTES
         local = bool(self._url) and is_local(self._url)
         trusted = await asyncio.to_thread(trust)
-        self._files = self._files or httpx.AsyncClient(timeout=LIMITS, verify=trusted)
+        # Past the proxy of the environment: it would be asked for an address, which no certificate names.
+        self._files = self._files or httpx.AsyncClient(timeout=LIMITS, verify=trusted, trust_env=False)
         came = False
         for index, url in urls.items():
             try:

@@ -281,6 +281,14 @@ class JobContract:
         error = await failure(scene.followed(await scene.submitted()))
         assert error.reason == errors_pb2.ERROR_REASON_PROMPT_UNSAFE
 
+    async def test_files_are_fetched_past_the_proxy_of_the_environment(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ticket = await scene.submitted()
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, NOWHERE)
+        assert (await scene.followed(ticket))[-1].data == scene.server.file.body
+
     async def test_a_download_that_breaks_off_is_repeated(self, scene: Scene) -> None:
         whole = scene.server.file.body
         scene.server.fault("GET", "/files/", Answer(body=whole, cut=10))
