@@ -27,7 +27,7 @@ from scrollintel.visual.v1 import media_pb2 as scrollintel_dot_visual_dot_v1_dot
 from scrollintel.visual.v1 import safety_finding_pb2 as scrollintel_dot_visual_dot_v1_dot_safety__finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/safety.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"\xb9\x01\n\rSafetyVerdict\x12\x33\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x04 \x03(\t\x12\x13\n\x0bpolicy_link\x18\x05 \x01(\t\"S\n\x12\x43heckPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"L\n\x13\x43heckPromptResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"K\n\x11\x43heckImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"a\n\x12\x43heckImageResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\"N\n\x12\x43heckFramesRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\"L\n\x13\x43heckFramesResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"1\n\x13RedactPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\"8\n\x14RedactPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x10\n\x08\x65ntities\x18\x02 \x03(\t\"Q\n\x17VerifyProvenanceRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"K\n\x18VerifyProvenanceResponse\x12\x16\n\x0emanifest_valid\x18\x01 \x01(\x08\x12\x17\n\x0fwatermark_found\x18\x02 \x01(\x08\"\xa4\x01\n\x1cRegisterProtectedWorkRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x36\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06holder\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"+\n\x1dRegisterProtectedWorkResponse\x12\n\n\x02id\x18\x01 \x01(\t2\xbc\x05\n\rSafetyService\x12i\n\x0b\x43heckPrompt\x12).scrollintel.visual.v1.CheckPromptRequest\x1a*.scrollintel.visual.v1.CheckPromptResponse\"\x03\x90\x02\x01\x12\x66\n\nCheckImage\x12(.scrollintel.visual.v1.CheckImageRequest\x1a).scrollintel.visual.v1.CheckImageResponse\"\x03\x90\x02\x01\x12k\n\x0b\x43heckFrames\x12).scrollintel.visual.v1.CheckFramesRequest\x1a*.scrollintel.visual.v1.CheckFramesResponse\"\x03\x90\x02\x01(\x01\x12l\n\x0cRedactPrompt\x12*.scrollintel.visual.v1.RedactPromptRequest\x1a+.scrollintel.visual.v1.RedactPromptResponse\"\x03\x90\x02\x01\x12x\n\x10VerifyProvenance\x12..scrollintel.visual.v1.VerifyProvenanceRequest\x1a/.scrollintel.visual.v1.VerifyProvenanceResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x15RegisterProtectedWork\x12\x33.scrollintel.visual.v1.RegisterProtectedWorkRequest\x1a\x34.scrollintel.visual.v1.RegisterProtectedWorkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/safety.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"\xb9\x01\n\rSafetyVerdict\x12\x33\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x04 \x03(\t\x12\x13\n\x0bpolicy_link\x18\x05 \x01(\t\"S\n\x12\x43heckPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"L\n\x13\x43heckPromptResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"K\n\x11\x43heckImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"a\n\x12\x43heckImageResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\"N\n\x12\x43heckFramesRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\"L\n\x13\x43heckFramesResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"1\n\x13RedactPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\"8\n\x14RedactPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x10\n\x08\x65ntities\x18\x02 \x03(\t\"\xec\x02\n\x10SealMediaRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12 \n\rgeneration_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12/\n\x06source\x18\x04 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x18\n\x04work\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x66\n\x0b\x64\x65scription\x18\x06 \x03(\x0b\x32\x38.scrollintel.visual.v1.SealMediaRequest.DescriptionEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@\x1a\x32\n\x10\x44\x65scriptionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x11SealMediaResponse\x12.\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x11\n\twatermark\x18\x02 \x01(\t\"Q\n\x17VerifyProvenanceRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"\xd8\x01\n\x18VerifyProvenanceResponse\x12\x16\n\x0emanifest_valid\x18\x01 \x01(\x08\x12\x17\n\x0fwatermark_found\x18\x02 \x01(\x08\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x15\n\rgeneration_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x11\n\twatermark\x18\x06 \x01(\t\x12\x19\n\x11watermark_p_value\x18\x07 \x01(\x01\x12\x0f\n\x07reasons\x18\x08 \x03(\t\x12\x16\n\x0emanifest_found\x18\t \x01(\x08\"\xa4\x01\n\x1cRegisterProtectedWorkRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x36\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06holder\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"+\n\x1dRegisterProtectedWorkResponse\x12\n\n\x02id\x18\x01 \x01(\t2\x9c\x06\n\rSafetyService\x12i\n\x0b\x43heckPrompt\x12).scrollintel.visual.v1.CheckPromptRequest\x1a*.scrollintel.visual.v1.CheckPromptResponse\"\x03\x90\x02\x01\x12\x66\n\nCheckImage\x12(.scrollintel.visual.v1.CheckImageRequest\x1a).scrollintel.visual.v1.CheckImageResponse\"\x03\x90\x02\x01\x12k\n\x0b\x43heckFrames\x12).scrollintel.visual.v1.CheckFramesRequest\x1a*.scrollintel.visual.v1.CheckFramesResponse\"\x03\x90\x02\x01(\x01\x12l\n\x0cRedactPrompt\x12*.scrollintel.visual.v1.RedactPromptRequest\x1a+.scrollintel.visual.v1.RedactPromptResponse\"\x03\x90\x02\x01\x12^\n\tSealMedia\x12\'.scrollintel.visual.v1.SealMediaRequest\x1a(.scrollintel.visual.v1.SealMediaResponse\x12x\n\x10VerifyProvenance\x12..scrollintel.visual.v1.VerifyProvenanceRequest\x1a/.scrollintel.visual.v1.VerifyProvenanceResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x15RegisterProtectedWork\x12\x33.scrollintel.visual.v1.RegisterProtectedWorkRequest\x1a\x34.scrollintel.visual.v1.RegisterProtectedWorkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKFRAMESREQUEST'].fields_by_name['frame']._serialized_options = b'\272H\003\310\001\001'
   _globals['_REDACTPROMPTREQUEST'].fields_by_name['prompt']._loaded_options = None
   _globals['_REDACTPROMPTREQUEST'].fields_by_name['prompt']._serialized_options = b'\272H\007r\005\020\001\030\300>'
+  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._loaded_options = None
+  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_options = b'8\001'
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['media']._loaded_options = None
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['media']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['generation_id']._loaded_options = None
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['generation_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['work']._loaded_options = None
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['work']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['description']._loaded_options = None
+  _globals['_SEALMEDIAREQUEST'].fields_by_name['description']._serialized_options = b'\272H\024\232\001\021\020 \"\006r\004\020\001\030@*\005r\003\030\200@'
   _globals['_VERIFYPROVENANCEREQUEST'].fields_by_name['media']._loaded_options = None
   _globals['_VERIFYPROVENANCEREQUEST'].fields_by_name['media']._serialized_options = b'\272H\003\310\001\001'
   _globals['_REGISTERPROTECTEDWORKREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -80,14 +92,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REDACTPROMPTREQUEST']._serialized_end=903
   _globals['_REDACTPROMPTRESPONSE']._serialized_start=905
   _globals['_REDACTPROMPTRESPONSE']._serialized_end=961
-  _globals['_VERIFYPROVENANCEREQUEST']._serialized_start=963
-  _globals['_VERIFYPROVENANCEREQUEST']._serialized_end=1044
-  _globals['_VERIFYPROVENANCERESPONSE']._serialized_start=1046
-  _globals['_VERIFYPROVENANCERESPONSE']._serialized_end=1121
-  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_start=1124
-  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_end=1288
-  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_start=1290
-  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_end=1333
-  _globals['_SAFETYSERVICE']._serialized_start=1336
-  _globals['_SAFETYSERVICE']._serialized_end=2036
+  _globals['_SEALMEDIAREQUEST']._serialized_start=964
+  _globals['_SEALMEDIAREQUEST']._serialized_end=1328
+  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_start=1278
+  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_end=1328
+  _globals['_SEALMEDIARESPONSE']._serialized_start=1330
+  _globals['_SEALMEDIARESPONSE']._serialized_end=1416
+  _globals['_VERIFYPROVENANCEREQUEST']._serialized_start=1418
+  _globals['_VERIFYPROVENANCEREQUEST']._serialized_end=1499
+  _globals['_VERIFYPROVENANCERESPONSE']._serialized_start=1502
+  _globals['_VERIFYPROVENANCERESPONSE']._serialized_end=1718
+  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_start=1721
+  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_end=1885
+  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_start=1887
+  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_end=1930
+  _globals['_SAFETYSERVICE']._serialized_start=1933
+  _globals['_SAFETYSERVICE']._serialized_end=2729
 # @@protoc_insertion_point(module_scope)

@@ -265,6 +265,104 @@ class RedactPromptResponse(_message.Message):
 Global___RedactPromptResponse: _TypeAlias = RedactPromptResponse  # noqa: Y015
 
 @_typing.final
+class SealMediaRequest(_message.Message):
+    """Asks for a picture to be marked and signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DescriptionEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MEDIA_FIELD_NUMBER: _builtins.int
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    generation_id: _builtins.str
+    """The generation that made it; stands in the manifest."""
+    model: _builtins.str
+    """The model that drew it; empty for a restoration."""
+    work: _builtins.str
+    """Names the work that the picture came from; the watermark's payload is derived from it, so that equal works get equal
+    pixels. A picture that bears a watermark already keeps that one.
+    """
+    @_builtins.property
+    def media(self) -> _media_pb2.MediaRef:
+        """The finished picture: PNG, JPEG or WebP."""
+
+    @_builtins.property
+    def source(self) -> _media_pb2.MediaRef:
+        """The picture that was restored; its own manifest, where it has one, stays readable in the new one. Absent for a drawing."""
+
+    @_builtins.property
+    def description(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Text to write into the file, where it is a PNG; up to 32 entries."""
+
+    def __init__(
+        self,
+        *,
+        media: _media_pb2.MediaRef | None = ...,
+        generation_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        source: _media_pb2.MediaRef | None = ...,
+        work: _builtins.str = ...,
+        description: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "generation_id", b"generation_id", "media", b"media", "model", b"model", "source", b"source", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealMediaRequest: _TypeAlias = SealMediaRequest  # noqa: Y015
+
+@_typing.final
+class SealMediaResponse(_message.Message):
+    """Carries the sealed picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_FIELD_NUMBER: _builtins.int
+    WATERMARK_FIELD_NUMBER: _builtins.int
+    watermark: _builtins.str
+    """The watermark's payload, 8 lower-case hex digits."""
+    @_builtins.property
+    def media(self) -> _media_pb2.MediaRef:
+        """The picture as it may be delivered."""
+
+    def __init__(
+        self,
+        *,
+        media: _media_pb2.MediaRef | None = ...,
+        watermark: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "watermark", b"watermark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealMediaResponse: _TypeAlias = SealMediaResponse  # noqa: Y015
+
+@_typing.final
 class VerifyProvenanceRequest(_message.Message):
     """Asks where media comes from."""
 
@@ -296,19 +394,49 @@ class VerifyProvenanceResponse(_message.Message):
 
     MANIFEST_VALID_FIELD_NUMBER: _builtins.int
     WATERMARK_FOUND_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    WATERMARK_FIELD_NUMBER: _builtins.int
+    WATERMARK_P_VALUE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    MANIFEST_FOUND_FIELD_NUMBER: _builtins.int
     manifest_valid: _builtins.bool
     """Whether a valid manifest of this mesh was found."""
     watermark_found: _builtins.bool
     """Whether this mesh's watermark was found."""
+    issuer: _builtins.str
+    """Who signed the manifest, as the certificate says; told of a manifest that is not valid too, empty without one."""
+    generation_id: _builtins.str
+    """The generation that made it, from a valid manifest; empty otherwise."""
+    model: _builtins.str
+    """The model that drew it, from a valid manifest; empty otherwise, and for a restoration."""
+    watermark: _builtins.str
+    """The watermark's payload, 8 lower-case hex digits; empty where none was found, or none could be read."""
+    watermark_p_value: _builtins.float
+    """How likely a picture without the watermark would look as marked as this one, in [0, 1]."""
+    manifest_found: _builtins.bool
+    """Whether the file has a manifest, valid or not."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the manifest is not valid, such as `the file has no manifest`; empty when it is."""
+
     def __init__(
         self,
         *,
         manifest_valid: _builtins.bool = ...,
         watermark_found: _builtins.bool = ...,
+        issuer: _builtins.str = ...,
+        generation_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        watermark: _builtins.str = ...,
+        watermark_p_value: _builtins.float = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+        manifest_found: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest_valid", b"manifest_valid", "watermark_found", b"watermark_found"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_id", b"generation_id", "issuer", b"issuer", "manifest_found", b"manifest_found", "manifest_valid", b"manifest_valid", "model", b"model", "reasons", b"reasons", "watermark", b"watermark", "watermark_found", b"watermark_found", "watermark_p_value", b"watermark_p_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,11 @@ class SafetyServiceStub:
                 request_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RedactPromptRequest.SerializeToString,
                 response_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RedactPromptResponse.FromString,
                 _registered_method=True)
+        self.SealMedia = channel.unary_unary(
+                '/scrollintel.visual.v1.SafetyService/SealMedia',
+                request_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.SealMediaRequest.SerializeToString,
+                response_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.SealMediaResponse.FromString,
+                _registered_method=True)
         self.VerifyProvenance = channel.unary_unary(
                 '/scrollintel.visual.v1.SafetyService/VerifyProvenance',
                 request_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.VerifyProvenanceRequest.SerializeToString,
@@ -100,8 +105,21 @@ class SafetyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SealMedia(self, request, context):
+        """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
+        file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+        stay equal in their pixels and differ in their manifests.
+        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+        decode, and RESOURCE_EXHAUSTED when too many are sealed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyProvenance(self, request, context):
-        """Reads the manifest and the watermark of media. Answers UNIMPLEMENTED in this version.
+        """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+        not decode, and RESOURCE_EXHAUSTED when too many are verified.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +154,11 @@ def add_SafetyServiceServicer_to_server(servicer, server):
                     servicer.RedactPrompt,
                     request_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RedactPromptRequest.FromString,
                     response_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RedactPromptResponse.SerializeToString,
+            ),
+            'SealMedia': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealMedia,
+                    request_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.SealMediaRequest.FromString,
+                    response_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.SealMediaResponse.SerializeToString,
             ),
             'VerifyProvenance': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyProvenance,
@@ -257,6 +280,33 @@ class SafetyService:
             '/scrollintel.visual.v1.SafetyService/RedactPrompt',
             scrollintel_dot_visual_dot_v1_dot_safety__pb2.RedactPromptRequest.SerializeToString,
             scrollintel_dot_visual_dot_v1_dot_safety__pb2.RedactPromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealMedia(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scrollintel.visual.v1.SafetyService/SealMedia',
+            scrollintel_dot_visual_dot_v1_dot_safety__pb2.SealMediaRequest.SerializeToString,
+            scrollintel_dot_visual_dot_v1_dot_safety__pb2.SealMediaResponse.FromString,
             options,
             channel_credentials,
             insecure,

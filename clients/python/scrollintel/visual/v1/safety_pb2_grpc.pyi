@@ -43,8 +43,18 @@ class SafetyServiceStub:
     """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
     RedactPrompt: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RedactPromptRequest, _safety_pb2.RedactPromptResponse]
     """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
+    SealMedia: _grpc.UnaryUnaryMultiCallable[_safety_pb2.SealMediaRequest, _safety_pb2.SealMediaResponse]
+    """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
+    file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+    stay equal in their pixels and differ in their manifests.
+    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+    decode, and RESOURCE_EXHAUSTED when too many are sealed.
+    """
     VerifyProvenance: _grpc.UnaryUnaryMultiCallable[_safety_pb2.VerifyProvenanceRequest, _safety_pb2.VerifyProvenanceResponse]
-    """Reads the manifest and the watermark of media. Answers UNIMPLEMENTED in this version."""
+    """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+    not decode, and RESOURCE_EXHAUSTED when too many are verified.
+    """
     RegisterProtectedWork: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]
     """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version."""
 
@@ -63,8 +73,18 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
     RedactPrompt: _aio.UnaryUnaryMultiCallable[_safety_pb2.RedactPromptRequest, _safety_pb2.RedactPromptResponse]  # type: ignore[assignment]
     """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
+    SealMedia: _aio.UnaryUnaryMultiCallable[_safety_pb2.SealMediaRequest, _safety_pb2.SealMediaResponse]  # type: ignore[assignment]
+    """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
+    file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+    stay equal in their pixels and differ in their manifests.
+    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+    decode, and RESOURCE_EXHAUSTED when too many are sealed.
+    """
     VerifyProvenance: _aio.UnaryUnaryMultiCallable[_safety_pb2.VerifyProvenanceRequest, _safety_pb2.VerifyProvenanceResponse]  # type: ignore[assignment]
-    """Reads the manifest and the watermark of media. Answers UNIMPLEMENTED in this version."""
+    """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+    not decode, and RESOURCE_EXHAUSTED when too many are verified.
+    """
     RegisterProtectedWork: _aio.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]  # type: ignore[assignment]
     """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version."""
 
@@ -101,12 +121,27 @@ class SafetyServiceServicer:
     ) -> _typing.Union[_safety_pb2.RedactPromptResponse, _abc.Awaitable[_safety_pb2.RedactPromptResponse]]:
         """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
 
+    def SealMedia(
+        self,
+        request: _safety_pb2.SealMediaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_safety_pb2.SealMediaResponse, _abc.Awaitable[_safety_pb2.SealMediaResponse]]:
+        """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
+        file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+        stay equal in their pixels and differ in their manifests.
+        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+        decode, and RESOURCE_EXHAUSTED when too many are sealed.
+        """
+
     def VerifyProvenance(
         self,
         request: _safety_pb2.VerifyProvenanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.VerifyProvenanceResponse, _abc.Awaitable[_safety_pb2.VerifyProvenanceResponse]]:
-        """Reads the manifest and the watermark of media. Answers UNIMPLEMENTED in this version."""
+        """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+        not decode, and RESOURCE_EXHAUSTED when too many are verified.
+        """
 
     def RegisterProtectedWork(
         self,
