@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
@@ -10,6 +11,7 @@ from services.runtime.errors import DEFAULT_RETRY_SECONDS
 
 MAX_SECONDS = 600.0
 """The longest wait that is believed: a slip in a header shall not take a provider out for a day."""
+RETRY_AFTER = "retry-after"
 REMAINING, RESET = "x-ratelimit-remaining", "x-ratelimit-reset"
 EPOCH = 1e9
 """A reset beyond this is a point in time, not a span."""
@@ -32,6 +34,8 @@ class RateLimit:
 
         A 429 asks for a wait even where it does not say how long.
         """
+        if status < HTTPStatus.BAD_REQUEST:  # there, Retry-After says when to look at a job again
+            headers = {name: value for name, value in headers.items() if not name.startswith(RETRY_AFTER)}
         seconds = wait_told(headers, self._now())
         if status == HTTPStatus.TOO_MANY_REQUESTS and seconds is None:
             seconds = DEFAULT_RETRY_SECONDS
@@ -66,7 +70,8 @@ def _retry_after(text: str, now: float) -> float | None:
     if seconds is not None:
         return seconds
     try:
-        return parsedate_to_datetime(text).timestamp() - now
+        told = parsedate_to_datetime(text)
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() - now
     except ValueError:
         return None
 

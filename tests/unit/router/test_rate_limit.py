@@ -16,6 +16,10 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after": "Fri, 15 Jan 2027 08:00:30 GMT"}, 30),
         ({"retry-after": "Fri, 15 Jan 2027 07:59:00 GMT"}, 0),
+        (
+            {"retry-after": "Fri, 15 Jan 2027 08:00:30 -0000"},
+            30,
+        ),  # without a zone: not in that of this machine
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "99999999"}, MAX_SECONDS),
@@ -47,5 +51,7 @@ def test_a_429_without_words_asks_for_a_wait_and_a_success_without_them_for_none
     limit = RateLimit(clock=lambda: 0.0, now=lambda: NOW)
     assert limit.read(200, {}) is None
     assert limit.wait() == 0
+    assert limit.read(202, {"retry-after": "60"}) is None  # when to look at a job again
+    assert limit.read(202, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "0.5"}) == 0.5
     assert limit.read(429, {}) == 1
     assert limit.wait() == 1
