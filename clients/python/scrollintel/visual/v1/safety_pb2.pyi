@@ -221,16 +221,22 @@ class RedactPromptRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROMPT_FIELD_NUMBER: _builtins.int
+    WITH_ORIGINALS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """The prompt."""
+    """The prompt, up to 8,000 characters."""
+    with_originals: _builtins.bool
+    """Whether to return what the pseudonyms stand for. It tells the caller nothing new, who sent it, and must go no
+    further than those who may read the prompt.
+    """
     def __init__(
         self,
         *,
         prompt: _builtins.str = ...,
+        with_originals: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "with_originals", b"with_originals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,23 +248,55 @@ class RedactPromptResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OriginalsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PROMPT_FIELD_NUMBER: _builtins.int
     ENTITIES_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    ORIGINALS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """The prompt with personal data replaced."""
+    """The prompt with personal data replaced. The same words of the same kind have the same pseudonym."""
     @_builtins.property
     def entities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Kinds of data that were replaced, such as `EMAIL`."""
+        """Kinds of data that were replaced, such as `EMAIL`, each once, in the order of the prompt."""
+
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names and versions of the checks that ran; what none of them looks for is still in the prompt."""
+
+    @_builtins.property
+    def originals(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What each pseudonym stands for, by pseudonym; empty unless `with_originals` asked for it."""
 
     def __init__(
         self,
         *,
         prompt: _builtins.str = ...,
         entities: _abc.Iterable[_builtins.str] | None = ...,
+        checks: _abc.Iterable[_builtins.str] | None = ...,
+        originals: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "entities", b"entities", "originals", b"originals", "prompt", b"prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

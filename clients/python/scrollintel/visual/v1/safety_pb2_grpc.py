@@ -99,7 +99,8 @@ class SafetyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedactPrompt(self, request, context):
-        """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version.
+        """Replaces personal data in a prompt by pseudonyms such as `<EMAIL_1>`. Nothing of the prompt or of the answer is kept.
+        Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,9 @@ class SafetyServiceStub:
     CheckFrames: _grpc.StreamUnaryMultiCallable[_safety_pb2.CheckFramesRequest, _safety_pb2.CheckFramesResponse]
     """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
     RedactPrompt: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RedactPromptRequest, _safety_pb2.RedactPromptResponse]
-    """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
+    """Replaces personal data in a prompt by pseudonyms such as `<EMAIL_1>`. Nothing of the prompt or of the answer is kept.
+    Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+    """
     SealMedia: _grpc.UnaryUnaryMultiCallable[_safety_pb2.SealMediaRequest, _safety_pb2.SealMediaResponse]
     """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
     file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
@@ -72,7 +74,9 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     CheckFrames: _aio.StreamUnaryMultiCallable[_safety_pb2.CheckFramesRequest, _safety_pb2.CheckFramesResponse]  # type: ignore[assignment]
     """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
     RedactPrompt: _aio.UnaryUnaryMultiCallable[_safety_pb2.RedactPromptRequest, _safety_pb2.RedactPromptResponse]  # type: ignore[assignment]
-    """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
+    """Replaces personal data in a prompt by pseudonyms such as `<EMAIL_1>`. Nothing of the prompt or of the answer is kept.
+    Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+    """
     SealMedia: _aio.UnaryUnaryMultiCallable[_safety_pb2.SealMediaRequest, _safety_pb2.SealMediaResponse]  # type: ignore[assignment]
     """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
     file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
@@ -119,7 +123,9 @@ class SafetyServiceServicer:
         request: _safety_pb2.RedactPromptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.RedactPromptResponse, _abc.Awaitable[_safety_pb2.RedactPromptResponse]]:
-        """Replaces personal data in a prompt. Answers UNIMPLEMENTED in this version."""
+        """Replaces personal data in a prompt by pseudonyms such as `<EMAIL_1>`. Nothing of the prompt or of the answer is kept.
+        Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+        """
 
     def SealMedia(
         self,
