@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from router.backends.protocol import Loaded, Output, Stored
+from router.backends.protocol import Loaded, Output, Recalled, Stored
 from router.decision import Decision, decide
 from router.execution import Execution
 from router.experiments.experiment import Arm, Experiment
@@ -193,9 +193,12 @@ def _decided(copy: Order, execution: Execution) -> Decision:
 
 
 async def _draw(copy: Order, backend: BackendView, member: Member, execution: Execution) -> Sequence[Picture]:
-    """Run a copy beside the fleet's turns, write down how it ended, and return what it made: nothing when it failed."""
+    """Run a copy beside the fleet's turns, write down how it ended, and return what it made: nothing when it failed.
+
+    Nor when it was made before, and is only answered out of the ledger again.
+    """
     clock = asyncio.get_running_loop().time
-    began, loading, outcome = clock(), 0.0, CANCELLED
+    began, loading, outcome, recalled = clock(), 0.0, CANCELLED, False
     made: list[Picture] = []
     try:
         with deadline.until(execution.seconds):
@@ -203,6 +206,8 @@ async def _draw(copy: Order, backend: BackendView, member: Member, execution: Ex
                 async for event in events:
                     if isinstance(event, Loaded):
                         loading = event.seconds
+                    elif isinstance(event, Recalled):
+                        recalled = True
                     elif isinstance(event, Output | Stored):
                         made.append(event)
         outcome = OK
@@ -212,11 +217,12 @@ async def _draw(copy: Order, backend: BackendView, member: Member, execution: Ex
         log.error("a copy of a request failed", backend=backend.name, error=type(error).__name__)
         outcome = INTERNAL
     finally:
-        run = _ended(copy, backend, outcome, max(0.0, clock() - began - loading), loading)
-        execution.fleet.learning.observe(run)
-        execution.journal.ended(run)
-        _count(outcome)
-    return made if outcome == OK else ()
+        if not recalled:  # else the run that it recalls was noted, and scored
+            run = _ended(copy, backend, outcome, max(0.0, clock() - began - loading), loading)
+            execution.fleet.learning.observe(run)
+            execution.journal.ended(run)
+        _count("RECALLED" if recalled else outcome)
+    return made if outcome == OK and not recalled else ()
 
 
 def _ended(copy: Order, backend: BackendView, outcome: str, seconds: float, loading: float) -> Run:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import structlog
 
-from router.backends.protocol import Output
+from router.backends.protocol import Output, Recalled
 from router.demand import Demand
 from router.events import Drawn
 from router.execution import Execution
@@ -324,3 +324,23 @@ async def test_shadows_are_compared_on_requests_that_all_of_them_could_serve(tmp
         await stage.settled()
         assert [len(job.seeds) for job in stage.backends["alpha"].jobs] == [1]
         assert [len(job.seeds) for job in stage.backends["beta"].jobs] == [1]
+
+
+async def test_a_copy_that_is_answered_out_of_the_ledger_is_neither_counted_nor_scored_again(
+    tmp_path, monkeypatch
+):
+    async with staged(tmp_path) as stage:
+        backend = stage.backends["beta"]
+        draw = backend.execute
+
+        async def recalled(job, timeout):
+            yield Recalled()
+            async for event in draw(job, timeout):
+                yield event
+
+        monkeypatch.setattr(backend, "execute", recalled)
+        stage.copy()
+        await stage.settled()
+        assert backend.jobs
+        assert not stage.diary.runs
+        assert not stage.judges.verdicts
