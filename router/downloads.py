@@ -36,18 +36,18 @@ class _AgainError(Exception):
 
 
 async def download(
-    client: httpx.AsyncClient, url: str, limit: int, timeout: float, *, local: bool = False
+    client: httpx.AsyncClient, url: str, limit: int, timeout: float, *, api: str = ""
 ) -> tuple[bytes, str]:
     """Return a file of at most `limit` bytes, and its media type read from the bytes themselves.
 
-    Only https and public addresses are followed, also by redirects; with `local` those of this machine too, by http:
-    for a provider that is itself reached there (`is_local`). Raises MeshError: MODEL_FAILED when it is no PNG, JPEG,
+    Only https and public addresses are followed, also by redirects, and whatever is at scheme, host and port of `api`:
+    where the operator says that the provider is. When that is this machine, all of this machine is. Raises MeshError: MODEL_FAILED when it is no PNG, JPEG,
     WebP, MP4 or WebM, too large, or at an address that is not followed; MODEL_UNAVAILABLE when it cannot be fetched;
     DEADLINE_EXCEEDED after `timeout` seconds.
     """
     try:
         async with asyncio.timeout(timeout):
-            data = await _persistently(client, url, limit, local)
+            data = await _persistently(client, url, limit, httpx.URL(api))
     except TimeoutError:
         message = "what the provider made was not downloaded in time"
         raise MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, message) from None
@@ -57,29 +57,29 @@ async def download(
     return data, media_type
 
 
-def is_local(url: str) -> bool:
+def is_local(url: httpx.URL) -> bool:
     """Tell whether a URL names this very machine by its address or as localhost."""
-    host = httpx.URL(url).host
+    host = url.host
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-async def _persistently(client: httpx.AsyncClient, url: str, limit: int, local: bool) -> bytes:
+async def _persistently(client: httpx.AsyncClient, url: str, limit: int, api: httpx.URL) -> bytes:
     for attempt in range(ATTEMPTS):
         await asyncio.sleep(PAUSE_SECONDS * 2 ** (attempt - 1) if attempt else 0)
         try:
-            return await _followed(client, url, limit, local)
+            return await _followed(client, url, limit, api)
         except (_AgainError, httpx.HTTPError):
             continue
     message = "what the provider made cannot be downloaded; try again shortly"
     raise MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, message, retry_after=DEFAULT_RETRY_SECONDS)
 
 
-async def _followed(client: httpx.AsyncClient, url: str, limit: int, local: bool) -> bytes:
+async def _followed(client: httpx.AsyncClient, url: str, limit: int, api: httpx.URL) -> bytes:
     for _ in range(MAX_REDIRECTS + 1):
-        request = await _request(client, url, local)
+        request = await _request(client, url, api)
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
             if response.status_code not in REDIRECTS:
@@ -97,13 +97,13 @@ def _joined(url: str, location: str) -> str:
         raise _failed("is redirected to no usable address") from None
 
 
-async def _request(client: httpx.AsyncClient, url: str, local: bool) -> httpx.Request:
+async def _request(client: httpx.AsyncClient, url: str, api: httpx.URL) -> httpx.Request:
     """Return the request for a URL, bound to an address that was looked at: a name may point elsewhere a moment later."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
         raise _failed("has no usable address") from None
-    address = await _address(target, local)
+    address = await _address(target, api)
     headers = {
         "Host": target.netloc.decode("ascii"),
         "Accept-Encoding": "identity",
@@ -113,7 +113,7 @@ async def _request(client: httpx.AsyncClient, url: str, local: bool) -> httpx.Re
     return client.build_request("GET", bound, headers=headers, extensions={"sni_hostname": target.host})
 
 
-async def _address(url: httpx.URL, local: bool) -> str:
+async def _address(url: httpx.URL, api: httpx.URL) -> str:
     if url.scheme not in ("https", "http") or not url.host or url.userinfo:
         raise _failed("has no usable address")
     try:
@@ -123,12 +123,18 @@ async def _address(url: httpx.URL, local: bool) -> str:
     except UnicodeError:  # a label that is empty or too long
         raise _failed("has no usable address") from None
     addresses = [_parsed(str(place[0])) for *_, place in found]
-    here = local and all(address.is_loopback for address in addresses)
+    here = _origin(url) == _origin(api) or (
+        is_local(api) and all(address.is_loopback for address in addresses)
+    )
     if not addresses or not (here or all(map(_is_public, addresses))):
         raise _failed("is at an address that is not public")
     if url.scheme != "https" and not here:
         raise _failed("is not offered by https")
     return str(addresses[0])
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address:

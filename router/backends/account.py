@@ -17,7 +17,7 @@ from router.backends.provider import LostError, Media, NotStartedError
 from router.backends.wire import LIMITS, MAX_BYTES, Wire, trust
 from router.configuration import ConfigurationError
 from router.demand import Modality
-from router.downloads import download, is_local
+from router.downloads import download
 from router.entries import BackendEntry
 from router.providers import is_address, standing, variable
 from router.rate_limit import RateLimit
@@ -99,14 +99,13 @@ class Account(ABC, Generic[Library]):
         clock = asyncio.get_running_loop().time
         until = clock() + timeout
         most = MAX_VIDEO_BYTES if modality is Modality.VIDEO else images.MAX_BYTES
-        local = bool(self._url) and is_local(self._url)
         trusted = await asyncio.to_thread(trust)
         # Past the proxy of the environment: it would be asked for an address, which no certificate names.
         self._files = self._files or httpx.AsyncClient(timeout=LIMITS, verify=trusted, trust_env=False)
         came = False
         for index, url in urls.items():
             try:
-                data, media_type = await download(self._files, url, most, until - clock(), local=local)
+                data, media_type = await download(self._files, url, most, until - clock(), api=self._url)
             except MeshError as error:
                 if error.reason != errors_pb2.ERROR_REASON_MODEL_FAILED:
                     raise

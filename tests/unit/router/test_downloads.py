@@ -28,9 +28,9 @@ def server():
         yield server
 
 
-async def fetch(url: str, *, local: bool = True, timeout: float = 5.0) -> tuple[bytes, str]:
+async def fetch(url: str, *, api: str = "http://localhost:1", timeout: float = 5.0) -> tuple[bytes, str]:
     async with httpx.AsyncClient(trust_env=False) as client:
-        return await download(client, url, LIMIT, timeout, local=local)
+        return await download(client, url, LIMIT, timeout, api=api)
 
 
 async def refusal(url: str, **options: object) -> MeshError:
@@ -142,7 +142,7 @@ async def test_redirects_are_followed_and_counted(server):
     ],
 )
 async def test_other_addresses_are_never_asked(url):
-    assert (await refusal(url, local=False)).reason == FAILED
+    assert (await refusal(url, api="")).reason == FAILED
 
 
 async def test_a_redirect_into_our_own_network_is_not_followed(server):
@@ -176,9 +176,34 @@ async def test_no_connection_is_kept_for_another_name_at_the_same_address(server
     assert server.requests[0].headers["connection"] == "close"
 
 
-def test_only_this_machine_is_local():
-    assert is_local("http://127.0.0.1:8000/v1")
-    assert is_local("http://localhost/v1")
-    assert is_local("http://[::1]/v1")
-    assert not is_local("https://api.openai.com/v1")
-    assert not is_local("http://localhost.example.com")
+async def test_a_provider_inside_our_own_network_hands_out_what_is_at_its_own_address_alone(
+    server, monkeypatch
+):
+    port = server.url.rpartition(":")[2]
+    inside, real = {"bridge.example": "127.0.0.1", "other.example": "127.0.0.1"}, socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real(inside[host], *rest, **more))
+    api = f"http://bridge.example:{port}/api"
+    assert (await fetch(f"http://bridge.example:{port}/file", api=api))[1] == "image/png"
+    for other in (
+        f"http://other.example:{port}/",
+        "http://bridge.example/",
+        f"https://bridge.example:{port}/",
+    ):
+        server.fault("GET", "/", Answer(302, headers={"Location": other}))
+        error = await refusal(f"http://bridge.example:{port}/", api=api)
+        assert "not public" in error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost/v1", True),
+        ("http://[::1]/v1", True),
+        ("https://api.openai.com/v1", False),
+        ("http://localhost.example.com", False),
+        ("", False),
+    ],
+)
+def test_only_this_machine_is_local(url, local):
+    assert is_local(httpx.URL(url)) is local
