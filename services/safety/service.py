@@ -20,6 +20,7 @@ from services.runtime.triton import TritonClient
 from services.safety import nsfw
 from services.safety.category import Category, Signal
 from services.safety.policy import Policy
+from services.safety.privacy.rpcs import PrivacyRpcs
 from services.safety.rulebook import load_policy, load_rules
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
@@ -44,7 +45,7 @@ OF_THE_MEDIA = frozenset(
 log = structlog.get_logger()
 
 
-class SafetyService(safety_pb2_grpc.SafetyServiceServicer):
+class SafetyService(PrivacyRpcs, safety_pb2_grpc.SafetyServiceServicer):
     """Judges prompts and pictures. An unsafe one is an answer; one that could not be checked is an error."""
 
     def __init__(

@@ -189,7 +189,10 @@ async def test_prompts_out_of_bounds_are_refused(tmp_path: Path) -> None:
 
 async def test_rpcs_of_later_versions_say_so(tmp_path: Path) -> None:
     async with safety(tmp_path) as stub:
-        error = await error_of(stub.RedactPrompt(safety_pb2.RedactPromptRequest(prompt="a cat"), timeout=10))
+        work = safety_pb2.RegisterProtectedWorkRequest(
+            media=MediaRef(uri=f"blob://{ABSENT}"), holder="a museum"
+        )
+        error = await error_of(stub.RegisterProtectedWork(work, timeout=10))
     assert error.reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
 
 
