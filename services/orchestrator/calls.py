@@ -87,6 +87,7 @@ class MeshSteps:
             negative_prompt=image.negative_prompt,
             style=image.style,
             level=image.enhancement_level,
+            model=image.model_preference,
         )
         with reaching("the prompt server"):
             return await self._prompt.EnhancePrompt(request, timeout=budget(self._limits.prompt_seconds))

@@ -5,18 +5,15 @@ arguments give equal answers.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from services.prompt import tokens
+from services.prompt.dialects import Dialect, Form
 from services.prompt.lexicon import Lexicon
 from services.prompt.styles import Level, Style
 from services.prompt.wording import Wording, unwanted
 
-# CLIP, the text encoder of most image models, reads 77 tokens, which is about this many English words.
-MOST_WORDS = 56
-MOST_CHARACTERS = (
-    4000  # of a prompt and of a negative prompt, as ImageSpec declares: what is longer, no backend takes
-)
-_ENDS_OF_CLAUSE = tuple(",.;:!?|\n")
+SEPARATOR = 1  # token before each addition
 
 
 @dataclass(frozen=True)
@@ -29,21 +26,32 @@ class Enhanced:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the caller gave. `chosen` tells whether the caller named the style; else it was detected."""
+    """What the caller gave, and the dialect of the model that will draw it, as far as it is known.
+
+    `chosen` tells whether the caller named the style; else it was detected.
+    """
 
     prompt: str
     negative_prompt: str
     style: Style | None
     chosen: bool
     level: Level
+    dialect: Dialect
+
+    @property
+    def title(self) -> str:
+        """The phrase that names the style; empty without one."""
+        return self.style.title if self.style else ""
 
 
 def enhance(asked: Asked, lexicon: Lexicon) -> Enhanced:
     """Rewrite a prompt for drawing, up to the asked level."""
     if asked.level is Level.NONE:
         return Enhanced(asked.prompt, asked.negative_prompt)
-    prompt = _append(asked.prompt, list(_additions(asked, lexicon)))
-    return Enhanced(prompt, _append(asked.negative_prompt, list(_exclusions(asked, prompt))))
+    prompt = asked.dialect.append(asked.prompt, list(_additions(asked, lexicon)), asked.title)
+    # A negative prompt is a list for every model that takes one.
+    tags = replace(asked.dialect, form=Form.TAGS)
+    return Enhanced(prompt, tags.append(asked.negative_prompt, list(_exclusions(asked, prompt))))
 
 
 def _additions(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
@@ -51,17 +59,16 @@ def _additions(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
     prompt = Wording.of(asked.prompt)
     against = lexicon.opposites.against(prompt)
     avoided = unwanted(asked.prompt) | Wording.of(asked.negative_prompt).content
-    words, said = len(prompt.words), set(prompt.content)
-    title = asked.style.title if asked.style and asked.chosen else None
+    room, said = asked.dialect.room(asked.prompt), set(prompt.content)
     for text in _candidates(asked, lexicon, prompt):
         phrase = Wording.of(text)
         if phrase.content <= said:
             continue
         wanted = not phrase.has_any(against) and not phrase.content & avoided
-        room = words + len(phrase.words) <= MOST_WORDS
+        needed = SEPARATOR + tokens.count(text)
         # The style that the caller named is always said: a backend learns of it from the prompt alone.
-        if text == title or (wanted and room):
-            words += len(phrase.words)
+        if (asked.chosen and text == asked.title) or (wanted and needed <= room):
+            room -= needed
             said |= phrase.content
             yield text
 
@@ -89,21 +96,3 @@ def _exclusions(asked: Asked, enhanced: str) -> Iterator[str]:
         phrase = Wording.of(text)
         if not (excluded.has(phrase) or drawn.has(phrase) or phrase.content & prompt.content):
             yield text
-
-
-def _append(text: str, additions: list[str]) -> str:
-    """Put as many additions as there is room for behind a text that stays as it is."""
-    while additions:
-        longer = _joined(text, ", ".join(additions))
-        if len(longer) <= MOST_CHARACTERS:
-            return longer
-        additions = additions[:-1]
-    return text
-
-
-def _joined(text: str, addition: str) -> str:
-    if not text.strip():
-        return addition
-    if text.rstrip().endswith(_ENDS_OF_CLAUSE):
-        return f"{text}{addition}" if text[-1].isspace() else f"{text} {addition}"
-    return f"{text}, {addition}"

@@ -8,19 +8,21 @@ import yaml
 
 from services.prompt.ambiguities import Ambiguities
 from services.prompt.aspects import Aspect, Opposites
+from services.prompt.dialects import Dialect, Dialects
 from services.prompt.languages import Languages
 from services.prompt.styles import Style, StyleSet
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The styles, the aspects of a picture, the words that speak against each other, and what tells a language."""
+    """The styles, the aspects of a picture, the words that speak against each other, and the other data files."""
 
     styles: StyleSet
     aspects: tuple[Aspect, ...]
     opposites: Opposites
     ambiguities: Ambiguities
     languages: Languages
+    dialects: Dialects
 
 
 def load() -> Lexicon:
@@ -33,6 +35,7 @@ def load() -> Lexicon:
         Opposites.parse(_read("opposites.yaml")["opposites"]),
         Ambiguities.parse(_read("ambiguities.yaml")),
         Languages.parse(_read("languages.yaml"), english),
+        Dialects(tuple(Dialect.parse(entry) for entry in _read("dialects.yaml")["dialects"])),
     )
 
 

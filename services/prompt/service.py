@@ -54,6 +54,7 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             style,
             chosen=bool(request.style),
             level=Level(request.level) if request.HasField("level") else Level.STANDARD,
+            dialect=self._lexicon.dialects.of(request.model),
         )
         found, enhanced = await asyncio.to_thread(
             lambda: (analyse(request.prompt, self._lexicon), enhance(asked, self._lexicon))
@@ -63,6 +64,7 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             negative_prompt=enhanced.negative_prompt,
             style=style.name if style else "",
             analysis=to_analysis(found, matches),
+            dialect=asked.dialect.name,
         )
 
     def _named(self, name: str) -> Style:

@@ -162,6 +162,17 @@ async def test_the_default_level_is_standard(alone: "prompt_pb2_grpc.PromptServi
     assert [len(answer.prompt) for answer in given] == sorted({len(answer.prompt) for answer in given})
 
 
+async def test_the_wording_is_for_the_model_that_the_caller_named(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    tags = await enhanced(alone, "a cat", style="watercolor")
+    prose = await enhanced(alone, "a cat", style="watercolor", model="gpt-image-2")
+    assert (tags.dialect, prose.dialect) == ("tags", "prose")
+    assert tags.prompt.startswith("a cat, watercolor painting, soft washes")
+    assert prose.prompt.startswith("a cat. Style: watercolor painting, with soft washes")
+    assert tags.negative_prompt == prose.negative_prompt
+
+
 async def test_an_unknown_style_is_answered_with_near_names(
     alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
 ) -> None:
@@ -184,6 +195,7 @@ async def test_an_unknown_style_is_answered_with_near_names(
         ("style", "Water Color"),
         ("level", 0),
         ("level", 99),
+        ("model", "Not A Model"),
     ],
 )
 async def test_requests_out_of_bounds_are_refused(

@@ -2,13 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.prompt.enhancement import MOST_WORDS, Asked, Enhanced, enhance
+from services.prompt import tokens
+from services.prompt.dialects import Form
+from services.prompt.enhancement import Asked, Enhanced, enhance
 from services.prompt.lexicon import load
 from services.prompt.styles import Level
 from services.prompt.wording import Wording, unwanted
 
 LEXICON = load()
 STYLES = LEXICON.styles
+DIALECTS = LEXICON.dialects
+TAGS = DIALECTS.of("")
+SENTENCE = 5  # tokens of what makes a sentence of phrases: `Style:`, `with`, `and`, the full stops
 
 PROMPTS = [
     "a smiling cat",
@@ -60,26 +65,28 @@ prompts = (
     | st.text(min_size=1, max_size=200)
 )
 styles = st.none() | st.sampled_from(STYLES.styles)
+dialects = st.sampled_from(DIALECTS.dialects)
 
 
 def enhanced(
     prompt: str, style: str = "", level: Level = Level.STANDARD, negative: str = "", chosen: bool = True
 ) -> Enhanced:
-    return enhance(Asked(prompt, negative, STYLES.get(style) if style else None, chosen, level), LEXICON)
+    found = STYLES.get(style) if style else None
+    return enhance(Asked(prompt, negative, found, chosen, level, TAGS), LEXICON)
 
 
-@given(prompts, st.text(max_size=80), styles, st.booleans(), st.sampled_from(Level))
-def test_the_callers_words_stay_first_and_unchanged(prompt, negative, style, chosen, level) -> None:  # type: ignore[no-untyped-def]
-    asked = Asked(prompt, negative, style, chosen, level)
+@given(prompts, st.text(max_size=80), styles, st.booleans(), st.sampled_from(Level), dialects)
+def test_the_callers_words_stay_first_and_unchanged(prompt, negative, style, chosen, level, dialect) -> None:  # type: ignore[no-untyped-def]
+    asked = Asked(prompt, negative, style, chosen, level, dialect)
     result = enhance(asked, LEXICON)
     assert result.prompt.startswith(prompt)
     assert result.negative_prompt.startswith(negative) or not negative.strip()
     assert enhance(asked, LEXICON) == result
 
 
-@given(prompts, styles, st.sampled_from(Level))
-def test_nothing_added_contradicts_the_prompt(prompt, style, level) -> None:  # type: ignore[no-untyped-def]
-    result = enhance(Asked(prompt, "", style, False, level), LEXICON)
+@given(prompts, styles, st.sampled_from(Level), dialects)
+def test_nothing_added_contradicts_the_prompt(prompt, style, level, dialect) -> None:  # type: ignore[no-untyped-def]
+    result = enhance(Asked(prompt, "", style, False, level, dialect), LEXICON)
     added = Wording.of(result.prompt[len(prompt) :])
     assert not [phrase.line for phrase in LEXICON.opposites.against(Wording.of(prompt)) if added.has(phrase)]
     assert not added.content & unwanted(prompt)
@@ -90,16 +97,23 @@ def test_nothing_added_contradicts_the_prompt(prompt, style, level) -> None:  # 
     prompts,
     styles,
     st.sampled_from([(Level.NONE, Level.LIGHT), (Level.LIGHT, Level.STANDARD), (Level.STANDARD, Level.RICH)]),
+    dialects,
 )
-def test_a_higher_level_says_all_that_a_lower_one_says(prompt, style, levels) -> None:  # type: ignore[no-untyped-def]
-    less, more = (enhance(Asked(prompt, "", style, True, level), LEXICON).prompt for level in levels)
-    assert more.startswith(less)
+def test_a_higher_level_says_all_that_a_lower_one_says(prompt, style, levels, dialect) -> None:  # type: ignore[no-untyped-def]
+    less, more = (enhance(Asked(prompt, "", style, True, level, dialect), LEXICON).prompt for level in levels)
+    if dialect.form is Form.TAGS:
+        assert more.startswith(less)
+    assert set(Wording.of(less).words) <= set(Wording.of(more).words) | {"and"}
 
 
-@given(prompts, styles, st.sampled_from(Level))
-def test_the_word_budget_holds(prompt, style, level) -> None:  # type: ignore[no-untyped-def]
-    result = enhance(Asked(prompt, "", style, False, level), LEXICON)
-    assert len(Wording.of(result.prompt).words) <= max(MOST_WORDS, len(Wording.of(prompt).words))
+@given(prompts, styles, st.sampled_from(Level), dialects)
+def test_the_budget_of_the_dialect_holds(prompt, style, level, dialect) -> None:  # type: ignore[no-untyped-def]
+    result = enhance(Asked(prompt, "", style, False, level, dialect), LEXICON)
+    if result.prompt != prompt:
+        assert tokens.MARKS + tokens.count(result.prompt) <= dialect.tokens + SENTENCE * (
+            dialect.form is Form.PROSE
+        )
+        assert len(result.prompt.encode("utf-16-le", "surrogatepass")) <= 2 * dialect.characters
 
 
 def test_none_changes_nothing() -> None:
@@ -190,7 +204,8 @@ def test_the_seam(prompt: str, start: str) -> None:
 def test_a_legal_text_never_grows_beyond_what_a_spec_may_hold(length: int) -> None:
     """Else the mesh refuses the caller's own legal request, for words that the mesh has added."""
     text = "x" * length
-    found = enhance(Asked(text, text, STYLES.get("watercolor"), chosen=True, level=Level.RICH), LEXICON)
+    asked = Asked(text, text, STYLES.get("watercolor"), chosen=True, level=Level.RICH, dialect=TAGS)
+    found = enhance(asked, LEXICON)
     for longer in (found.prompt, found.negative_prompt):
         assert longer.startswith(text)
         assert len(longer) <= 4_000

@@ -244,6 +244,7 @@ class EnhancePromptRequest(_message.Message):
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     STYLE_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt, 1 to 4,000 characters."""
     negative_prompt: _builtins.str
@@ -252,6 +253,10 @@ class EnhancePromptRequest(_message.Message):
     """A style's name; empty detects one."""
     level: _spec_pb2.EnhancementLevel.ValueType
     """How far to go; default STANDARD."""
+    model: _builtins.str
+    """Name of the model that will draw it, where the caller chose one; the wording is made for it. Empty, and a model that
+    has no dialect of its own, gives the wording that every model reads.
+    """
     def __init__(
         self,
         *,
@@ -259,10 +264,11 @@ class EnhancePromptRequest(_message.Message):
         negative_prompt: _builtins.str = ...,
         style: _builtins.str = ...,
         level: _spec_pb2.EnhancementLevel.ValueType | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "level", b"level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "level", b"level", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "level", b"level", "model", b"model", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
     _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
@@ -280,12 +286,15 @@ class EnhancePromptResponse(_message.Message):
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     STYLE_FIELD_NUMBER: _builtins.int
     ANALYSIS_FIELD_NUMBER: _builtins.int
+    DIALECT_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt to draw."""
     negative_prompt: _builtins.str
     """What to keep out of the picture."""
     style: _builtins.str
     """The style that was given or detected; empty when none fits."""
+    dialect: _builtins.str
+    """The dialect that it is worded in, such as `tags` or `prose`."""
     @_builtins.property
     def analysis(self) -> Global___PromptAnalysis:
         """What was found in the caller's prompt."""
@@ -297,10 +306,11 @@ class EnhancePromptResponse(_message.Message):
         negative_prompt: _builtins.str = ...,
         style: _builtins.str = ...,
         analysis: Global___PromptAnalysis | None = ...,
+        dialect: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "dialect", b"dialect", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
