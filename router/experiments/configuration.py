@@ -34,7 +34,7 @@ class _Guardrails(Strict):
 
 class _Entry(Strict):
     id: Id
-    unit: Unit = Unit.TENANT
+    unit: Unit = Unit.REQUEST
     metric: Metric = Metric.QUALITY
     days: Days = 7
     arms: Annotated[tuple[_Arm, ...], Field(min_length=2, max_length=MOST_ARMS)]

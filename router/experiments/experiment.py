@@ -66,7 +66,7 @@ class Plan:
 
     arms: tuple[Arm, ...]
     duration: timedelta = timedelta(days=7)
-    unit: Unit = Unit.TENANT
+    unit: Unit = Unit.REQUEST
     metric: Metric = Metric.QUALITY
     guardrails: Guardrails = Guardrails()
 

@@ -157,7 +157,7 @@ async def test_an_experiment_is_told_with_its_defaults(stage):
     assert list(created.arms) == list(PAIR)
     assert (created.running, created.state) == (True, RUNNING)
     assert (created.unit, created.metric) == (
-        router_pb2.EXPERIMENT_UNIT_TENANT,
+        router_pb2.EXPERIMENT_UNIT_REQUEST,
         router_pb2.EXPERIMENT_METRIC_QUALITY,
     )
     assert created.duration.ToTimedelta().days == 7
@@ -191,7 +191,7 @@ async def test_what_is_asked_for_is_kept(stage):
 async def test_creating_is_repeated_safely(stage):
     created = await stage.create(request_id="request-1")
     assert await stage.create(request_id="request-1") == created
-    told = await failing(stage.create(request_id="request-1", unit=BY_REQUEST))
+    told = await failing(stage.create(request_id="request-1", unit=router_pb2.EXPERIMENT_UNIT_TENANT))
     assert (told.name, told.field) == ("REQUEST_ID_REUSED", "request_id")
 
 

@@ -885,7 +885,7 @@ class CreateExperimentRequest(_message.Message):
     request_id: _builtins.str
     """Names the request so that it can be repeated safely."""
     unit: Global___ExperimentUnit.ValueType
-    """What it splits by; default TENANT."""
+    """What it splits by; default REQUEST, which decides soonest. With few tenants or users the other two decide nothing."""
     metric: Global___ExperimentMetric.ValueType
     """What is compared; default QUALITY."""
     @_builtins.property
