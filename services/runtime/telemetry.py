@@ -15,8 +15,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import StatusCode
 from prometheus_client import start_http_server
 
+from services.runtime import tracebacks
 from services.runtime.settings import ServerSettings
 
 tracer = trace.get_tracer("visual-mesh")
@@ -63,9 +65,15 @@ def observe_spans(processor: SpanProcessor) -> None:
 
 @contextmanager
 def span(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Span]:
-    """Record a piece of work inside the current call."""
-    with tracer.start_as_current_span(name, attributes=attributes) as current:
-        yield current
+    """Record a piece of work inside the current call; of what it raises, the kind and never the text."""
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            current.set_status(trace.Status(StatusCode.ERROR, type(error).__name__))
+            raise
 
 
 def trace_id() -> str:
@@ -80,14 +88,11 @@ def _add_trace(_logger: Any, _method: str, event: structlog.typing.EventDict) ->
     return event
 
 
-# Without the local variables, which structlog adds by default: they hold prompts, and no log may.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-)
+_TRACEBACKS = structlog.processors.ExceptionRenderer(tracebacks.as_dicts)
 
 
 def configure_logs(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
-    """Write logs as one JSON object a line, each with the id of its trace."""
+    """Write logs as one JSON object a line, each with the id of its trace, and none with an exception's own text."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -101,4 +106,6 @@ def configure_logs(stream: TextIO = sys.stderr, level: int = logging.INFO) -> No
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(stream=stream, level=max(level, logging.WARNING), format="%(message)s", force=True)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(tracebacks.LineFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

@@ -1,0 +1,49 @@
+"""Tracebacks as logs may hold them: which exceptions, raised where, and not what they say.
+
+A library's exception may quote what it was given (`could not convert string to float: '...'`), and that may be a prompt.
+What the mesh's own errors say is written for callers and quotes no prompt.
+"""
+
+import logging
+import traceback
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+OWN = frozenset({"MeshError"})
+WITHHELD = "(its text is not logged)"
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+_transform = structlog.tracebacks.ExceptionDictTransformer(
+    show_locals=False
+)  # local variables hold prompts, too
+
+
+def as_dicts(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Return an exception and its causes for a log in JSON, each with its frames."""
+    stacks = _transform(exc_info)
+    _withhold(stacks)
+    return stacks
+
+
+def _withhold(stacks: list[dict[str, Any]]) -> None:
+    for stack in stacks:
+        if stack["exc_type"] not in OWN:
+            stack.update(exc_value=WITHHELD, exc_notes=[], syntax_error=None)
+        for group in stack.get("exceptions", ()):
+            _withhold(group)
+
+
+class LineFormatter(logging.Formatter):
+    """Formats what libraries log: the first line of the message, and of an exception its kind and where it was raised."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the first line: asyncio tells on the next one what a task that nobody waited for has raised."""
+        return record.message.partition("\n")[0]
+
+    def formatException(self, ei: Any) -> str:
+        """Return the frames and the kind."""
+        kind, _, where = ei
+        return "".join((*traceback.format_tb(where), f"{kind.__name__} {WITHHELD}"))
