@@ -60,12 +60,11 @@ def by_likeness(likeness: Mapping[str, float]) -> list[Match]:
     )
 
 
-def likeness(prompt: Vectors, exemplars: Vectors, owners: Sequence[str]) -> dict[str, float]:
-    """Return each style's likeness to a prompt.
+def likeness(cosines: Vectors, owners: Sequence[str]) -> dict[str, float]:
+    """Return each style's likeness to a prompt: that of its nearest exemplar.
 
-    `prompt` is [D] and `exemplars` [N,D], both of length 1; `owners` names the style of each exemplar.
+    `cosines` is [N], of the prompt with N exemplars; `owners` names the style of each.
     """
-    cosines = exemplars @ prompt
     best: dict[str, float] = {}
     for owner, cosine in zip(owners, cosines.tolist(), strict=True):
         best[owner] = max(cosine, best.get(owner, -1.0))

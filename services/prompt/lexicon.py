@@ -11,6 +11,7 @@ from services.prompt.aspects import Aspect, Opposites
 from services.prompt.dialects import Dialect, Dialects
 from services.prompt.languages import Languages
 from services.prompt.styles import Style, StyleSet
+from services.prompt.templates import Library, Template
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Lexicon:
     ambiguities: Ambiguities
     languages: Languages
     dialects: Dialects
+    library: Library
 
 
 def load() -> Lexicon:
@@ -36,6 +38,7 @@ def load() -> Lexicon:
         Ambiguities.parse(_read("ambiguities.yaml")),
         Languages.parse(_read("languages.yaml"), english),
         Dialects(tuple(Dialect.parse(entry) for entry in _read("dialects.yaml")["dialects"])),
+        Library(tuple(Template.parse(entry) for entry in _read("templates.yaml")["templates"])),
     )
 
 

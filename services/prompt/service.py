@@ -1,7 +1,7 @@
 """PromptService: from the wire to the lexicon and back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -9,12 +9,17 @@ import grpc
 
 from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc
 from services.prompt import detection
-from services.prompt.analysis import Analysis, analyse
+from services.prompt.analysis import analyse
 from services.prompt.enhancement import Asked, enhance
 from services.prompt.exemplars import Exemplars
 from services.prompt.lexicon import Lexicon, load
+from services.prompt.meanings import Meanings
+from services.prompt.messages import to_analysis, to_template
+from services.prompt.pages import PageTokenError, page
+from services.prompt.search import by_meaning, by_words, told
 from services.prompt.settings import Settings
 from services.prompt.styles import Level, Style, UnknownStyleError
+from services.prompt.templates import FillError, Template
 from services.prompt.wording import Wording, unwanted
 from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
@@ -23,14 +28,16 @@ from services.runtime.triton import TritonClient
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 WARM_UP = "a cat"
+PAGE = 50  # templates, where the caller does not say
 
 
 class PromptService(prompt_pb2_grpc.PromptServiceServicer):
-    """Analyses and enhances prompts."""
+    """Analyses and enhances prompts, and makes them of templates."""
 
-    def __init__(self, lexicon: Lexicon, exemplars: Exemplars) -> None:
+    def __init__(self, lexicon: Lexicon, exemplars: Exemplars, templates: Meanings) -> None:
         self._lexicon = lexicon
         self._exemplars = exemplars
+        self._templates = templates
 
     async def AnalyzePrompt(
         self, request: prompt_pb2.AnalyzePromptRequest, context: Context
@@ -67,6 +74,61 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             dialect=asked.dialect.name,
         )
 
+    async def ListTemplates(
+        self, request: prompt_pb2.ListTemplatesRequest, context: Context
+    ) -> prompt_pb2.ListTemplatesResponse:
+        """Return a page of the templates, or of those that a query means."""
+        found = [
+            template
+            for template in await self._found(request.query.strip())
+            if request.category in ("", template.category)
+        ]
+        try:
+            shown, token = page(
+                found,
+                request.page_size or PAGE,
+                request.page_token,
+                (request.query.strip(), request.category),
+            )
+        except PageTokenError as error:
+            raise _invalid("page_token", str(error)) from error
+        return prompt_pb2.ListTemplatesResponse(
+            templates=map(to_template, shown),
+            next_page_token=token,
+            categories=[
+                prompt_pb2.TemplateCategory(name=name, templates=count)
+                for name, count in self._lexicon.library.categories.items()
+            ],
+        )
+
+    async def ApplyTemplate(
+        self, request: prompt_pb2.ApplyTemplateRequest, context: Context
+    ) -> prompt_pb2.ApplyTemplateResponse:
+        """Fill a template's holes."""
+        library = self._lexicon.library
+        template = library.get(request.id)
+        if template is None:
+            near = library.near(request.id)
+            raise MeshError(
+                errors_pb2.ERROR_REASON_NOT_FOUND,
+                f"id: there is no such template; {'did you mean ' + ' or '.join(near) if near else 'list them'}",
+                field="id",
+                suggestions=near,
+            )
+        try:
+            prompt = template.fill(dict(request.variables))
+        except FillError as error:
+            raise _invalid(f"variables.{error.variable}", str(error), error.near) from error
+        return prompt_pb2.ApplyTemplateResponse(prompt=prompt, style=template.style)
+
+    async def _found(self, query: str) -> Sequence[Template]:
+        """Return the templates that a query means, nearest first; all of them without one."""
+        templates = self._lexicon.library.templates
+        if not query:
+            return templates
+        cosines = await self._templates.compare(query)
+        return by_words(query, templates) if cosines is None else by_meaning(cosines, templates)
+
     def _named(self, name: str) -> Style:
         try:
             return self._lexicon.styles.get(name)
@@ -89,21 +151,9 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
         return detection.by_likeness(likeness) if likeness else []
 
 
-def to_analysis(found: Analysis, matches: list[detection.Match]) -> prompt_pb2.PromptAnalysis:
-    """Return an analysis as it goes over the wire."""
-    return prompt_pb2.PromptAnalysis(
-        subject=found.subject,
-        styles=[prompt_pb2.StyleMatch(style=match.style, confidence=match.confidence) for match in matches],
-        missing_aspects=found.missing,
-        words=found.words,
-        aspects=[prompt_pb2.PromptAspect(name=name, phrases=said) for name, said in found.said.items()],
-        ambiguities=[
-            prompt_pb2.Ambiguity(
-                kind=prompt_pb2.AmbiguityKind.ValueType(one.kind), phrase=one.phrase, readings=one.readings
-            )
-            for one in found.ambiguities
-        ],
-        language=found.language,
+def _invalid(field: str, rule: str, near: Sequence[str] = ()) -> MeshError:
+    return MeshError(
+        errors_pb2.ERROR_REASON_FIELD_INVALID, f"{field}: {rule}", field=field, suggestions=list(near)
     )
 
 
@@ -114,7 +164,8 @@ async def build(settings: Settings) -> AsyncIterator[PromptService]:
     async with TritonClient(settings.triton_address) as triton:
         exemplars = Exemplars(lexicon.styles, triton, settings.embedding_seconds)
         await exemplars.compare(WARM_UP)
-        yield PromptService(lexicon, exemplars)
+        templates = [told(template) for template in lexicon.library.templates]
+        yield PromptService(lexicon, exemplars, Meanings(templates, triton, settings.embedding_seconds))
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc, spec_pb2
 from services.local.triton import Triton
-from services.prompt import exemplars
+from services.prompt import exemplars, meanings
 from services.prompt.lexicon import load
 from services.prompt.service import spec
 from services.prompt.settings import Settings
@@ -207,6 +207,98 @@ async def test_requests_out_of_bounds_are_refused(
     assert error.field == field
 
 
+async def test_templates_come_in_pages_with_their_categories(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    request, found = prompt_pb2.ListTemplatesRequest(page_size=25), []
+    while True:
+        answer = await alone.ListTemplates(request, timeout=20)
+        found += answer.templates
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    assert len({template.id for template in found}) == len(found) >= 50
+    assert sum(category.templates for category in answer.categories) == len(found)
+    studio = next(template for template in found if template.id == "portrait-studio")
+    assert list(studio.variables) == [hole.name for hole in studio.holes]
+    assert {hole.WhichOneof("rule") for template in found for hole in template.holes} == {
+        "text",
+        "choice",
+        "number",
+    }
+    request.category = "food"
+    error = await error_of(alone.ListTemplates(request, timeout=20))
+    assert (error.name, error.field) == ("FIELD_INVALID", "page_token")
+
+
+async def test_templates_of_a_category_and_by_words_where_triton_is_away(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    food = await alone.ListTemplates(prompt_pb2.ListTemplatesRequest(category="food"), timeout=20)
+    assert {template.category for template in food.templates} == {"food"}
+    request = prompt_pb2.ListTemplatesRequest(query="isometric room", page_size=1)
+    assert (await alone.ListTemplates(request, timeout=20)).templates[0].id == "interior-isometric"
+
+
+@pytest.mark.parametrize(
+    ("query", "template"),
+    [
+        ("picture of my dog", "animal-pet"),
+        ("retro video game character", "game-sprite"),
+        ("spaceships", "scifi-ship"),
+        ("house for sale", "architecture-exterior"),
+        ("manga", "illustration-anime"),
+    ],
+)
+async def test_templates_are_found_by_meaning(
+    whole: "prompt_pb2_grpc.PromptServiceAsyncStub", query: str, template: str
+) -> None:
+    found = await whole.ListTemplates(prompt_pb2.ListTemplatesRequest(query=query, page_size=3), timeout=20)
+    assert found.templates[0].id == template
+    nothing = prompt_pb2.ListTemplatesRequest(query="python code for sorting")
+    assert not (await whole.ListTemplates(nothing, timeout=20)).templates
+
+
+async def test_a_template_is_filled(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
+    request = prompt_pb2.ApplyTemplateRequest(id="food-cake", variables={"topping": "nuts", "layers": "2"})
+    answer = await alone.ApplyTemplate(request, timeout=20)
+    assert answer.prompt == (
+        "photograph of a 2 layer chocolate cake with nuts, on a cake stand, birthday table, soft light"
+    )
+    assert answer.style == "photographic"
+
+
+@pytest.mark.parametrize(
+    ("template", "variables", "name", "field", "suggestion"),
+    [
+        ("food-cakes", {}, "NOT_FOUND", "id", None),
+        ("food-cake", {}, "FIELD_INVALID", "variables.topping", None),
+        ("food-cake", {"topping": "nuts", "layers": "9"}, "FIELD_INVALID", "variables.layers", None),
+        (
+            "food-cake",
+            {"topping": "nuts", "flavour": "lemon"},
+            "FIELD_INVALID",
+            "variables.flavour",
+            "flavor",
+        ),
+        ("food-cake", {str(n): "" for n in range(33)}, "FIELD_INVALID", "variables", None),
+    ],
+)
+async def test_what_cannot_be_filled_is_refused_by_name(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+    template: str,
+    variables: dict[str, str],
+    name: str,
+    field: str,
+    suggestion: str | None,
+) -> None:
+    request = prompt_pb2.ApplyTemplateRequest(id=template, variables=variables)
+    error = await error_of(alone.ApplyTemplate(request, timeout=20))
+    assert (error.name, error.field) == (name, field)
+    assert name != "NOT_FOUND" or "did you mean food-cake" in str(error)
+    assert suggestion is None or error.suggestions[0] == suggestion
+
+
 async def test_rpcs_of_later_versions_say_so(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
     error = await error_of(alone.SuggestPrompts(prompt_pb2.SuggestPromptsRequest(prompt="a cat"), timeout=20))
     assert error.reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
@@ -236,7 +328,7 @@ async def test_prompts_in_no_style_get_none(
 async def test_meaning_counts_again_when_triton_is_back(
     triton: Triton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exemplars, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(meanings, "RETRY_SECONDS", 0.1)
     address = closed_port()
     prompt = "a fox in loose washes of transparent paint on wet paper"
 

@@ -60,8 +60,7 @@ def test_by_likeness_tells_the_best_first_and_nothing_that_is_unlike() -> None:
 
 
 def test_likeness_is_that_of_the_nearest_exemplar() -> None:
-    exemplars = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)
-    found = likeness(np.array([1, 0], dtype=np.float32), exemplars, ["a", "a", "b"])
+    found = likeness(np.array([1, 0, -1], dtype=np.float32), ["a", "a", "b"])
     assert found == {"a": 1.0, "b": -1.0}
 
 

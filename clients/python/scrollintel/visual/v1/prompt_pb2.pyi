@@ -367,6 +367,132 @@ class SuggestPromptsResponse(_message.Message):
 Global___SuggestPromptsResponse: _TypeAlias = SuggestPromptsResponse  # noqa: Y015
 
 @_typing.final
+class TextRule(_message.Message):
+    """What a hole takes that is filled with words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    max_length: _builtins.int
+    """The most characters, on one line."""
+    example: _builtins.str
+    """A text that fits; empty where the default says it."""
+    def __init__(
+        self,
+        *,
+        max_length: _builtins.int = ...,
+        example: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example", b"example", "max_length", b"max_length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextRule: _TypeAlias = TextRule  # noqa: Y015
+
+@_typing.final
+class ChoiceRule(_message.Message):
+    """What a hole takes that is filled with one of several choices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The choices, at least two; the first is taken where none is given. Upper and lower case are the same."""
+
+    def __init__(
+        self,
+        *,
+        options: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChoiceRule: _TypeAlias = ChoiceRule  # noqa: Y015
+
+@_typing.final
+class NumberRule(_message.Message):
+    """What a hole takes that is filled with a whole number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    lowest: _builtins.int
+    """The lowest."""
+    highest: _builtins.int
+    """The highest."""
+    def __init__(
+        self,
+        *,
+        lowest: _builtins.int = ...,
+        highest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberRule: _TypeAlias = NumberRule  # noqa: Y015
+
+@_typing.final
+class TemplateVariable(_message.Message):
+    """A hole of a template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, as it stands in the text between braces."""
+    about: _builtins.str
+    """What it is for."""
+    default_value: _builtins.str
+    """What stands there where nothing is given; empty where the caller has to say."""
+    @_builtins.property
+    def text(self) -> Global___TextRule:
+        """Words."""
+
+    @_builtins.property
+    def choice(self) -> Global___ChoiceRule:
+        """One of several choices."""
+
+    @_builtins.property
+    def number(self) -> Global___NumberRule:
+        """A whole number."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        about: _builtins.str = ...,
+        default_value: _builtins.str = ...,
+        text: Global___TextRule | None = ...,
+        choice: Global___ChoiceRule | None = ...,
+        number: Global___NumberRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "number", b"number", "rule", b"rule", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "choice", b"choice", "default_value", b"default_value", "name", b"name", "number", b"number", "rule", b"rule", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["text", "choice", "number"]  # noqa: Y015
+    _WhichOneofArgType_rule: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_rule) -> _WhichOneofReturnType_rule | None: ...
+
+Global___TemplateVariable: _TypeAlias = TemplateVariable  # noqa: Y015
+
+@_typing.final
 class PromptTemplate(_message.Message):
     """A prompt with holes."""
 
@@ -376,15 +502,29 @@ class PromptTemplate(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     category: _builtins.str
     """Its category, such as `portrait`."""
     text: _builtins.str
     """The text, holes written as {name}."""
+    title: _builtins.str
+    """Its name for people."""
+    style: _builtins.str
+    """The style that it is in; empty for none."""
+    example: _builtins.str
+    """The prompt that it makes of its own defaults and examples."""
     @_builtins.property
     def variables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the holes."""
+        """Names of the holes, in the order of the text."""
+
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TemplateVariable]:
+        """The holes, in the order of the text."""
 
     def __init__(
         self,
@@ -393,14 +533,44 @@ class PromptTemplate(_message.Message):
         category: _builtins.str = ...,
         text: _builtins.str = ...,
         variables: _abc.Iterable[_builtins.str] | None = ...,
+        title: _builtins.str = ...,
+        style: _builtins.str = ...,
+        holes: _abc.Iterable[Global___TemplateVariable] | None = ...,
+        example: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "id", b"id", "text", b"text", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "example", b"example", "holes", b"holes", "id", b"id", "style", b"style", "text", b"text", "title", b"title", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PromptTemplate: _TypeAlias = PromptTemplate  # noqa: Y015
+
+@_typing.final
+class TemplateCategory(_message.Message):
+    """A category of templates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TEMPLATES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, such as `portrait`."""
+    templates: _builtins.int
+    """How many templates it has."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        templates: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "templates", b"templates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TemplateCategory: _TypeAlias = TemplateCategory  # noqa: Y015
 
 @_typing.final
 class ListTemplatesRequest(_message.Message):
@@ -411,22 +581,28 @@ class ListTemplatesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at most, 1 to 200; 0 is 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before; empty for the first."""
+    """`next_page_token` of the page before; empty for the first. It holds for the same query and category only."""
     category: _builtins.str
-    """Only of this category; empty is all."""
+    """Only of this category; empty is all. One that is not there has none."""
+    query: _builtins.str
+    """What to look for, up to 200 characters; the templates whose meaning is near come, nearest first. Empty is all of them.
+    Shared words decide where the model that compares meanings does not answer.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         category: _builtins.str = ...,
+        query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,21 +616,27 @@ class ListTemplatesResponse(_message.Message):
 
     TEMPLATES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last."""
     @_builtins.property
     def templates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptTemplate]:
         """The templates."""
 
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___TemplateCategory]:
+        """All categories, whatever was asked for."""
+
     def __init__(
         self,
         *,
         templates: _abc.Iterable[Global___PromptTemplate] | None = ...,
         next_page_token: _builtins.str = ...,
+        categories: _abc.Iterable[Global___TemplateCategory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "templates", b"templates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "next_page_token", b"next_page_token", "templates", b"templates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -492,7 +674,7 @@ class ApplyTemplateRequest(_message.Message):
     """The template's id."""
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What to put into the holes."""
+        """What to put into the holes, at most 32; those with a default may be left out."""
 
     def __init__(
         self,
@@ -515,16 +697,20 @@ class ApplyTemplateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROMPT_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt."""
+    style: _builtins.str
+    """The style that the template is in; empty for none."""
     def __init__(
         self,
         *,
         prompt: _builtins.str = ...,
+        style: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "style", b"style"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

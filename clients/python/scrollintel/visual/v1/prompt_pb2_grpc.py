@@ -89,14 +89,17 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTemplates(self, request, context):
-        """Lists prompt templates. Answers UNIMPLEMENTED in this version.
+        """Lists the built-in prompt templates, all of them or those that a query means.
+        Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApplyTemplate(self, request, context):
-        """Fills a template's variables. Answers UNIMPLEMENTED in this version.
+        """Fills a template's variables.
+        Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+        and its rule, when a value does not fit, is missing, or is of no variable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,9 +42,14 @@ class PromptServiceStub:
     SuggestPrompts: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.SuggestPromptsRequest, _prompt_pb2.SuggestPromptsResponse]
     """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version."""
     ListTemplates: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]
-    """Lists prompt templates. Answers UNIMPLEMENTED in this version."""
+    """Lists the built-in prompt templates, all of them or those that a query means.
+    Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
+    """
     ApplyTemplate: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.ApplyTemplateRequest, _prompt_pb2.ApplyTemplateResponse]
-    """Fills a template's variables. Answers UNIMPLEMENTED in this version."""
+    """Fills a template's variables.
+    Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+    and its rule, when a value does not fit, is missing, or is of no variable.
+    """
 
 @_typing.type_check_only
 class PromptServiceAsyncStub(PromptServiceStub):
@@ -60,9 +65,14 @@ class PromptServiceAsyncStub(PromptServiceStub):
     SuggestPrompts: _aio.UnaryUnaryMultiCallable[_prompt_pb2.SuggestPromptsRequest, _prompt_pb2.SuggestPromptsResponse]  # type: ignore[assignment]
     """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version."""
     ListTemplates: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]  # type: ignore[assignment]
-    """Lists prompt templates. Answers UNIMPLEMENTED in this version."""
+    """Lists the built-in prompt templates, all of them or those that a query means.
+    Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
+    """
     ApplyTemplate: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ApplyTemplateRequest, _prompt_pb2.ApplyTemplateResponse]  # type: ignore[assignment]
-    """Fills a template's variables. Answers UNIMPLEMENTED in this version."""
+    """Fills a template's variables.
+    Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+    and its rule, when a value does not fit, is missing, or is of no variable.
+    """
 
 class PromptServiceServicer:
     """Understands and rewrites prompts."""
@@ -95,13 +105,18 @@ class PromptServiceServicer:
         request: _prompt_pb2.ListTemplatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_pb2.ListTemplatesResponse, _abc.Awaitable[_prompt_pb2.ListTemplatesResponse]]:
-        """Lists prompt templates. Answers UNIMPLEMENTED in this version."""
+        """Lists the built-in prompt templates, all of them or those that a query means.
+        Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
+        """
 
     def ApplyTemplate(
         self,
         request: _prompt_pb2.ApplyTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_pb2.ApplyTemplateResponse, _abc.Awaitable[_prompt_pb2.ApplyTemplateResponse]]:
-        """Fills a template's variables. Answers UNIMPLEMENTED in this version."""
+        """Fills a template's variables.
+        Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+        and its rule, when a value does not fit, is missing, or is of no variable.
+        """
 
 def add_PromptServiceServicer_to_server(servicer: PromptServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

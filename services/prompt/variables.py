@@ -1,0 +1,125 @@
+"""What may stand in a hole of a template: a text, one of several choices, a whole number in a range."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, TypeAlias
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_WHOLE = re.compile(r"-?\d{1,9}")
+MOST_NEAR = 3
+
+
+class VariableError(Exception):
+    """A value that a variable does not take; the text says the rule, `near` holds choices that may have been meant."""
+
+    def __init__(self, rule: str, near: tuple[str, ...] = ()) -> None:
+        super().__init__(rule)
+        self.near = near
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words of the caller's, 1 to `most` characters on one line. Needed where `default` is empty."""
+
+    name: str
+    about: str
+    most: int
+    example: str
+    default: str
+
+    @property
+    def sample(self) -> str:
+        """A value that it takes."""
+        return self.default or self.example
+
+    def take(self, value: str | None) -> str:
+        """Return what stands in the hole; raises VariableError."""
+        said = (self.default if value is None else value).strip()
+        if not said:
+            raise VariableError(f"is needed: {self.about}, such as `{self.sample}`")
+        if len(said) > self.most:
+            raise VariableError(f"takes at most {self.most} characters")
+        if _CONTROL.search(said):
+            raise VariableError("takes one line without control characters")
+        return said
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `options`, the first when nothing is given; case does not matter."""
+
+    name: str
+    about: str
+    options: tuple[str, ...]
+
+    @property
+    def default(self) -> str:
+        """The value for want of another."""
+        return self.options[0]
+
+    @property
+    def sample(self) -> str:
+        """A value that it takes."""
+        return self.default
+
+    def take(self, value: str | None) -> str:
+        """Return what stands in the hole; raises VariableError with near options."""
+        if value is None:
+            return self.default
+        said = value.strip().casefold()
+        for option in self.options:
+            if option.casefold() == said:
+                return option
+        near = tuple(get_close_matches(said, self.options, MOST_NEAR))
+        raise VariableError(f"takes one of {', '.join(self.options)}", near or self.options)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A whole number from `lowest` to `highest`."""
+
+    name: str
+    about: str
+    lowest: int
+    highest: int
+    standard: int
+
+    @property
+    def default(self) -> str:
+        """The value for want of another."""
+        return str(self.standard)
+
+    @property
+    def sample(self) -> str:
+        """A value that it takes."""
+        return self.default
+
+    def take(self, value: str | None) -> str:
+        """Return what stands in the hole; raises VariableError."""
+        said = self.default if value is None else value.strip()
+        # fullmatch and ASCII: `int` would take digits of other scripts, underscores and blanks.
+        if not (said.isascii() and _WHOLE.fullmatch(said) and self.lowest <= int(said) <= self.highest):
+            raise VariableError(f"takes a whole number from {self.lowest} to {self.highest}")
+        return str(int(said))
+
+
+Variable: TypeAlias = Text | Choice | Number
+
+
+def parse(name: str, data: Mapping[str, Any]) -> Variable:
+    """Read one variable of templates.yaml; raises ValueError where its own default or example breaks its rule."""
+    variable: Variable
+    if "choice" in data:
+        variable = Choice(name, data["about"], tuple(map(str, data["choice"])))
+    elif "number" in data:
+        lowest, highest = data["number"]
+        variable = Number(name, data["about"], lowest, highest, data["default"])
+    else:
+        variable = Text(name, data["about"], data["text"], data.get("example", ""), data.get("default", ""))
+    try:
+        variable.take(variable.sample)
+    except VariableError as error:
+        raise ValueError(f"variable {name}: its own sample is refused: it {error}") from error
+    return variable
