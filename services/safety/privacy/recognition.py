@@ -7,7 +7,6 @@ is the find, else the whole. Every repetition in a pattern is bounded, so that t
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from services.safety.privacy.found import Found, Kind
@@ -75,7 +74,7 @@ class RecogniserSet:
             raise ValueError(f"recognisers: none for {sorted(silent)}")
         return cls(str(data["version"]), float(data["least"]), recognisers)
 
-    @cached_property
+    @property
     def checker(self) -> str:
         """Name and version, as answers carry it."""
         return f"privacy-rules/{self.version}"
@@ -130,8 +129,8 @@ def _expand(pattern: str, vocabulary: Mapping[str, str]) -> str:
 
 
 def _group(entry: str | Sequence[str]) -> str:
-    """Return a vocabulary entry as a pattern: a pattern as it is, words in a list as alternatives."""
-    return f"(?:{entry})" if isinstance(entry, str) else f"(?:{'|'.join(entry)})"
+    """Return a vocabulary entry as a pattern: a text as it is, a list as alternatives."""
+    return entry if isinstance(entry, str) else f"(?:{'|'.join(entry)})"
 
 
 def _words(entry: Sequence[str]) -> re.Pattern[str]:
