@@ -12,8 +12,8 @@ import grpc
 from scrollintel.visual.v1 import errors_pb2, quality_pb2, quality_pb2_grpc
 from services.quality.comparison import compare, refuse
 from services.quality.matcher import Matcher
-from services.quality.measure import measure
-from services.quality.metrics.brisque import Regression
+from services.quality.measure import PARTS, Learnt, Scores, look
+from services.quality.metrics.luminance import Pixels
 from services.quality.scoring import overall
 from services.quality.settings import Settings
 from services.runtime import images
@@ -35,13 +35,13 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         self,
         blobs: BlobStore,
         matcher: Matcher,
-        regression: Regression,
+        learnt: Learnt,
         room: Admission,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._blobs = blobs
         self._matcher = matcher
-        self._regression = regression
+        self._learnt = learnt
         self._room = room
         self._threads = threads
 
@@ -51,9 +51,9 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         """Measure the picture and ask the matcher at the same time."""
         async with self._room.enter():
             picture = await images.decode(await self._blobs.get(request.image))
-            loop = asyncio.get_running_loop()
-            measuring = loop.run_in_executor(self._threads, measure, picture, self._regression)
-            adherence, scores = await asyncio.gather(self._matcher.score(picture, request.prompt), measuring)
+            adherence, scores = await asyncio.gather(
+                self._matcher.score(picture, request.prompt), self._measure(picture)
+            )
         if adherence is not None:
             scores["prompt_adherence"] = adherence
         together = overall(scores)
@@ -61,6 +61,15 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
             scores["overall"] = together
         named = {name: quality_pb2.Score(value=one.value, measured_by=one.by) for name, one in scores.items()}
         return quality_pb2.ScoreImageResponse(metrics=quality_pb2.QualityMetrics(**named))
+
+    async def _measure(self, picture: Pixels) -> Scores:
+        """Return all scores of [H, W, 3] RGB but those that models give, its parts measured side by side."""
+        loop = asyncio.get_running_loop()
+        view = await loop.run_in_executor(self._threads, look, picture)
+        parts = await asyncio.gather(
+            *(loop.run_in_executor(self._threads, part, view, self._learnt) for part in PARTS)
+        )
+        return {name: score for part in parts for name, score in part.items()}
 
     async def CompareImages(
         self, request: quality_pb2.CompareImagesRequest, context: Context
@@ -86,14 +95,14 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[QualityService]:
     """Load what measures, open the store and the connection to Triton, and serve with them."""
-    regression = await asyncio.to_thread(Regression.load)
+    learnt = await asyncio.to_thread(Learnt.load)
     room = Admission(settings.threads, settings.waiting, PICTURE_SECONDS)
     async with TritonClient(settings.triton_address) as triton:
         matcher = Matcher(triton, settings.calibration_path)
         matcher.load()
         with ThreadPoolExecutor(settings.threads, "quality") as threads:
             blobs = BlobStore.open(settings.blob_url, settings.home)
-            yield QualityService(blobs, matcher, regression, room, threads)
+            yield QualityService(blobs, matcher, learnt, room, threads)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

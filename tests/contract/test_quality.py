@@ -27,6 +27,8 @@ from tests.unit.quality.pictures import Pixels, blurred, icon, noisy, photograph
 
 NOBODY = "127.0.0.1:1"
 MEASURED = {"technical", "sharpness", "color_balance", "composition"}
+DETAILS = {"noise", "blockiness", "banding", "exposure"}
+OF_PHOTOGRAPHS = {"naturalness"}
 
 
 class Quality:
@@ -69,16 +71,20 @@ async def refusal(quality: Quality, image: MediaRef, prompt: str = "") -> MeshEr
 
 
 @pytest.mark.parametrize(
-    ("picture", "technical_by"), [(photograph("astronaut"), "brisque/1"), (icon(), "artifacts/1")]
+    ("picture", "technical_by", "more"),
+    [
+        (photograph("astronaut"), "brisque+banding+exposure/2", OF_PHOTOGRAPHS),
+        (icon(), "artifacts+banding+exposure/2", set()),
+    ],
 )
 async def test_a_picture_is_scored_and_what_was_not_measured_is_absent(
-    quality: Quality, picture: Pixels, technical_by: str
+    quality: Quality, picture: Pixels, technical_by: str, more: set[str]
 ) -> None:
     metrics = await quality.score(
         await quality.put(picture), "a prompt that nothing can match without the models"
     )
     scores = present(metrics)
-    assert set(scores) == MEASURED | {"overall"}
+    assert set(scores) == MEASURED | DETAILS | more | {"overall"}
     assert all(0 <= value <= 1 for value in scores.values())
     assert metrics.technical.measured_by == technical_by
     weights = {name: WEIGHTS[name] for name in MEASURED}
@@ -119,7 +125,7 @@ async def test_a_matcher_that_is_not_there_costs_its_score_and_nothing_else(tmp_
     calibration.write_text('{"slope": 10, "offset": -3}')
     async with quality_over(NOBODY, tmp_path, calibration=calibration) as quality:
         scores = present(await quality.score(await quality.put(icon()), "a smiling ball"))
-    assert set(scores) == MEASURED | {"overall"}
+    assert set(scores) == MEASURED | DETAILS | {"overall"}
 
 
 async def test_a_broken_calibration_stops_the_start(tmp_path: Path) -> None:

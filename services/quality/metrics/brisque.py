@@ -81,20 +81,23 @@ def features(luminance: Floats) -> Doubles:
 def normalised(luminance: Floats) -> Floats:
     """Return the MSCN coefficients: (x - local mean) / (local deviation + C)."""
     mean, deviation = local_statistics(luminance)
-    return np.asarray((luminance - mean) / (deviation + SATURATION), np.float32)
+    deviation += SATURATION
+    normal = luminance - mean
+    normal /= deviation
+    return np.asarray(normal, np.float32)
 
 
 def _scale_features(mscn: Floats) -> list[float]:
     shape, _, left, right = fit_aggd(mscn)
     values = [shape, (left + right) / 2]
     neighbours = (
-        mscn[:, :-1] * mscn[:, 1:],
-        mscn[:-1] * mscn[1:],
-        mscn[:-1, :-1] * mscn[1:, 1:],
-        mscn[1:, :-1] * mscn[:-1, 1:],
+        (mscn[:, :-1], mscn[:, 1:]),
+        (mscn[:-1], mscn[1:]),
+        (mscn[:-1, :-1], mscn[1:, 1:]),
+        (mscn[1:, :-1], mscn[:-1, 1:]),
     )
-    for products in neighbours:
-        values += fit_aggd(products)
+    for one, other in neighbours:
+        values += fit_aggd(one * other)
     return values
 
 
@@ -112,13 +115,14 @@ def fit_aggd(values: Floats) -> tuple[float, float, float, float]:
     ratio = math.sqrt(left / right)
     mean_square = (absolute / flat.size) ** 2 / (total / flat.size)
     target = mean_square * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-    shape = float(SHAPES[np.abs(_shape_ratios() - target).argmin()])
+    shape = float(SHAPES[np.abs(shape_ratios() - target).argmin()])
     constant = math.sqrt(math.gamma(1 / shape) / math.gamma(3 / shape))
     mean = (math.sqrt(right) - math.sqrt(left)) * constant * math.gamma(2 / shape) / math.gamma(1 / shape)
     return shape, mean, left, right
 
 
 @cache
-def _shape_ratios() -> Doubles:
+def shape_ratios() -> Doubles:
+    """Return what each of `SHAPES` makes of the ratio that the fit matches; it grows with them."""
     ratios = [math.gamma(2 / a) ** 2 / (math.gamma(1 / a) * math.gamma(3 / a)) for a in SHAPES.tolist()]
     return np.array(ratios, np.float64)

@@ -34,7 +34,8 @@ def _lost(luminance: Floats, axis: int) -> float | None:
     total = float(steps.sum())
     if total <= 0:
         return None
-    return float(np.maximum(steps - kept, 0).sum()) / total
+    taken = np.subtract(steps, kept, out=kept)
+    return float(np.maximum(taken, 0, out=taken).sum()) / total
 
 
 def _steps(values: Floats, axis: int) -> Floats:

@@ -1,11 +1,14 @@
 """Pictures to measure: scikit-image's photographs, drawn icons, and what spoils them."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 from skimage import data
 
 Pixels = npt.NDArray[np.uint8]
+IMAGES = Path(__file__).parents[3] / "docs" / "images"
 
 
 def photograph(name: str) -> Pixels:
@@ -48,3 +51,18 @@ def as_jpeg(picture: Pixels, quality: int) -> Pixels:
 def tinted(picture: Pixels, strength: float) -> Pixels:
     """A warm cast: blue and green taken away in proportion to `strength` (0 to 1)."""
     return np.asarray(np.clip(picture * np.array([1, 1 - strength / 2, 1 - strength]), 0, 255), np.uint8)
+
+
+def banded(picture: Pixels, step: int) -> Pixels:
+    """What is left when only every `step`-th level can be told."""
+    return np.asarray(np.minimum(picture // step * step + step // 2, 255), np.uint8)
+
+
+def exposed(picture: Pixels, gain: float) -> Pixels:
+    """All values times `gain`, cut off at white."""
+    return np.asarray(np.clip(np.rint(picture * float(gain)), 0, 255), np.uint8)
+
+
+def shipped(name: str) -> Pixels:
+    """A picture that the house model drew, from the documentation."""
+    return np.asarray(cv2.imread(str(IMAGES / f"{name}.png"))[..., ::-1], np.uint8)

@@ -6,21 +6,33 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from services.quality.measure import Learnt, look, measure, measure_faults
 from services.quality.metrics.artifacts import block_step, noise_deviation
-from services.quality.metrics.brisque import Regression
+from services.quality.metrics.banding import banding, step_share
 from services.quality.metrics.color_balance import color_balance
 from services.quality.metrics.composition import composition
+from services.quality.metrics.exposure import exposure
 from services.quality.metrics.luminance import LONGEST_SIDE, Pixels, bring_to_size, to_luminance
 from services.quality.metrics.sharpness import sharpness
-from services.quality.metrics.technical import plain_share, technical
-from tests.unit.quality.pictures import as_jpeg, blurred, icon, noisy, photograph, tinted
+from tests.unit.quality.pictures import (
+    as_jpeg,
+    banded,
+    blurred,
+    exposed,
+    icon,
+    noisy,
+    photograph,
+    shipped,
+    tinted,
+)
 
+FAULTS = ("noise", "blockiness", "banding", "exposure")
 PHOTOGRAPHS = ["astronaut", "camera", "brick", "grass", "chelsea", "coffee"]
 
 
 @pytest.fixture(scope="module")
-def regression() -> Regression:
-    return Regression.load()
+def learnt() -> Learnt:
+    return Learnt.load()
 
 
 def picture(name: str) -> Pixels:
@@ -32,11 +44,8 @@ def falls(values: list[float], slack: float = 0.0) -> bool:
     return all(b <= a + slack for a, b in pairwise(values)) and values[-1] < values[0] - 0.1
 
 
-def technical_of(picture: Pixels, regression: Regression) -> float:
-    luminance = to_luminance(picture)
-    found = technical(luminance, sharpness(luminance), regression)
-    assert found is not None
-    return found[0]
+def technical_of(picture: Pixels, learnt: Learnt) -> float:
+    return measure_faults(look(picture), learnt)["technical"].value
 
 
 @pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
@@ -48,41 +57,40 @@ def test_blur_lowers_sharpness(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
-def test_noise_lowers_technical(name: str, regression: Regression) -> None:
+def test_noise_lowers_technical(name: str, learnt: Learnt) -> None:
     # The slack: a photograph has grain of its own, and BRISQUE likes some as well as none.
-    values = [technical_of(noisy(picture(name), by), regression) for by in (0, 4, 8, 16, 32)]
+    values = [technical_of(noisy(picture(name), by), learnt) for by in (0, 4, 8, 16, 32)]
     assert falls(values, slack=0.07)
 
 
 @pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
-def test_blur_lowers_technical(name: str, regression: Regression) -> None:
-    assert falls(
-        [technical_of(blurred(picture(name), by), regression) for by in (0, 1.4, 2.8, 5.6)], slack=0.05
-    )
+def test_blur_lowers_technical(name: str, learnt: Learnt) -> None:
+    assert falls([technical_of(blurred(picture(name), by), learnt) for by in (0, 1.4, 2.8, 5.6)], slack=0.05)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee"])
-def test_jpeg_lowers_technical(name: str, regression: Regression) -> None:
-    assert falls([technical_of(as_jpeg(picture(name), quality), regression) for quality in (95, 40, 20, 8)])
+def test_jpeg_lowers_technical(name: str, learnt: Learnt) -> None:
+    assert falls([technical_of(as_jpeg(picture(name), quality), learnt) for quality in (95, 40, 20, 8)])
 
 
 @pytest.mark.parametrize(
-    ("name", "by"), [("astronaut", "brisque/1"), ("chelsea", "brisque/1"), ("icon", "artifacts/1")]
+    ("name", "by"),
+    [
+        ("astronaut", "brisque+banding+exposure/2"),
+        ("chelsea", "brisque+banding+exposure/2"),
+        ("icon", "artifacts+banding+exposure/2"),
+    ],
 )
-def test_photographs_and_drawings_are_judged_by_what_fits_them(
-    name: str, by: str, regression: Regression
-) -> None:
-    luminance = to_luminance(picture(name))
-    found = technical(luminance, sharpness(luminance), regression)
-    assert found is not None
-    assert found[1] == by
-    assert found[0] > 0.9
+def test_photographs_and_drawings_are_judged_by_what_fits_them(name: str, by: str, learnt: Learnt) -> None:
+    found = measure_faults(look(picture(name)), learnt)["technical"]
+    assert found.by == by
+    assert found.value > 0.9
 
 
 @pytest.mark.parametrize("name", ["chelsea", "astronaut", "icon"])
 def test_spoiling_a_picture_does_not_make_it_another_kind(name: str) -> None:
-    shares = [
-        plain_share(to_luminance(spoilt))
+    drawn = [
+        look(spoilt).drawn
         for spoilt in (
             picture(name),
             noisy(picture(name), 8),
@@ -90,7 +98,7 @@ def test_spoiling_a_picture_does_not_make_it_another_kind(name: str) -> None:
             as_jpeg(picture(name), 30),
         )
     ]
-    assert all((share > 0.5) == (name == "icon") for share in shares)
+    assert all((share > 0.8) == (name == "icon") for share in drawn)
 
 
 @pytest.mark.parametrize("deviation", [2, 5, 10, 20])
@@ -105,6 +113,44 @@ def test_blocks_are_told_from_edges() -> None:
     edge = np.zeros((256, 256), np.float32)
     edge[:, 128:] = 255  # one edge on the grid is an edge
     assert block_step(edge) == 0
+
+
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, "icon"])
+def test_fewer_levels_lower_banding(name: str) -> None:
+    values = [banding(to_luminance(banded(picture(name), step))) for step in (1, 4, 8, 16, 32)]
+    assert values[0] > 0.9
+    assert all(b <= a + 0.01 for a, b in pairwise(values))
+    assert values[-1] < values[0] - (0.1 if name != "grass" else 0.03)  # what has no glide shows no bands
+
+
+def test_a_glide_of_eight_bits_is_no_banding_and_fewer_levels_are_nothing_else() -> None:
+    glide = np.tile(np.linspace(60, 180, 512).round().astype(np.uint8)[:, None, None], (1, 512, 3))
+    assert step_share(to_luminance(glide)) == 0
+    assert step_share(to_luminance(banded(glide, 8))) > 0.9
+
+
+@pytest.mark.parametrize("by", ["darker", "brighter"])
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_a_wrong_exposure_lowers_it(name: str, by: str) -> None:
+    gains = (1, 0.5, 0.25, 0.1) if by == "darker" else (1, 2, 4, 8)
+    values = [exposure(to_luminance(exposed(picture(name), gain)), 0) for gain in gains]
+    assert values[0] > 0.9
+    assert falls(values)
+
+
+@pytest.mark.parametrize("name", ["demo", "icon"])
+def test_clean_drawings_are_not_punished(name: str, learnt: Learnt) -> None:
+    drawing = icon(1024) if name == "icon" else shipped(name)
+    scores = measure(drawing, learnt)
+    assert "naturalness" not in scores
+    assert min(scores[fault].value for fault in (*FAULTS, "technical")) > 0.9
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
+def test_the_dark_is_no_way_to_be_faultless(name: str, learnt: Learnt) -> None:
+    assert falls(
+        [technical_of(exposed(picture(name), gain), learnt) for gain in (1, 0.5, 0.25, 0.1)], slack=0.02
+    )
 
 
 @pytest.mark.parametrize("name", ["astronaut", "camera", "icon"])
@@ -130,25 +176,21 @@ def test_a_subject_that_leaves_the_frame_lowers_composition(along: tuple[int, in
     assert falls([score(shift) for shift in (0, 0.3, 0.4, 0.45)])
 
 
-def test_what_cannot_be_measured_is_absent(regression: Regression) -> None:
+def test_what_cannot_be_measured_is_absent(learnt: Learnt) -> None:
     plain = np.full((64, 64, 3), 200, np.uint8)
     assert sharpness(to_luminance(plain)) is None
     assert composition(plain) is None
     tiny = noisy(np.full((5, 9, 3), 100, np.uint8), 20)
-    assert technical(to_luminance(tiny), None, regression) is None
+    assert not {"technical", "naturalness"} & set(measure(tiny, learnt))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 5), (13, 14), (14, 14), (15, 900), (200, 2)])
 @pytest.mark.parametrize("make", [np.zeros, lambda shape: np.random.default_rng(0).integers(0, 256, shape)])
 def test_every_shape_gives_scores_within_bounds(
-    shape: tuple[int, int], make: Callable[..., Pixels], regression: Regression
+    shape: tuple[int, int], make: Callable[..., Pixels], learnt: Learnt
 ) -> None:
     pixels = np.asarray(make((*shape, 3)), np.uint8)
-    luminance = to_luminance(pixels)
-    sharp = sharpness(luminance)
-    faults = technical(luminance, sharp, regression)
-    values = [sharp, color_balance(pixels), composition(pixels), faults[0] if faults else None]
-    assert all(value is None or 0 <= value <= 1 for value in values)
+    assert all(0 <= score.value <= 1 for score in measure(pixels, learnt).values())
 
 
 def test_large_pictures_are_seen_smaller_and_small_ones_as_they_are() -> None:

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
-from services.quality.measure import measure
-from services.quality.metrics.brisque import Regression
+from services.quality.measure import Learnt, measure
 from services.quality.scoring import WEIGHTS, Measured, overall
 from tests.unit.quality.pictures import icon
 
@@ -48,9 +47,13 @@ def test_a_better_score_makes_a_better_whole() -> None:
 
 
 def test_a_picture_is_measured_by_name_and_version() -> None:
-    found = measure(icon(), Regression.load())
+    found = measure(icon(), Learnt.load())
     assert {name: one.by for name, one in found.items()} == {
-        "technical": "artifacts/1",
+        "technical": "artifacts+banding+exposure/2",
+        "noise": "immerkaer-median/1",
+        "blockiness": "grid-steps/1",
+        "banding": "clean-steps/1",
+        "exposure": "lights/1",
         "sharpness": "blur-effect/1",
         "color_balance": "cast-cielab/1",
         "composition": "subject-placement/1",

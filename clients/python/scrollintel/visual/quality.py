@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 
 from scrollintel.visual.v1 import quality_pb2 as pb
 
+DETAILS = frozenset({"noise", "blockiness", "banding", "exposure", "naturalness"})
+"""Scores that say why `technical` is what it is; who has one line for all leaves them out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -32,6 +35,11 @@ class Quality:
     temporal_consistency: Score | None = None
     motion_smoothness: Score | None = None
     frame_quality: Score | None = None
+    noise: Score | None = None
+    blockiness: Score | None = None
+    banding: Score | None = None
+    exposure: Score | None = None
+    naturalness: Score | None = None
 
     @classmethod
     def read(cls, message: pb.QualityMetrics) -> "Quality":

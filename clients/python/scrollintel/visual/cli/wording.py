@@ -20,7 +20,7 @@ from scrollintel.visual.events import (
     Stage,
     Step,
 )
-from scrollintel.visual.quality import Quality
+from scrollintel.visual.quality import DETAILS, Quality
 
 DOING = {
     Stage.DRAW: "drawing",
@@ -76,9 +76,11 @@ def counted(count: int, noun: str) -> str:
 
 
 def scores(quality: Quality) -> str:
-    """Return every measured score as `name 0.71`, separated."""
+    """Return every measured score but the details as `name 0.71`, separated."""
     return " · ".join(
-        f"{name.replace('_', ' ')} [bold]{score.value:.2f}[/]" for name, score in quality.measured()
+        f"{name.replace('_', ' ')} [bold]{score.value:.2f}[/]"
+        for name, score in quality.measured()
+        if name not in DETAILS
     )
 
 

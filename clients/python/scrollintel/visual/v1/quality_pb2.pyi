@@ -61,6 +61,11 @@ class QualityMetrics(_message.Message):
     TEMPORAL_CONSISTENCY_FIELD_NUMBER: _builtins.int
     MOTION_SMOOTHNESS_FIELD_NUMBER: _builtins.int
     FRAME_QUALITY_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    BLOCKINESS_FIELD_NUMBER: _builtins.int
+    BANDING_FIELD_NUMBER: _builtins.int
+    EXPOSURE_FIELD_NUMBER: _builtins.int
+    NATURALNESS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def overall(self) -> Global___Score:
         """Weighted mean of the others."""
@@ -109,6 +114,26 @@ class QualityMetrics(_message.Message):
     def frame_quality(self) -> Global___Score:
         """Technical quality of the worst frames."""
 
+    @_builtins.property
+    def noise(self) -> Global___Score:
+        """Freedom from noise."""
+
+    @_builtins.property
+    def blockiness(self) -> Global___Score:
+        """Freedom from the blocks that compression leaves."""
+
+    @_builtins.property
+    def banding(self) -> Global___Score:
+        """Freedom from steps where brightness should glide."""
+
+    @_builtins.property
+    def exposure(self) -> Global___Score:
+        """Whether the lights are there, and in a photograph not burnt."""
+
+    @_builtins.property
+    def naturalness(self) -> Global___Score:
+        """Nearness to the statistics of pristine photographs; absent for drawings."""
+
     def __init__(
         self,
         *,
@@ -124,10 +149,15 @@ class QualityMetrics(_message.Message):
         temporal_consistency: Global___Score | None = ...,
         motion_smoothness: Global___Score | None = ...,
         frame_quality: Global___Score | None = ...,
+        noise: Global___Score | None = ...,
+        blockiness: Global___Score | None = ...,
+        banding: Global___Score | None = ...,
+        exposure: Global___Score | None = ...,
+        naturalness: Global___Score | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aesthetic", b"aesthetic", "color_balance", b"color_balance", "composition", b"composition", "frame_quality", b"frame_quality", "motion_smoothness", b"motion_smoothness", "overall", b"overall", "prompt_adherence", b"prompt_adherence", "safety", b"safety", "sharpness", b"sharpness", "technical", b"technical", "temporal_consistency", b"temporal_consistency", "uniqueness", b"uniqueness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aesthetic", b"aesthetic", "banding", b"banding", "blockiness", b"blockiness", "color_balance", b"color_balance", "composition", b"composition", "exposure", b"exposure", "frame_quality", b"frame_quality", "motion_smoothness", b"motion_smoothness", "naturalness", b"naturalness", "noise", b"noise", "overall", b"overall", "prompt_adherence", b"prompt_adherence", "safety", b"safety", "sharpness", b"sharpness", "technical", b"technical", "temporal_consistency", b"temporal_consistency", "uniqueness", b"uniqueness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aesthetic", b"aesthetic", "color_balance", b"color_balance", "composition", b"composition", "frame_quality", b"frame_quality", "motion_smoothness", b"motion_smoothness", "overall", b"overall", "prompt_adherence", b"prompt_adherence", "safety", b"safety", "sharpness", b"sharpness", "technical", b"technical", "temporal_consistency", b"temporal_consistency", "uniqueness", b"uniqueness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aesthetic", b"aesthetic", "banding", b"banding", "blockiness", b"blockiness", "color_balance", b"color_balance", "composition", b"composition", "exposure", b"exposure", "frame_quality", b"frame_quality", "motion_smoothness", b"motion_smoothness", "naturalness", b"naturalness", "noise", b"noise", "overall", b"overall", "prompt_adherence", b"prompt_adherence", "safety", b"safety", "sharpness", b"sharpness", "technical", b"technical", "temporal_consistency", b"temporal_consistency", "uniqueness", b"uniqueness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
