@@ -1,7 +1,7 @@
 """Tracebacks as logs may hold them: which exceptions, raised where, and not what they say.
 
 A library's exception may quote what it was given (`could not convert string to float: '...'`), and that may be a prompt.
-What the mesh's own errors say is written for callers and quotes no prompt.
+The mesh's own errors may quote what their caller wrote, such as the name of a style; of them the reason is told.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-OWN = frozenset({"MeshError"})
+OWN = "MeshError"  # whose text begins with its reason
 WITHHELD = "(its text is not logged)"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -30,8 +30,8 @@ def as_dicts(exc_info: ExcInfo) -> list[dict[str, Any]]:
 
 def _withhold(stacks: list[dict[str, Any]]) -> None:
     for stack in stacks:
-        if stack["exc_type"] not in OWN:
-            stack.update(exc_value=WITHHELD, exc_notes=[], syntax_error=None)
+        reason = stack["exc_value"].partition(":")[0] if stack["exc_type"] == OWN else WITHHELD
+        stack.update(exc_value=reason, exc_notes=[], syntax_error=None)
         for group in stack.get("exceptions", ()):
             _withhold(group)
 

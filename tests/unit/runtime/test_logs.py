@@ -51,11 +51,13 @@ def test_a_traceback_is_logged_without_variables_and_texts_that_hold_a_prompt(st
 
 def test_exceptions_of_a_group_are_told_without_their_texts(stream):
     try:
-        raise ExceptionGroup("draw Alice", [ValueError("Alice"), MeshError(INTERNAL, "a fault of ours")])
+        raise ExceptionGroup(
+            "draw Alice", [ValueError("Alice"), MeshError(INTERNAL, "no style is called Alice")]
+        )
     except ExceptionGroup:
         structlog.get_logger().exception("unhandled")
     assert "Alice" not in stream.getvalue()
-    assert "a fault of ours" in stream.getvalue()
+    assert '"exc_value": "INTERNAL"' in stream.getvalue()
 
 
 async def test_what_libraries_log_of_an_exception_is_its_kind_and_its_place(stream):
