@@ -25,11 +25,16 @@ _BLANK_LETTERS = frozenset(
     "\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800"
 )  # drawn as nothing, though they count as letters
 _BREAKS = frozenset("\t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029")
+_NATIVE = re.compile(r"[\u0370-\ufdff]")  # the first letters that are not Latin, to the last before symbols
+_NATIVE_GAP = re.compile(r"(?<=[\u0370-\ufdff])[\s\W_]+(?=[\u0370-\ufdff])")
 _GAP = re.compile(r"\s(\s*)")
-_SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@$](?![a-z0-9])){2,}")
+_SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@$](?![a-z0-9]))+")
 _INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s'](?=[a-z0-9])")
 _MASKED = re.compile(r"[a-z]+[*#%?][a-z*#%?]*[a-z]")
 _MASK = re.compile(r"[*#%?]")
+_LEET_WORDS = (
+    3  # words that mix digits with letters, from which on numbers are read as letters too: `h0w 70 r0b`
+)
 _LONG_RUN = re.compile(r"([a-z])\1{2,}")
 _RUN = re.compile(r"([a-z])\1+")
 
@@ -63,15 +68,27 @@ class Disguises:
             text = _visible(unicodedata.normalize("NFKD", text.translate(self.homoglyphs))).casefold()
         return _GAP.sub(lambda gap: "  " if gap[1] else " ", text.translate(_EMOJI_LETTERS)).strip()
 
+    def native(self, text: str) -> list[str]:
+        """Return the text in its own letters, folded, and without gaps inside words; empty when all of it is Latin."""
+        folded = "".join(
+            character
+            for character in unicodedata.normalize("NFKC", text).casefold()
+            if character in _BREAKS or unicodedata.category(character) not in _INVISIBLE
+        )
+        if not _NATIVE.search(folded):
+            return []
+        return list(dict.fromkeys((folded, _NATIVE_GAP.sub("", folded))))
+
     def spellings(self, plain: str) -> list[str]:
-        """Return what a plain text may read as beside itself, each once, at most 36; empty when it has one reading."""
+        """Return what a plain text may read as beside itself, each once, at most 48; empty when it has one reading."""
         found = dict.fromkeys(self._readings(plain))
         found.pop(plain, None)
         return list(found)
 
     def _readings(self, plain: str) -> Iterator[str]:
         unmasked = _MASKED.sub(_unmask, plain)
-        for joined in dict.fromkeys((unmasked, _SPELLED.sub(_join, unmasked), _INNER_SIGN.sub("", unmasked))):
+        whole, split = _SPELLED.sub(_join, unmasked), _SPELLED.sub(_join_after_article, unmasked)
+        for joined in dict.fromkeys((unmasked, whole, split, _INNER_SIGN.sub("", unmasked))):
             for letters in dict.fromkeys(
                 (joined, *(_read_digits(joined, table) for table in self.leetspeak))
             ):
@@ -92,10 +109,13 @@ def _visible(text: str) -> str:
 
 
 def _read_digits(text: str, table: Mapping[int, str]) -> str:
-    """Read digits and signs as letters in the words that mix them with letters."""
+    """Read digits and signs as letters in the words that mix them with letters; in all words where several do."""
+    words = text.split(" ")
+    mixed = [not word.isalpha() and any(letter.isalpha() for letter in word) for word in words]
+    all_of_them = sum(mixed) >= _LEET_WORDS
     return " ".join(
-        word.translate(table) if not word.isalpha() and any(letter.isalpha() for letter in word) else word
-        for word in text.split(" ")
+        word.translate(table) if is_mixed or all_of_them else word
+        for word, is_mixed in zip(words, mixed, strict=True)
     )
 
 
@@ -105,6 +125,11 @@ def _unmask(masked: re.Match[str]) -> str:
 
 
 def _join(spelled: re.Match[str]) -> str:
-    """Join a word that is written letter by letter; a leading article of one letter is tried as a word of its own."""
-    letters = "".join(character for character in spelled[0] if character.isalnum() or character in "@$")
-    return f"a {letters[1:]} {letters}" if letters[0] == "a" else letters
+    """Join a word that is written letter by letter."""
+    return "".join(character for character in spelled[0] if character.isalnum() or character in "@$")
+
+
+def _join_after_article(spelled: re.Match[str]) -> str:
+    """Join a word as `_join`, but take a leading `a` for a word of its own, as it may have stood nearer than it should."""
+    letters = _join(spelled)
+    return f"a {letters[1:]}" if letters[0] == "a" and len(letters) > 1 else letters

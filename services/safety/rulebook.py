@@ -21,7 +21,8 @@ def read(name: str, instead: Path | None = None) -> Any:
 
 def load_rules(path: Path | None = None) -> RuleSet:
     """Load the rule set; raises ValueError naming the rule that is wrong."""
-    return RuleSet.parse(read("rules.yaml", path), Disguises.parse(read("disguises.yaml")))
+    disguises = Disguises.parse(read("disguises.yaml"))
+    return RuleSet.parse(read("rules.yaml", path), disguises, read("languages.yaml"))
 
 
 def load_policy(path: Path | None = None) -> tuple[Policy, Scale]:

@@ -74,7 +74,7 @@ async def test_a_harmless_prompt_is_allowed(tmp_path: Path) -> None:
     assert not verdict.findings
     assert verdict.policy_version
     assert verdict.policy_link
-    assert list(verdict.checks) == ["prompt-rules/1"]
+    assert list(verdict.checks) == ["prompt-rules/2"]
 
 
 async def test_an_unsafe_prompt_is_an_answer_with_category_and_severity(tmp_path: Path) -> None:

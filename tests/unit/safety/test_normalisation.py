@@ -40,7 +40,8 @@ def test_plain(text: str, plain: str) -> None:
     [
         ("c a t", "cat"),
         ("the c.a.t sat", "the cat sat"),
-        ("a c a t sat", "a cat acat sat"),
+        ("a c a t sat", "a cat sat"),
+        ("a r e you", "are you"),
         ("c4t", "cat"),
         ("c@t", "cat"),
         ("k1ll", "kill"),
@@ -82,5 +83,5 @@ def test_spellings_are_few_and_each_once(text: str) -> None:
     plain = DISGUISES.plain(text)
     spellings = DISGUISES.spellings(plain)
     assert plain not in spellings
-    assert len(spellings) == len(set(spellings)) <= 36
+    assert len(spellings) == len(set(spellings)) <= 48
     assert all(len(spelling) <= 6 * len(plain) + 8 for spelling in spellings)

@@ -1,0 +1,33 @@
+"""The labelled prompts that the documented table comes from: enough of each kind, and split for good."""
+
+from collections import Counter
+
+from bench.safety.disguises import DISGUISES
+from bench.safety.labelled import Half, load
+from services.safety.category import Category
+from services.safety.normalisation import Disguises
+from services.safety.rulebook import read
+
+PROMPTS = load()
+
+
+def test_there_are_enough_of_every_kind_and_each_once() -> None:
+    labels = Counter(prompt.label for prompt in PROMPTS)
+    assert len({prompt.text for prompt in PROMPTS}) == len(PROMPTS) >= 600
+    assert all(labels[category] >= 40 for category in Category)
+    assert labels["hard"] >= 150
+    assert len({prompt.language for prompt in PROMPTS}) == 13
+
+
+def test_the_split_is_even_and_depends_on_the_text_alone() -> None:
+    halves = Counter(prompt.half for prompt in PROMPTS)
+    assert abs(halves[Half.TUNE] - halves[Half.REPORT]) < 0.1 * len(PROMPTS)
+    assert {p.text: p.half for p in reversed(load())} == {p.text: p.half for p in PROMPTS}
+
+
+def test_disguises_hide_what_they_are_given() -> None:
+    text = "a smiling cat"
+    worn = {name: disguise(text) for name, disguise in DISGUISES.items()}
+    assert len(set(worn.values()) - {text}) == len(DISGUISES)
+    undone = Disguises.parse(read("disguises.yaml")).plain
+    assert all(undone(worn[name]) == text for name in ("homoglyphs", "zero width", "full width", "accents"))
