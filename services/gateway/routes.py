@@ -57,7 +57,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         _service(prompt_pb2, "PromptService"),
         "prompt",
-        frozenset({"AnalyzePrompt", "EnhancePrompt", "ListTemplates", "ApplyTemplate"}),
+        frozenset({"AnalyzePrompt", "EnhancePrompt", "SuggestPrompts", "ListTemplates", "ApplyTemplate"}),
     ),
     Route(
         _service(assets_pb2, "AssetService"),

@@ -29,6 +29,7 @@ class Dialect:
     form: Form
     tokens: float = math.inf
     characters: int = MOST_CHARACTERS
+    adds: bool = True
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Dialect":
@@ -39,11 +40,12 @@ class Dialect:
             Form(data["form"]),
             data.get("tokens", math.inf),
             data["characters"],
+            data.get("adds", True),
         )
 
     def room(self, text: str) -> float:
-        """Return how many more tokens are read after a text, at least 0."""
-        return max(0.0, self.tokens - tokens.MARKS - tokens.count(text))
+        """Return how many more tokens may be said after a text, at least 0."""
+        return max(0.0, self.tokens - tokens.MARKS - tokens.count(text)) if self.adds else 0.0
 
     def append(self, text: str, additions: Sequence[str], title: str = "") -> str:
         """Put additions behind a text that stays as it is, as many as the characters allow; the last are left out first.

@@ -1,5 +1,6 @@
 """Everything that the prompt room knows, as it is shipped beside this module."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -25,6 +26,8 @@ class Lexicon:
     languages: Languages
     dialects: Dialects
     library: Library
+    suggestions: Mapping[str, tuple[str, ...]]
+    """By aspect, what may be said of it where a prompt says nothing."""
 
 
 def load() -> Lexicon:
@@ -39,6 +42,7 @@ def load() -> Lexicon:
         Languages.parse(_read("languages.yaml"), english),
         Dialects(tuple(Dialect.parse(entry) for entry in _read("dialects.yaml")["dialects"])),
         Library(tuple(Template.parse(entry) for entry in _read("templates.yaml")["templates"])),
+        {name: tuple(options) for name, options in _read("suggestions.yaml")["suggestions"].items()},
     )
 
 

@@ -19,6 +19,7 @@ from services.prompt.pages import PageTokenError, page
 from services.prompt.search import by_meaning, by_words, told
 from services.prompt.settings import Settings
 from services.prompt.styles import Level, Style, UnknownStyleError
+from services.prompt.suggestions import suggest
 from services.prompt.templates import FillError, Template
 from services.prompt.wording import Wording, unwanted
 from services.runtime.errors import MeshError
@@ -29,6 +30,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 WARM_UP = "a cat"
 PAGE = 50  # templates, where the caller does not say
+SUGGESTIONS = 3  # likewise
 
 
 class PromptService(prompt_pb2_grpc.PromptServiceServicer):
@@ -72,6 +74,19 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             style=style.name if style else "",
             analysis=to_analysis(found, matches),
             dialect=asked.dialect.name,
+        )
+
+    async def SuggestPrompts(
+        self, request: prompt_pb2.SuggestPromptsRequest, context: Context
+    ) -> prompt_pb2.SuggestPromptsResponse:
+        """Return clearer prompts for a vague one."""
+        found = await asyncio.to_thread(suggest, request.prompt, request.count or SUGGESTIONS, self._lexicon)
+        return prompt_pb2.SuggestPromptsResponse(
+            prompts=[one.prompt for one in found],
+            suggestions=[
+                prompt_pb2.PromptSuggestion(prompt=one.prompt, reason=one.reason, added=one.added)
+                for one in found
+            ],
         )
 
     async def ListTemplates(

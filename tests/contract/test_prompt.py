@@ -299,9 +299,16 @@ async def test_what_cannot_be_filled_is_refused_by_name(
     assert suggestion is None or error.suggestions[0] == suggestion
 
 
-async def test_rpcs_of_later_versions_say_so(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
-    error = await error_of(alone.SuggestPrompts(prompt_pb2.SuggestPromptsRequest(prompt="a cat"), timeout=20))
-    assert error.reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
+async def test_clearer_prompts_are_suggested(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
+    request = prompt_pb2.SuggestPromptsRequest(prompt="a bat")
+    answer = await alone.SuggestPrompts(request, timeout=20)
+    assert list(answer.prompts) == [one.prompt for one in answer.suggestions]
+    assert len(answer.prompts) == 3
+    assert answer.suggestions[0].added["meaning"] == "the flying animal"
+    assert "medium" in answer.suggestions[0].added
+    assert answer.suggestions[0].reason.startswith("says what is meant: the flying animal, medium: ")
+    request.count = 10
+    assert len((await alone.SuggestPrompts(request, timeout=20)).prompts) == 10
 
 
 @pytest.mark.parametrize(("prompt", "style"), DESCRIBED.items())

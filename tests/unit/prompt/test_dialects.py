@@ -72,7 +72,7 @@ def test_no_dialect_says_more_than_its_providers_take() -> None:
             "A watercolor cat.",
             "A watercolor cat. With soft washes, visible paper texture and soft light.",
         ),
-        ("text_to_image_house", "a cat", "a cat, watercolor painting, soft washes"),
+        ("text_to_image_house", "a cat", "a cat, watercolor painting"),
         ("text_to_image_house", "a cat with a red hat and a long green scarf", None),
     ],
 )

@@ -82,7 +82,8 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SuggestPrompts(self, request, context):
-        """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version.
+        """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
+        leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class PromptServiceStub:
     Ends with INVALID_ARGUMENT, reason STYLE_UNKNOWN, and near names when the style is not known.
     """
     SuggestPrompts: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.SuggestPromptsRequest, _prompt_pb2.SuggestPromptsResponse]
-    """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version."""
+    """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
+    leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+    """
     ListTemplates: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]
     """Lists the built-in prompt templates, all of them or those that a query means.
     Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
@@ -63,7 +65,9 @@ class PromptServiceAsyncStub(PromptServiceStub):
     Ends with INVALID_ARGUMENT, reason STYLE_UNKNOWN, and near names when the style is not known.
     """
     SuggestPrompts: _aio.UnaryUnaryMultiCallable[_prompt_pb2.SuggestPromptsRequest, _prompt_pb2.SuggestPromptsResponse]  # type: ignore[assignment]
-    """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version."""
+    """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
+    leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+    """
     ListTemplates: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]  # type: ignore[assignment]
     """Lists the built-in prompt templates, all of them or those that a query means.
     Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
@@ -98,7 +102,9 @@ class PromptServiceServicer:
         request: _prompt_pb2.SuggestPromptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_pb2.SuggestPromptsResponse, _abc.Awaitable[_prompt_pb2.SuggestPromptsResponse]]:
-        """Suggests clearer or safer prompts. Answers UNIMPLEMENTED in this version."""
+        """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
+        leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+        """
 
     def ListTemplates(
         self,
