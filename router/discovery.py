@@ -17,6 +17,7 @@ from router.entries import BackendEntry, load_entry
 from router.fleet import Fleet
 from router.probing import Probes
 from services.runtime.errors import MeshError
+from services.runtime.repeating import repeating
 
 FILE = "backend.yaml"
 
@@ -92,19 +93,6 @@ def read(repository: Path) -> tuple[dict[str, BackendEntry], set[str]]:
 @asynccontextmanager
 async def discovering(discovery: Discovery, interval: float) -> AsyncIterator[None]:
     """Look every `interval` seconds while the body runs; it starts after the first look."""
-
-    async def forever() -> None:
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await discovery.look()
-            except Exception:
-                log.exception("the repository could not be read")
-
     await discovery.look()
-    task = asyncio.create_task(forever())
-    try:
+    async with repeating(discovery.look, interval, "the repository could not be read"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 OK = "OK"
+CANCELLED = "CANCELLED"  # by its caller, or because another run was quicker
+INTERNAL = "INTERNAL"  # an adapter's mistake
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,12 @@ from router.hooks import Journal
 from router.order import Order
 from router.patience import Patience
 from router.recovery import Failure
-from router.runs import OK, Run
+from router.runs import CANCELLED, INTERNAL, OK, Run
 from router.snapshot import BackendView, State
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime import deadline, telemetry
 from services.runtime.errors import MeshError
 
-CANCELLED = "CANCELLED"
-INTERNAL = "INTERNAL"
 MAY_COST = frozenset({OK, "OUTCOME_UNKNOWN"})  # what a paid run may be charged for
 
 log = structlog.get_logger()

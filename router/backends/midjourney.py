@@ -6,24 +6,22 @@ nothing more and may be asked for again.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import date
 from typing import Annotated, Literal
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from router.backends import http_errors
-from router.backends.account import Account, capabilities, utc_today
+from router.backends.account import Account
 from router.backends.exchange import CANCELLED, JOB_FAILED, JobId, asking, paying
 from router.backends.http_errors import Meaning
+from router.backends.offered import Offered
 from router.backends.polling import Pace, confirmed, persistently, polled
 from router.backends.protocol import Job, Step
 from router.backends.provider import LostError, Media, Ticket
 from router.backends.wording import SEEDS, check_prompt, data_uri, hundredths, ratio
-from router.entries import BackendEntry
-from router.snapshot import State
 
 NAME = "midjourney"
 PACE = Pace(2.0)
@@ -56,26 +54,10 @@ class MidjourneyAccount(Account[httpx.AsyncClient]):
         return http
 
 
-class MidjourneyProvider:
+class MidjourneyProvider(Offered[MidjourneyAccount]):
     """Midjourney behind the operator's bridge."""
 
-    def __init__(
-        self,
-        entry: BackendEntry,
-        account: MidjourneyAccount,
-        *,
-        pace: Pace = PACE,
-        today: Callable[[], date] = utc_today,
-    ) -> None:
-        self._entry = entry
-        self._account = account
-        self._pace = pace
-        self._today = today
-        self.capabilities = capabilities(entry)
-
-    def state(self) -> State:
-        """Return whether it may be called; see `Provider.state`."""
-        return self._account.state(self._entry, self._today())
+    pace = PACE
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Imagine a grid; see `Provider.submit`."""

@@ -8,21 +8,19 @@ import base64
 import importlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from router.backends import http_errors
-from router.backends.account import Account, capabilities, utc_today
+from router.backends.account import Account
 from router.backends.exchange import paying
+from router.backends.offered import Offered
 from router.backends.protocol import Job, Step
 from router.backends.provider import CannotTellError, LostError, Media, Ticket
 from router.backends.wording import check_prompt
-from router.entries import BackendEntry
 from router.media_types import media_type_of
-from router.snapshot import State
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -70,21 +68,8 @@ class OpenAIAccount(Account["AsyncOpenAI"]):
         return client
 
 
-class OpenAIProvider:
+class OpenAIProvider(Offered[OpenAIAccount]):
     """One image model of OpenAI. What differs between models is data: `qualities` and `request` of its entry."""
-
-    def __init__(
-        self, entry: BackendEntry, account: OpenAIAccount, *, today: Callable[[], date] = utc_today
-    ) -> None:
-        self._entry = entry
-        self._account = account
-        self._today = today
-        self._tokens = entry.pricing().tokens
-        self.capabilities = capabilities(entry)
-
-    def state(self) -> State:
-        """Return whether it may be called; see `Provider.state`."""
-        return self._account.state(self._entry, self._today())
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Send the paid call and wait for its pictures; see `Provider.submit`."""
@@ -147,14 +132,15 @@ class OpenAIProvider:
         return Ticket(job="", media=media, usd=self._usd(answer))
 
     def _usd(self, answer: "_Answer") -> float | None:
-        if self._tokens is None:
+        tokens = self._entry.pricing().tokens
+        if tokens is None:
             return None
         try:
             usage = _Usage.model_validate(answer.usage)
         except ValidationError:
             return None
         sent = usage.input_tokens_details
-        return self._tokens.usd(sent.text_tokens, sent.image_tokens, usage.output_tokens)
+        return tokens.usd(sent.text_tokens, sent.image_tokens, usage.output_tokens)
 
 
 class _Picture(BaseModel):

@@ -5,24 +5,21 @@ A request cannot be found by our reference: fal takes none.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import date
 
 from pydantic import BaseModel, ValidationError
 
 from router.backends import http_errors
-from router.backends.account import capabilities, utc_today
 from router.backends.exchange import CANCELLED, JOB_FAILED, asking, paying
 from router.backends.fal_queue import STOPPED, FalAccount, Phase
 from router.backends.http_errors import Meaning
+from router.backends.offered import Offered
 from router.backends.polling import AgainError, Pace, confirmed, persistently, polled
 from router.backends.protocol import Job, Step
 from router.backends.provider import CannotTellError, LostError, Media, Ticket
 from router.backends.wire import AnsweredError
 from router.backends.wording import SEEDS, check_prompt, data_uri, hundredths, ratio
-from router.entries import BackendEntry
-from router.snapshot import State
 
 NAME = "pika"
 PACE = Pace(1.0)
@@ -34,27 +31,10 @@ UNSAFE = "content_policy_violation"
 """Type of a model's error: fal.ai/docs/documentation/model-apis/errors."""
 
 
-class PikaProvider:
+class PikaProvider(Offered[FalAccount]):
     """One model of Pika. A request makes one video."""
 
-    def __init__(
-        self,
-        entry: BackendEntry,
-        account: FalAccount,
-        *,
-        pace: Pace = PACE,
-        today: Callable[[], date] = utc_today,
-    ) -> None:
-        self._entry = entry
-        self._account = account
-        self._model = entry.provider_model
-        self._pace = pace
-        self._today = today
-        self.capabilities = capabilities(entry)
-
-    def state(self) -> State:
-        """Return whether it may be called; see `Provider.state`."""
-        return self._account.state(self._entry, self._today())
+    pace = PACE
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Put a request into the queue; see `Provider.submit`. fal takes no reference."""
@@ -62,7 +42,9 @@ class PikaProvider:
         check_prompt(self._entry, job.prompt)
         queue = await self._account.library(self._entry.address)
         arguments = await asyncio.to_thread(self._arguments, job)
-        model = self._entry.edit_model if job.source and self._entry.edit_model else self._model
+        model = (
+            self._entry.edit_model if job.source and self._entry.edit_model else self._entry.provider_model
+        )
         async with paying(NAME, timeout, _policy):
             try:
                 return Ticket(await queue.submit(model, arguments))
@@ -101,7 +83,7 @@ class PikaProvider:
                 return phase is Phase.STOPPED
             queue = await self._account.library(self._entry.address)
             with asking(NAME):
-                if await queue.stop(self._model, ticket.job):
+                if await queue.stop(self._entry.provider_model, ticket.job):
                     return True
             raise AgainError(http_errors.told(JOB_FAILED, NAME))
 
@@ -110,14 +92,14 @@ class PikaProvider:
     async def _phase(self, name: str) -> Phase:
         queue = await self._account.library(self._entry.address)
         with asking(NAME):
-            return await queue.phase(self._model, name)
+            return await queue.phase(self._entry.provider_model, name)
 
     async def _made(self, name: str) -> str:
         """Return where the video of an ended request is. Raises MeshError where it ended in an error, LostError where it is nowhere."""
         queue = await self._account.library(self._entry.address)
         with asking(NAME):
             try:
-                content = await queue.result(self._model, name)
+                content = await queue.result(self._entry.provider_model, name)
             except AnsweredError as answer:
                 if (meaning := _ending(answer.content)) is None:
                     raise

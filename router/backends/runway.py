@@ -7,22 +7,20 @@ import asyncio
 import importlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from router.backends import http_errors
-from router.backends.account import Account, capabilities, utc_today
+from router.backends.account import Account
 from router.backends.exchange import CANCELLED, JOB_FAILED, JobId, asking, paying
+from router.backends.offered import Offered
 from router.backends.polling import Pace, confirmed, polled
 from router.backends.protocol import Job, Step
 from router.backends.provider import CannotTellError, Cost, LostError, Media, Ticket
 from router.backends.wording import SEEDS, check_prompt, data_uri, hundredths
 from router.demand import Modality
-from router.entries import BackendEntry
-from router.snapshot import State
 
 if TYPE_CHECKING:
     from runwayml import AsyncRunwayML
@@ -54,26 +52,10 @@ class RunwayAccount(Account["AsyncRunwayML"]):
         return client
 
 
-class RunwayProvider:
+class RunwayProvider(Offered[RunwayAccount]):
     """One model of Runway. A task makes one picture or video."""
 
-    def __init__(
-        self,
-        entry: BackendEntry,
-        account: RunwayAccount,
-        *,
-        pace: Pace = PACE,
-        today: Callable[[], date] = utc_today,
-    ) -> None:
-        self._entry = entry
-        self._account = account
-        self._pace = pace
-        self._today = today
-        self.capabilities = capabilities(entry)
-
-    def state(self) -> State:
-        """Return whether it may be called; see `Provider.state`."""
-        return self._account.state(self._entry, self._today())
+    pace = PACE
 
     async def submit(self, job: Job, reference: str, timeout: float) -> Ticket:
         """Create a task; see `Provider.submit`. The library takes no reference."""

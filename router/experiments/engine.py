@@ -4,7 +4,6 @@ Nobody waits for a table: splitting looks at what was read some seconds ago. Eve
 say how an experiment ended is believed.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +22,7 @@ from router.experiments.shadow import Shadows
 from router.experiments.store import ExperimentStore, OtherPlanError
 from router.experiments.tally import Tally
 from router.order import Assignment, Order
-from services.runtime.errors import MeshError
+from services.runtime.repeating import repeating
 
 log = structlog.get_logger()
 
@@ -144,22 +143,9 @@ async def experimenting(experiments: Experiments, interval: float) -> AsyncItera
 
     Copies that still run at its end are stopped. Raises MeshError DEPENDENCY_UNAVAILABLE at the start.
     """
-
-    async def forever() -> None:
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await experiments.evaluate()
-            except MeshError:
-                pass  # the database says so itself, and is asked again
-            except Exception:
-                log.exception("experiments could not be evaluated")
-
     await experiments.read()
-    task = asyncio.create_task(forever())
     try:
-        yield
+        async with repeating(experiments.evaluate, interval, "experiments could not be evaluated"):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await experiments.shadows.close()

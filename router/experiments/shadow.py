@@ -23,7 +23,7 @@ from router.experiments.experiment import Arm, Experiment
 from router.experiments.spending import Spending
 from router.fleet import Member
 from router.order import Assignment, Order
-from router.runs import OK, Run, Verdict
+from router.runs import CANCELLED, INTERNAL, OK, Run, Verdict
 from router.snapshot import BackendView, Snapshot, State
 from services.runtime import deadline, telemetry
 from services.runtime.errors import MeshError
@@ -34,8 +34,6 @@ MOST_RUNNING = 2
 PATIENCE_SECONDS = 60.0  # how long a copy waits for an idle backend
 GLANCE_SECONDS = 0.05  # how often one looks whether a backend is idle, or whether somebody came
 SPAN = {"vmesh.server": "router"}  # a trace of its own begins here, not with a call
-CANCELLED = "CANCELLED"
-INTERNAL = "INTERNAL"
 
 Picture = Output | Stored
 

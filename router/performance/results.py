@@ -10,9 +10,8 @@ from router.experiments.experiment import Unit
 from router.experiments.sequential import Sums
 from router.experiments.tally import Tally
 from router.performance.rows import MICRO, runs, verdicts
-from router.runs import OK
+from router.runs import CANCELLED, OK
 
-CANCELLED = "CANCELLED"
 MEASURES = tuple(field.name for field in fields(Tally))
 
 # Whose requests resemble each other.
