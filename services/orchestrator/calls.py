@@ -121,7 +121,7 @@ class MeshSteps:
 
     async def score_image(self, image: MediaRef, prompt: str) -> QualityMetrics:
         """Score a picture."""
-        request = ScoreImageRequest(image=image, prompt=prompt)
+        request = ScoreImageRequest(image=image, prompt=prompt, remember=True)
         with reaching("the quality server"):
             answer = await self._quality.ScoreImage(request, timeout=budget(self._limits.score_seconds))
         return answer.metrics

@@ -1,13 +1,15 @@
 """The image-text matcher on Triton, and what it is worth when it is not there: no score, never a guess."""
 
 import asyncio
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import structlog
 
 from scrollintel.visual.v1 import errors_pb2
-from services.quality.adherence import Calibration, Pixels, cosine, matcher_input
+from services.quality.adherence import Calibration, Pixels, Vector, cosine, matcher_input
 from services.quality.scoring import Measured
 from services.runtime.errors import MeshError
 from services.runtime.triton import Tensors, TritonClient
@@ -26,13 +28,25 @@ ABSENT = {
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A picture as the matcher sees it."""
+
+    embedding: Vector
+    """[256], of length 1; to be compared with embeddings of the same space alone."""
+    space: str
+    adherence: Measured | None
+    """How well it shows the prompt; None without one."""
+
+
 class Matcher:
-    """Scores how well a picture shows a prompt."""
+    """Embeds pictures, and scores how well they show a prompt."""
 
     def __init__(self, triton: TritonClient, calibration: Path) -> None:
         self._triton = triton
         self._path = calibration
         self._calibration: Calibration | None = None
+        self._space = ""
         self._size: tuple[int, int] | None = None
 
     def load(self) -> bool:
@@ -42,25 +56,33 @@ class Matcher:
         """
         if self._calibration is None and self._path.is_file():
             self._calibration = Calibration.load(self._path)
+            # It is written anew with every training, and vectors of two trainings say nothing to each other.
+            self._space = hashlib.sha256(self._path.read_bytes()).hexdigest()[:16]
         return self._calibration is not None
 
-    async def score(self, picture: Pixels, prompt: str) -> Measured | None:
-        """Return the score of [H, W, 3] RGB; None without a prompt, a calibration or an answer from the models."""
-        if not prompt or not self.load() or self._calibration is None:
+    async def look(self, picture: Pixels, prompt: str) -> Seen | None:
+        """Return what the matcher sees in [H, W, 3] RGB; None without a calibration or an answer from the models."""
+        if not self.load() or self._calibration is None:
             return None
         try:
             height, width = await self._input_size()
-            text = np.array([[prompt.encode()]], dtype=object)
-            embedding = (await self._triton.infer(TEXT, {"text": text}, SECONDS))["embedding"]
             image = await asyncio.to_thread(matcher_input, picture, height, width)
-            tensors: Tensors = {"image": image[None], "text_embedding": embedding.reshape(1, -1)}
+            tensors: Tensors = {"image": image[None]}
+            if prompt:
+                text = np.array([[prompt.encode()]], dtype=object)
+                embedding = (await self._triton.infer(TEXT, {"text": text}, SECONDS))["embedding"]
+                tensors["text_embedding"] = embedding.reshape(1, -1)
             outputs = await self._triton.infer(MATCHER, tensors, SECONDS)
         except MeshError as error:
             if error.reason not in ABSENT:
                 raise
-            log.warning("prompt adherence not measured", reason=error.name)
+            log.warning("the matcher did not answer", reason=error.name)
             return None
-        return Measured(self._calibration.score(cosine(outputs["embedding"][0], outputs["text"][0])), NAME)
+        seen = np.asarray(outputs["embedding"][0], np.float32)
+        adherence = (
+            Measured(self._calibration.score(cosine(seen, outputs["text"][0])), NAME) if prompt else None
+        )
+        return Seen(seen, self._space, adherence)
 
     async def _input_size(self) -> tuple[int, int]:
         """Return the height and width that the served model takes, from its configuration."""

@@ -17,8 +17,15 @@ class Settings(TritonSettings):
     """Pictures measured at one time."""
     waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    database_url: str = ""
+    """SQLAlchemy URL of what is remembered of earlier pictures; empty is SQLite under `home`."""
     calibration: Path | None = None
     """The matcher's `calibration.json`; unset is the one in the repository that `vmesh models build` made."""
+
+    @property
+    def history_url(self) -> str:
+        """Where the history of pictures is."""
+        return self.database_url or f"sqlite:///{self.home / 'quality.sqlite'}"
 
     @property
     def calibration_path(self) -> Path:

@@ -18,12 +18,12 @@ from services.local.triton import Triton
 from services.quality.scoring import WEIGHTS
 from services.quality.service import spec
 from services.quality.settings import Settings
-from services.runtime import images
+from services.runtime import identity, images
 from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.server import serve
-from tests.unit.quality.pictures import Pixels, blurred, icon, noisy, photograph
+from tests.unit.quality.pictures import Pixels, as_jpeg, blurred, icon, noisy, photograph
 
 NOBODY = "127.0.0.1:1"
 MEASURED = {"technical", "sharpness", "color_balance", "composition"}
@@ -45,6 +45,11 @@ class Quality:
     async def score(self, image: MediaRef, prompt: str = "") -> pb.QualityMetrics:
         request = pb.ScoreImageRequest(image=image, prompt=prompt)
         return (await self.stub.ScoreImage(request, timeout=20)).metrics
+
+    async def remember(self, image: MediaRef, tenant: str = "me") -> pb.QualityMetrics:
+        request = pb.ScoreImageRequest(image=image, remember=True)
+        with identity.acting_as(identity.Identity(tenant)):
+            return (await self.stub.ScoreImage(request, timeout=20)).metrics
 
 
 @asynccontextmanager
@@ -154,6 +159,38 @@ async def test_a_picture_that_shows_the_prompt_scores_above_others(
         best = max(scores, key=lambda prompt: scores[prompt].prompt_adherence.value)
         assert best == "red circle"
         assert not (await quality.score(image)).HasField("prompt_adherence")
+
+
+async def test_a_result_is_unique_among_the_tenants_earlier_ones(
+    triton: Triton, model_repository: Path, tmp_path: Path
+) -> None:
+    calibration = model_repository / "image_text_matcher" / "1" / "calibration.json"
+    async with quality_over(triton.grpc_address, tmp_path, calibration=calibration) as quality:
+        cat, copy, coffee = [
+            await quality.put(picture)
+            for picture in (
+                photograph("chelsea"),
+                as_jpeg(photograph("chelsea"), 60),
+                photograph("coffee"),
+            )
+        ]
+        first = await quality.remember(cat)
+        assert not first.HasField("uniqueness"), "there is nothing to be like yet"
+        assert (await quality.remember(coffee)).uniqueness.value > 0.5
+        assert (await quality.remember(copy)).uniqueness.value < 0.1
+        assert (await quality.remember(cat)) == first, "what came later takes nothing from it"
+        assert not (await quality.remember(copy, tenant="stranger")).HasField("uniqueness")
+
+
+async def test_what_is_not_remembered_leaves_no_trace(
+    triton: Triton, model_repository: Path, tmp_path: Path
+) -> None:
+    calibration = model_repository / "image_text_matcher" / "1" / "calibration.json"
+    async with quality_over(triton.grpc_address, tmp_path, calibration=calibration) as quality:
+        image = await quality.put(icon())
+        await quality.score(image)
+        other = await quality.score(await quality.put(noisy(icon(), 3)))
+        assert not other.HasField("uniqueness")
 
 
 async def test_a_full_room_refuses_at_once_and_the_others_are_scored(tmp_path: Path) -> None:

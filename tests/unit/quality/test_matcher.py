@@ -39,8 +39,39 @@ async def test_pictures_are_resized_off_the_event_loop(
 
     monkeypatch.setattr(matcher, "matcher_input", watched)
     triton: Any = PlayedTriton()
-    score = await matcher.Matcher(triton, calibration).score(np.zeros((64, 32, 3), np.uint8), "an apple")
-    assert score is not None
-    assert score.value == pytest.approx(0.5)
+    seen = await matcher.Matcher(triton, calibration).look(np.zeros((64, 32, 3), np.uint8), "an apple")
+    assert seen is not None
+    assert seen.adherence is not None
+    assert seen.adherence.value == pytest.approx(0.5)
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_without_a_prompt_a_picture_is_seen_and_no_text_is_embedded(tmp_path: Path) -> None:
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text(json.dumps({"slope": 1.0, "offset": -1.0}))
+    asked: list[str] = []
+
+    class Watched(PlayedTriton):
+        async def infer(self, model: str, inputs: Any, timeout: float) -> Any:
+            asked.append(model)
+            return await super().infer(model, inputs, timeout)
+
+    triton: Any = Watched()
+    seen = await matcher.Matcher(triton, calibration).look(np.zeros((64, 32, 3), np.uint8), "")
+    assert seen is not None
+    assert seen.adherence is None
+    assert seen.embedding.shape == (4,)
+    assert asked == [matcher.MATCHER]
+
+
+async def test_another_training_is_another_space(tmp_path: Path) -> None:
+    spaces = []
+    for slope in (1.0, 2.0):
+        calibration = tmp_path / f"{slope}.json"
+        calibration.write_text(json.dumps({"slope": slope, "offset": -1.0}))
+        triton: Any = PlayedTriton()
+        seen = await matcher.Matcher(triton, calibration).look(np.zeros((8, 8, 3), np.uint8), "")
+        assert seen is not None
+        spaces.append(seen.space)
+    assert spaces[0] != spaces[1]

@@ -88,7 +88,7 @@ class QualityMetrics(_message.Message):
 
     @_builtins.property
     def uniqueness(self) -> Global___Score:
-        """Distance from the tenant's earlier results."""
+        """Distance from the most similar of the tenant's earlier results; absent while there are none."""
 
     @_builtins.property
     def sharpness(self) -> Global___Score:
@@ -171,8 +171,13 @@ class ScoreImageRequest(_message.Message):
 
     IMAGE_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    REMEMBER_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What it was to show; prompt adherence is measured only when this is given. Up to 4,000 characters."""
+    remember: _builtins.bool
+    """Whether this is one of the tenant's results, with which later ones are compared: its embedding is kept, once however
+    often it is scored, among the newest 2,000 of the tenant. Uniqueness is measured against those kept before it.
+    """
     @_builtins.property
     def image(self) -> _media_pb2.MediaRef:
         """The picture."""
@@ -182,10 +187,11 @@ class ScoreImageRequest(_message.Message):
         *,
         image: _media_pb2.MediaRef | None = ...,
         prompt: _builtins.str = ...,
+        remember: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "prompt", b"prompt", "remember", b"remember"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,62 @@
+"""What is remembered of earlier pictures, and what a picture is worth beside them."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from services.quality.history import History, Picture, open_history
+from services.quality.uniqueness import uniqueness
+
+MINE = Picture("me", "space", "a" * 64)
+
+
+def unit(*values: float) -> np.ndarray:
+    vector = np.array(values, np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def named(name: str) -> Picture:
+    return replace(MINE, sha256=name)
+
+
+@pytest.fixture
+async def history(database_url: str) -> AsyncIterator[History]:
+    async with open_history(database_url) as opened:
+        yield replace(opened, kept=3)
+
+
+def test_the_nearest_of_the_earlier_ones_decides() -> None:
+    picture = unit(1, 0)
+    assert uniqueness(picture, np.empty((0, 0), np.float32)) is None
+    scores = [uniqueness(picture, np.stack([unit(-1, 0), unit(1, slope)])) for slope in (0, 0.3, 0.8, 3)]
+    known = [score for score in scores if score is not None]
+    assert known == sorted(known)
+    assert (known[0], known[-1]) == (0, 1)
+
+
+async def test_a_picture_is_compared_with_what_was_kept_before_it(history: History) -> None:
+    assert len(await history.earlier(MINE)) == 0
+    await history.keep(named("first"), unit(1, 0))
+    await history.keep(MINE, unit(0, 1))
+    await history.keep(named("later"), unit(1, 1))
+    await history.keep(MINE, unit(1, 1))  # again: changes nothing
+    found = await history.earlier(MINE)
+    assert found == pytest.approx(unit(1, 0)[None], abs=1e-3)
+    assert len(await history.earlier(named("unknown"))) == 3
+
+
+async def test_no_other_tenant_and_no_other_training_is_seen(history: History) -> None:
+    await history.keep(MINE, unit(1, 0))
+    for stranger in (replace(MINE, tenant="you", sha256="b"), replace(MINE, space="other", sha256="b")):
+        assert len(await history.earlier(stranger)) == 0
+
+
+async def test_the_oldest_of_the_tenant_is_forgotten_and_nobody_elses(history: History) -> None:
+    await history.keep(replace(MINE, tenant="you"), unit(1, 0))
+    for number in range(5):
+        await history.keep(named(str(number)), unit(1, number))
+    found = await history.earlier(named("next"))
+    assert found == pytest.approx(np.stack([unit(1, number) for number in (4, 3, 2)]), abs=1e-3)
+    assert len(await history.earlier(replace(MINE, tenant="you", sha256="next"))) == 1
