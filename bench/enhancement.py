@@ -3,7 +3,7 @@
     nice python -m bench.enhancement [--steps 24] [--sample 200] [--seed 7] [--json enhancement.json]
 
 Starts a Triton and a prompt server of its own. Every prompt of bench/prompts/enhancement.txt is enhanced at every level
-and drawn with one seed; equal wordings are drawn once. Pictures are scored against the words that were typed: prompt
+and drawn with one seed, in the wording for a model of no dialect; equal wordings are drawn once. Pictures are scored against the words that were typed: prompt
 adherence by the house matcher, technical quality by the quality server's own measures, both on the model's 64 x 64.
 Differences are paired by prompt, with the standard error of their mean. Ten to fifteen minutes on two cores.
 """

@@ -124,6 +124,7 @@ def order_of(request: router_pb2.ExecuteRequest, demand: Demand, tenant: str, so
         generation_id=request.generation_id,
         source=source,
         fps=_fps(video) if request.HasField("video") else 0.0,
+        wordings=tuple(request.wordings),
     )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from router.backends.protocol import Job, Source
 from router.demand import Demand
 from router.snapshot import BackendView
+from services.runtime.wordings import Wording, wording_for
 
 
 class Assignment(NamedTuple):
@@ -28,7 +29,7 @@ class Order:
 
     `tenant` and `user` say who asks, `generation_id` what for; they may be empty. `source` is a picture to work from,
     `fps` the frames of a second of video. `assignment` is set where an experiment chose the model; a `shadow` is a copy
-    whose result nobody sees.
+    whose result nobody sees. `wordings` are prompts for models that are better given another one than `prompt`.
     """
 
     demand: Demand
@@ -44,13 +45,14 @@ class Order:
     fps: float = 0.0
     assignment: Assignment | None = None
     shadow: bool = False
+    wordings: tuple[Wording, ...] = ()
 
     def job(self, backend: BackendView, attempt: int = 1) -> Job:
         """Return the work this order is for one backend, with its defaults filled in; image i has the seed + i."""
         steps = backend.steps(self.demand)
         return Job(
             request_id=self.request_id,
-            prompt=self.prompt,
+            prompt=wording_for(backend.model, self.prompt, self.wordings),
             negative_prompt=self.negative_prompt if backend.negative_prompts else "",
             seeds=tuple(self.seed + index for index in range(self.demand.images)),
             steps=steps,

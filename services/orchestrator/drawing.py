@@ -1,12 +1,15 @@
 """What one drawing looks like while the router runs it: what may be told at once, and what to remember."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scrollintel.visual.v1 import events_pb2
 from scrollintel.visual.v1.events_pb2 import Candidate, Fallback, Output, Routed
+from scrollintel.visual.v1.prompt_pb2 import PromptWording
 from scrollintel.visual.v1.router_pb2 import ExecuteResponse
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.orchestrator.delivery import Emit, Picture
+from services.runtime.wordings import wording_for
 
 
 @dataclass
@@ -17,6 +20,7 @@ class Drawing:
     asked: ImageSpec
     drawn: ImageSpec
     emit: Emit
+    wordings: Sequence[PromptWording] = ()
     chosen: Candidate = field(default_factory=Candidate)
     steps: int = 0
     _candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -50,7 +54,7 @@ class Drawing:
         seed = output.seed if output.HasField("seed") else None
         known = {
             "prompt": self.asked.prompt,
-            "enhanced_prompt": self.drawn.prompt,
+            "enhanced_prompt": wording_for(self.chosen.model, self.drawn.prompt, self.wordings),
             "negative_prompt": self.drawn.negative_prompt,
             "style": self.drawn.style,
             "model": self.chosen.model,

@@ -15,7 +15,9 @@ from scrollintel.visual.v1 import errors_pb2, spec_pb2
 from scrollintel.visual.v1.assets_pb2 import Asset
 from scrollintel.visual.v1.events_pb2 import Checked, Output, PromptEnhanced
 from scrollintel.visual.v1.generation_pb2 import GenerationSpec
+from scrollintel.visual.v1.prompt_pb2 import PromptWording
 from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ReportOutcomeRequest
+from scrollintel.visual.v1.safety_pb2 import SafetyVerdict
 from scrollintel.visual.v1.spec_pb2 import (
     EnhancementOperation,
     EnhancementSpec,
@@ -56,8 +58,8 @@ class Work:
     max_cost_usd: float | None = None  # None sets no limit
     user: str = ""
 
-    def execution(self, drawn: ImageSpec) -> ExecuteRequest:
-        """Return what the router is asked to run; `drawn` is the spec as it will be drawn."""
+    def execution(self, drawn: ImageSpec, wordings: Sequence[PromptWording] = ()) -> ExecuteRequest:
+        """Return what the router is asked to run; `drawn` is the spec as it will be drawn, but for the models in `wordings`."""
         return ExecuteRequest(
             request_id=self.request_id or self.id,
             generation_id=self.id,
@@ -66,6 +68,7 @@ class Work:
             previews=self.previews,
             max_cost_usd=self.max_cost_usd,
             user=self.user,
+            wordings=wordings,
         )
 
 
@@ -96,8 +99,8 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
     await _check(asked.prompt, asked.negative_prompt, steps, emit)
     if asked.HasField("source_image"):
         await sources.require_safe(asked.source_image, steps)
-    drawn = await _rewrite(asked, steps, emit)
-    drawing = Drawing(work.id, asked, drawn, emit)
+    drawn, wordings = await _rewrite(asked, steps, emit)
+    drawing = Drawing(work.id, asked, drawn, emit, wordings)
     room = asyncio.Semaphore(DELIVERED_AT_ONCE)
     progress = Progress(asked.num_images, emit)
     results: dict[int, asyncio.Task[Asset | MeshError]] = {}
@@ -113,7 +116,7 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
     async with asyncio.TaskGroup() as group:
         try:
             with told_as("image.", "spec.image."):
-                async with aclosing(steps.execute(work.execution(drawn))) as events:
+                async with aclosing(steps.execute(work.execution(drawn, wordings))) as events:
                     async for event in events:
                         if (output := drawing.hear(event)) is not None:
                             results[output.index] = group.create_task(delivered(output))
@@ -143,34 +146,45 @@ Pipeline = Callable[[Work, Steps, Emit], Awaitable[Made]]
 PIPELINES: dict[str | None, Pipeline] = {"image": draw, "enhancement": enhance}
 
 
-async def _check(prompt: str, negative_prompt: str, steps: Steps, emit: Emit) -> None:
+async def _approve(prompt: str, negative_prompt: str, steps: Steps) -> SafetyVerdict:
+    """Return the verdict on a prompt; raises MeshError unless it may be drawn."""
     try:
         verdict = await steps.check_prompt(prompt, negative_prompt)
     except MeshError as error:
         raise verdicts.as_unchecked(error, "the prompt") from error
     verdicts.require_pass(verdict, errors_pb2.ERROR_REASON_PROMPT_UNSAFE, "the prompt")
+    return verdict
+
+
+async def _check(prompt: str, negative_prompt: str, steps: Steps, emit: Emit) -> None:
+    verdict = await _approve(prompt, negative_prompt, steps)
     emit(Checked(findings=verdict.findings, policy_version=verdict.policy_version))
 
 
-async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> ImageSpec:
-    """Return the spec as it will be drawn; a rewritten prompt is checked like the caller's own."""
+async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> tuple[ImageSpec, Sequence[PromptWording]]:
+    """Return the spec as it will be drawn, and the prompts of models that get another one.
+
+    What was rewritten is checked like the caller's own.
+    """
     with told_as("", "spec.image."):
         answer = await steps.enhance_prompt(asked)
     drawn = ImageSpec()
     drawn.CopyFrom(asked)
     drawn.prompt, drawn.negative_prompt, drawn.style = answer.prompt, answer.negative_prompt, answer.style
-    if (drawn.prompt, drawn.negative_prompt) == (asked.prompt, asked.negative_prompt):
-        return drawn
-    emit(
-        PromptEnhanced(
-            original=asked.prompt,
-            enhanced=drawn.prompt,
-            negative_prompt=drawn.negative_prompt,
-            style=drawn.style,
+    if (drawn.prompt, drawn.negative_prompt) != (asked.prompt, asked.negative_prompt):
+        emit(
+            PromptEnhanced(
+                original=asked.prompt,
+                enhanced=drawn.prompt,
+                negative_prompt=drawn.negative_prompt,
+                style=drawn.style,
+            )
         )
-    )
-    await _check(drawn.prompt, drawn.negative_prompt, steps, emit)
-    return drawn
+        await _check(drawn.prompt, drawn.negative_prompt, steps, emit)
+    for wording in answer.wordings:
+        if wording.prompt not in (asked.prompt, drawn.prompt):
+            await _approve(wording.prompt, drawn.negative_prompt, steps)
+    return drawn, answer.wordings
 
 
 def _report(work: Work, drawn: Sequence[Asset | MeshError], steps: Steps) -> None:

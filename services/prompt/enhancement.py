@@ -17,11 +17,23 @@ SEPARATOR = 1  # token before each addition
 
 
 @dataclass(frozen=True)
+class Worded:
+    """The prompt as some models like it; in their names * stands for anything."""
+
+    models: tuple[str, ...]
+    prompt: str
+
+
+@dataclass(frozen=True)
 class Enhanced:
-    """The prompt to draw and what to keep out of the picture."""
+    """The prompt to draw and what to keep out of the picture.
+
+    `wordings` are for models that are better given another prompt than this one; the first that fits a model counts.
+    """
 
     prompt: str
     negative_prompt: str
+    wordings: tuple[Worded, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,32 +55,59 @@ class Asked:
         """The phrase that names the style; empty without one."""
         return self.style.title if self.style else ""
 
+    def demands(self, phrase: str) -> bool:
+        """Tell whether a phrase names the style that the caller chose: a backend learns of it from the prompt alone."""
+        return self.chosen and phrase == self.title
+
 
 def enhance(asked: Asked, lexicon: Lexicon) -> Enhanced:
     """Rewrite a prompt for drawing, up to the asked level."""
     if asked.level is Level.NONE:
         return Enhanced(asked.prompt, asked.negative_prompt)
-    prompt = asked.dialect.append(asked.prompt, list(_additions(asked, lexicon)), asked.title)
+    phrases = list(_wanted(asked, lexicon))
+    prompt = _worded(asked, phrases, asked.dialect)
     # A negative prompt is a list for every model that takes one.
     tags = replace(asked.dialect, form=Form.TAGS)
-    return Enhanced(prompt, tags.append(asked.negative_prompt, list(_exclusions(asked, prompt))))
+    negative_prompt = tags.append(asked.negative_prompt, list(_exclusions(asked, prompt)))
+    return Enhanced(prompt, negative_prompt, tuple(_wordings(asked, phrases, prompt, lexicon)))
 
 
-def _additions(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
-    """Yield the phrases to add, in order, while there is room."""
+def _wordings(asked: Asked, phrases: list[str], prompt: str, lexicon: Lexicon) -> Iterator[Worded]:
+    """Yield what models are given that `prompt` is not for, those of one wording together; the last is for all others."""
+    usual, *others = lexicon.dialects.dialects
+    fallback = _worded(asked, phrases, usual)
+    models: dict[str, list[str]] = {}
+    for dialect in others:
+        models.setdefault(_worded(asked, phrases, dialect), []).extend(dialect.models)
+    found = [Worded(tuple(names), text) for text, names in models.items() if text != fallback]
+    if prompt != fallback:
+        yield from [*found, Worded(("*",), fallback)]
+    else:
+        yield from found
+
+
+def _worded(asked: Asked, phrases: list[str], dialect: Dialect) -> str:
+    """Return the prompt with as many of the phrases as a dialect has room for."""
+    room, said = dialect.room(asked.prompt), []
+    for text in phrases:
+        needed = SEPARATOR + tokens.count(text)
+        if asked.demands(text) or needed <= room:
+            room -= needed
+            said.append(text)
+    return dialect.append(asked.prompt, said, asked.title)
+
+
+def _wanted(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
+    """Yield the phrases that say something new and that the prompt is not against, the most important first."""
     prompt = Wording.of(asked.prompt)
     against = lexicon.opposites.against(prompt)
     avoided = unwanted(asked.prompt) | Wording.of(asked.negative_prompt).content
-    room, said = asked.dialect.room(asked.prompt), set(prompt.content)
+    said = set(prompt.content)
     for text in _candidates(asked, lexicon, prompt):
         phrase = Wording.of(text)
         if phrase.content <= said:
             continue
-        wanted = not phrase.has_any(against) and not phrase.content & avoided
-        needed = SEPARATOR + tokens.count(text)
-        # The style that the caller named is always said: a backend learns of it from the prompt alone.
-        if (asked.chosen and text == asked.title) or (wanted and needed <= room):
-            room -= needed
+        if asked.demands(text) or not (phrase.has_any(against) or phrase.content & avoided):
             said |= phrase.content
             yield text
 

@@ -74,6 +74,9 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             style=style.name if style else "",
             analysis=to_analysis(found, matches),
             dialect=asked.dialect.name,
+            wordings=[
+                prompt_pb2.PromptWording(models=one.models, prompt=one.prompt) for one in enhanced.wordings
+            ],
         )
 
     async def SuggestPrompts(

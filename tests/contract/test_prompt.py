@@ -171,6 +171,8 @@ async def test_the_wording_is_for_the_model_that_the_caller_named(
     assert tags.prompt.startswith("a cat, watercolor painting, soft washes")
     assert prose.prompt.startswith("a cat. Style: watercolor painting, with soft washes")
     assert tags.negative_prompt == prose.negative_prompt
+    assert {model: one.prompt for one in tags.wordings for model in one.models}["gpt-image-*"] == prose.prompt
+    assert list(prose.wordings)[-1] == prompt_pb2.PromptWording(models=["*"], prompt=tags.prompt)
 
 
 async def test_an_unknown_style_is_answered_with_near_names(

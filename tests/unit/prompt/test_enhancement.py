@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from services.prompt.enhancement import Asked, Enhanced, enhance
 from services.prompt.lexicon import load
 from services.prompt.styles import Level
 from services.prompt.wording import Wording, unwanted
+from services.runtime.wordings import wording_for
 
 LEXICON = load()
 STYLES = LEXICON.styles
@@ -114,6 +117,23 @@ def test_the_budget_of_the_dialect_holds(prompt, style, level, dialect) -> None:
             dialect.form is Form.PROSE
         )
         assert len(result.prompt.encode("utf-16-le", "surrogatepass")) <= 2 * dialect.characters
+
+
+@given(prompts, styles, st.booleans(), st.sampled_from(Level), dialects)
+def test_every_model_finds_its_own_wording(prompt, style, chosen, level, dialect) -> None:  # type: ignore[no-untyped-def]
+    asked = Asked(prompt, "", style, chosen, level, dialect)
+    result = enhance(asked, LEXICON)
+    models = {pattern.replace("*", "x"): one for one in DIALECTS.dialects for pattern in one.models}
+    for model, own in ({"unheard-of": TAGS} | models).items():
+        worded = wording_for(model, result.prompt, result.wordings)
+        assert worded == enhance(replace(asked, dialect=own), LEXICON).prompt
+
+
+def test_the_house_model_is_given_what_was_typed_and_a_style_that_was_chosen() -> None:
+    for chosen, wording in ((False, "a cat"), (True, "a cat, watercolor painting")):
+        asked = Asked("a cat", "", STYLES.get("watercolor"), chosen, Level.RICH, TAGS)
+        result = enhance(asked, LEXICON)
+        assert wording_for("text_to_image_house", result.prompt, result.wordings) == wording
 
 
 def test_none_changes_nothing() -> None:

@@ -14,6 +14,7 @@ from router.probing import probe
 from router.runs import Run
 from router.snapshot import State
 from scrollintel.visual.v1 import errors_pb2
+from scrollintel.visual.v1.prompt_pb2 import PromptWording
 from services.runtime import deadline
 from services.runtime.errors import MeshError
 from tests.unit.router.running import BETTER, Diary, collect, kinds, order, started
@@ -25,6 +26,15 @@ async def test_a_model_that_negative_prompts_mislead_is_given_none_and_the_calle
     events = await collect(execution, order())
     assert backends["alpha"].jobs[0].negative_prompt == ""
     assert events[0].reasons[-1].endswith(", without negative prompts")
+
+
+async def test_a_model_is_given_the_prompt_that_is_worded_for_it():
+    one = entry()
+    for models, prompt in (([one.model], "an apple"), (["another"], "a red apple")):
+        execution, backends = await started(one)
+        wordings = (PromptWording(models=models, prompt="an apple"),)
+        await collect(execution, replace(order(), wordings=wordings))
+        assert backends["alpha"].jobs[0].prompt == prompt
 
 
 async def test_a_run_is_routed_stepped_and_drawn():

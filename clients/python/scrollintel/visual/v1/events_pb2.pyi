@@ -144,7 +144,9 @@ class PromptEnhanced(_message.Message):
     original: _builtins.str
     """The prompt as given."""
     enhanced: _builtins.str
-    """The prompt that will be drawn."""
+    """The prompt that will be drawn. A model that is better given another wording gets that one; the asset's metadata tells in
+    `enhanced_prompt` what was drawn.
+    """
     negative_prompt: _builtins.str
     """What the picture will be kept free of."""
     style: _builtins.str

@@ -277,6 +277,34 @@ class EnhancePromptRequest(_message.Message):
 Global___EnhancePromptRequest: _TypeAlias = EnhancePromptRequest  # noqa: Y015
 
 @_typing.final
+class PromptWording(_message.Message):
+    """A prompt as some models like it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """The prompt, 1 to 4,000 characters."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of models; * stands for anything."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptWording: _TypeAlias = PromptWording  # noqa: Y015
+
+@_typing.final
 class EnhancePromptResponse(_message.Message):
     """Carries the rewritten prompt."""
 
@@ -287,6 +315,7 @@ class EnhancePromptResponse(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     ANALYSIS_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
+    WORDINGS_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt to draw."""
     negative_prompt: _builtins.str
@@ -299,6 +328,10 @@ class EnhancePromptResponse(_message.Message):
     def analysis(self) -> Global___PromptAnalysis:
         """What was found in the caller's prompt."""
 
+    @_builtins.property
+    def wordings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptWording]:
+        """The same for models that `prompt` is not worded for. The first that has a model's name counts, `prompt` where none has."""
+
     def __init__(
         self,
         *,
@@ -307,10 +340,11 @@ class EnhancePromptResponse(_message.Message):
         style: _builtins.str = ...,
         analysis: Global___PromptAnalysis | None = ...,
         dialect: _builtins.str = ...,
+        wordings: _abc.Iterable[Global___PromptWording] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "dialect", b"dialect", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "dialect", b"dialect", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style", "wordings", b"wordings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from scrollintel.visual.v1 import events_pb2 as _events_pb2
+from scrollintel.visual.v1 import prompt_pb2 as _prompt_pb2
 from scrollintel.visual.v1 import quality_pb2 as _quality_pb2
 from scrollintel.visual.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
@@ -347,6 +348,7 @@ class ExecuteRequest(_message.Message):
     MAX_COST_USD_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     GENERATION_ID_FIELD_NUMBER: _builtins.int
+    WORDINGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request in traces, in the ledger of paid calls and in `ReportOutcome`. A request that is repeated under its
     name never pays a provider twice: what was bought before is delivered again.
@@ -369,6 +371,12 @@ class ExecuteRequest(_message.Message):
     def video(self) -> _spec_pb2.VideoSpec:
         """A video to make, its prompt already checked and rewritten."""
 
+    @_builtins.property
+    def wordings(self) -> _containers.RepeatedCompositeFieldContainer[_prompt_pb2.PromptWording]:
+        """The prompt of the image for models that are better given another one, already checked. The first that has the name of
+        the model that draws counts, the spec's own prompt where none has.
+        """
+
     def __init__(
         self,
         *,
@@ -380,10 +388,11 @@ class ExecuteRequest(_message.Message):
         max_cost_usd: _builtins.float | None = ...,
         user: _builtins.str = ...,
         generation_id: _builtins.str = ...,
+        wordings: _abc.Iterable[_prompt_pb2.PromptWording] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "generation_id", b"generation_id", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "previews", b"previews", "request_id", b"request_id", "user", b"user", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "generation_id", b"generation_id", "image", b"image", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "previews", b"previews", "request_id", b"request_id", "user", b"user", "video", b"video", "wordings", b"wordings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
