@@ -1,12 +1,21 @@
 """What is done about what was found: severity thresholds per category, read from data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.safety.category import WORST, Action, Category, Signal
 
 ACTIONS = {"flag": Action.FLAG, "redact": Action.REDACT, "block": Action.BLOCK}
+
+
+class PolicyError(ValueError):
+    """An entry of a policy breaks a rule. `path` leads to it, key by key; `rule` says what must hold."""
+
+    def __init__(self, path: Sequence[str], rule: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {rule}" if path else rule)
+        self.path = tuple(path)
+        self.rule = rule
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,15 @@ class Policy:
         """Read `{version, link, thresholds: {category: {flag|redact|block: severity}}}`.
 
         Every category must be named and must have a severity that blocks: a policy that forgets a category would let
-        it pass. Raises ValueError naming the entry that breaks a rule.
+        it pass. Raises PolicyError naming the entry that breaks a rule.
         """
         given = data["thresholds"]
+        if not isinstance(given, dict):
+            raise PolicyError(("thresholds",), "must be a mapping of categories")
         if unknown := set(given) - set(Category):
-            raise ValueError(f"thresholds: unknown categories {sorted(unknown)}")
+            raise PolicyError(("thresholds",), f"unknown categories {sorted(map(str, unknown))}")
         if missing := set(Category) - set(given):
-            raise ValueError(f"thresholds: no entry for {sorted(missing)}")
+            raise PolicyError(("thresholds",), f"no entry for {sorted(missing)}")
         thresholds = {category: _ladder(category, given[category]) for category in Category}
         return cls(str(data["version"]), str(data["link"]), thresholds)
 
@@ -70,19 +81,18 @@ def strongest(findings: Iterable[Finding]) -> Action:
 
 
 def _ladder(category: Category, given: Mapping[str, int]) -> dict[Action, int]:
+    path = ("thresholds", category.value)
+    if not isinstance(given, dict):
+        raise PolicyError(path, "must be a mapping of actions")
     if unknown := set(given) - set(ACTIONS):
-        raise ValueError(
-            f"thresholds.{category}: unknown actions {sorted(unknown)}; known are {sorted(ACTIONS)}"
-        )
+        raise PolicyError(path, f"unknown actions {sorted(map(str, unknown))}; known are {sorted(ACTIONS)}")
     if "block" not in given:
-        raise ValueError(f"thresholds.{category}: no severity blocks; name one from 1 to {WORST}")
+        raise PolicyError(path, f"no severity blocks; name one from 1 to {WORST}")
+    for name, severity in given.items():
+        if not isinstance(severity, int) or isinstance(severity, bool) or not 1 <= severity <= WORST:
+            raise PolicyError((*path, name), f"must be a whole number from 1 to {WORST}")
     ladder = {ACTIONS[name]: severity for name, severity in given.items()}
-    for action, severity in ladder.items():
-        if not isinstance(severity, int) or not 1 <= severity <= WORST:
-            raise ValueError(
-                f"thresholds.{category}.{action.name.lower()}: must be a whole number from 1 to {WORST}"
-            )
     steps = [ladder[action] for action in sorted(ladder)]
     if steps != sorted(steps):
-        raise ValueError(f"thresholds.{category}: a stronger action must not start at a lower severity")
+        raise PolicyError(path, "a stronger action must not start at a lower severity")
     return ladder

@@ -20,6 +20,7 @@ from typing import Any
 from services.safety import hiding, languages
 from services.safety.category import WORST, Category, Signal
 from services.safety.normalisation import Disguises
+from services.safety.phrases import Phrase
 
 _GAP = r"(?:[\s\-_]+)"
 _FEW_WORDS = (
@@ -88,9 +89,16 @@ class RuleSet:
         return cls(str(data["version"]), rules, disguises, _gates(rules))
 
     def check(
-        self, text: str, only: Iterable[Category] = tuple(Category), extra: Sequence[Rule] = ()
+        self,
+        text: str,
+        only: Iterable[Category] = tuple(Category),
+        extra: Sequence[Rule] = (),
+        allowed: Sequence[tuple[Category, Phrase]] = (),
     ) -> list[Signal]:
         """Return one signal for each broken rule of the given categories, `extra` rules last.
+
+        Phrases that are `allowed` are no offence against their category, where they are written plainly and the offence
+        is not of the worst severity.
 
         What a rule in English has found is not told again by those in other languages, with which it shares words.
         """
@@ -98,14 +106,16 @@ class RuleSet:
         rules = [rule for rule in (*self.rules, *extra) if rule.category in wanted]
         signals: dict[str, Signal] = {}
         for said, manner in ((text, ""), *((said, ", in base64") for said in hiding.encoded(text))):
-            for rule, disguise in self._broken(said, rules):
+            for rule, disguise in self._broken(said, rules, allowed):
                 if rule.chapter in OTHERS and _told(rule, signals.values()):
                     continue
                 evidence = f"rule {rule.name}{disguise}{manner}"
                 signals.setdefault(rule.name, Signal(rule.category, rule.severity, self.checker, evidence))
         return list(signals.values())
 
-    def _broken(self, text: str, rules: Sequence[Rule]) -> Iterator[tuple[Rule, str]]:
+    def _broken(
+        self, text: str, rules: Sequence[Rule], allowed: Sequence[tuple[Category, Phrase]]
+    ) -> Iterator[tuple[Rule, str]]:
         """Yield the rules that a text breaks, each with how it is disguised."""
         plain, native = self.disguises.plain(text), self.disguises.native(text)
         mirrored = list(hiding.reversed_readings(plain))
@@ -115,12 +125,19 @@ class RuleSet:
         def breaks(rule: Rule, readings: Iterable[str]) -> bool:
             return any(opened(rule.chapter, reading) and rule.breaks(reading) for reading in readings)
 
+        def kept_of(rule: Rule, reading: str) -> str:
+            kept = rule.without_exceptions(reading)
+            for category, phrase in allowed if rule.severity < WORST else ():
+                if category is rule.category and phrase.native is rule.native:
+                    kept = phrase.taken_out(kept)
+            return kept
+
         for rule in rules:
             if rule.native:
-                if breaks(rule, map(rule.without_exceptions, native)):
+                if breaks(rule, (kept_of(rule, reading) for reading in native)):
                     yield rule, ""
                 continue
-            kept = rule.without_exceptions(plain)
+            kept = kept_of(rule, plain)
             if breaks(rule, [kept]):
                 yield rule, ""
                 continue
@@ -128,7 +145,7 @@ class RuleSet:
                 spellings[kept] = self.disguises.spellings(kept)
             if breaks(rule, spellings[kept]):
                 yield rule, ", disguised spelling"
-            elif breaks(rule, map(rule.without_exceptions, mirrored)):
+            elif breaks(rule, (kept_of(rule, reading) for reading in mirrored)):
                 yield rule, ", from right to left"
 
     def _open(self, chapter: str, reading: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 
 from scrollintel.visual.v1 import errors_pb2, safety_pb2, safety_pb2_grpc
-from services.runtime import images
+from services.runtime import identity, images
 from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore
 from services.runtime.deadline import MARGIN_SECONDS, budget, remaining
@@ -18,13 +18,14 @@ from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
 from services.safety import nsfw
-from services.safety.category import Category, Signal
-from services.safety.policy import Policy
+from services.safety.category import Category
+from services.safety.policybook import TenantPolicy
+from services.safety.policyfile import PolicyFile
 from services.safety.privacy.rpcs import PrivacyRpcs
-from services.safety.rulebook import load_policy, load_rules
+from services.safety.rulebook import load_rules
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
-from services.safety.verdict import to_verdict
+from services.safety.verdict import Check, to_verdict
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,15 +52,13 @@ class SafetyService(PrivacyRpcs, safety_pb2_grpc.SafetyServiceServicer):
     def __init__(
         self,
         rules: RuleSet,
-        policy: Policy,
-        scale: nsfw.Scale,
+        policies: PolicyFile,
         blobs: BlobStore,
         triton: TritonClient,
         settings: Settings,
     ) -> None:
         self._rules = rules
-        self._policy = policy
-        self._scale = scale
+        self._policies = policies
         self._blobs = blobs
         self._triton = triton
         self._settings = settings
@@ -72,9 +71,10 @@ class SafetyService(PrivacyRpcs, safety_pb2_grpc.SafetyServiceServicer):
         """Check a prompt against every rule, and the negative prompt against those on injection."""
         async with self._prompts.enter():
             with checking("the prompt"):
+                held = self._policies.of(identity.current().tenant)
                 async with asyncio.timeout(budget(self._settings.prompt_seconds)):
-                    signals = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt)
-                verdict = to_verdict(signals, self._policy, [self._rules.checker])
+                    read = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
+                verdict = to_verdict([read], held.policy)
         return safety_pb2.CheckPromptResponse(verdict=verdict)
 
     async def CheckImage(
@@ -86,14 +86,19 @@ class SafetyService(PrivacyRpcs, safety_pb2_grpc.SafetyServiceServicer):
                 picture = await images.decode(await self._blobs.get(request.image))
                 views = await asyncio.to_thread(nsfw.views, picture)
                 probability = await self._probability(views)
-                verdict = to_verdict(self._scale.signals(probability), self._policy, [nsfw.CHECKER])
+                book = self._policies.book
+                seen = Check(nsfw.CHECKER, book.scale.signals(probability))
+                verdict = to_verdict([seen], book.of(identity.current().tenant).policy)
         return safety_pb2.CheckImageResponse(verdict=verdict, safety_score=1 - probability)
 
-    def _read(self, prompt: str, negative_prompt: str) -> list[Signal]:
-        signals = self._rules.check(prompt)
+    def _read(self, prompt: str, negative_prompt: str, held: TenantPolicy) -> Check:
+        """Read a prompt by the rules and by what the tenant forbids and allows besides."""
+        signals = self._rules.check(prompt, extra=held.terms, allowed=held.allowed)
         if negative_prompt:
-            signals += self._rules.check(negative_prompt, only=[Category.PROMPT_INJECTION])
-        return list(dict.fromkeys(signals))
+            signals += self._rules.check(
+                negative_prompt, [Category.PROMPT_INJECTION], extra=held.terms, allowed=held.allowed
+            )
+        return Check(self._rules.checker, list(dict.fromkeys(signals)))
 
     async def _probability(self, views: nsfw.Pixels) -> float:
         """Return the highest probability among the views; raises ValueError unless there is one for each."""
@@ -140,12 +145,14 @@ def _unchecked(what: str, retry_after: float | None) -> MeshError:
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[SafetyService]:
     """Read rules and policy, open the store and the way to Triton; raises ValueError when the data is wrong."""
-    rules, (policy, scale) = await asyncio.gather(
-        asyncio.to_thread(load_rules, settings.rules), asyncio.to_thread(load_policy, settings.policy)
-    )
+    rules = await asyncio.to_thread(load_rules, settings.rules)
+    policies = await asyncio.to_thread(PolicyFile, settings.policy, rules.disguises)
     blobs = BlobStore.open(settings.blob_url, settings.home)
-    async with TritonClient(settings.triton_address) as triton:
-        yield SafetyService(rules, policy, scale, blobs, triton, settings)
+    async with (
+        TritonClient(settings.triton_address) as triton,
+        policies.watched(settings.policy_seconds),
+    ):
+        yield SafetyService(rules, policies, blobs, triton, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

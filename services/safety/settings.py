@@ -15,6 +15,8 @@ class Settings(TritonSettings):
 
     policy: Path | None = None
     """A policy instead of the one that is shipped (services/safety/policy.yaml says how it is written)."""
+    policy_seconds: Annotated[float, Field(gt=0, le=3600)] = 2.0
+    """How often the policy file is looked at; a change holds from the next look on, if nothing is wrong in it."""
     rules: Path | None = None
     """A rule set instead of the one that is shipped (services/safety/rules.yaml)."""
     prompt_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0

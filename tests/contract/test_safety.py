@@ -15,6 +15,7 @@ from skimage import data
 from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2, safety_pb2, safety_pb2_grpc
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from services.local.triton import Triton
+from services.runtime import identity
 from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
@@ -236,3 +237,36 @@ async def test_the_policy_decides_what_a_probability_means(triton: Triton, tmp_p
     assert (finding.category, finding.severity) == (safety_finding_pb2.SAFETY_CATEGORY_SEXUAL, 4)
     assert finding.checker == nsfw.CHECKER
     assert finding.evidence.startswith("probability 0.")
+
+
+async def test_a_tenants_policy_decides_for_the_tenant_and_is_read_again_when_it_changes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "policy.yaml"
+
+    def write(block: int, version: int) -> None:
+        changes = {"version": str(version), "thresholds": {"sexual": {"flag": 3, "block": block}}}
+        path.write_text(yaml.safe_dump(read("policy.yaml") | {"tenants": {"museum": changes}}))
+
+    async def museum(stub: "safety_pb2_grpc.SafetyServiceAsyncStub") -> safety_pb2.SafetyVerdict:
+        request = safety_pb2.CheckPromptRequest(prompt="a nude woman")
+        with identity.acting_as(identity.Identity("museum")):
+            return (await stub.CheckPrompt(request, timeout=10)).verdict
+
+    write(block=6, version=1)
+    async with safety(tmp_path, policy=path, policy_seconds=0.02) as stub:
+        ours, theirs = await verdict_on(stub, "a nude woman"), await museum(stub)
+        write(block=5, version=2)
+        async with asyncio.timeout(10):
+            while not (changed := await museum(stub)).policy_version.endswith("museum/2"):
+                await asyncio.sleep(0.02)
+    assert (ours.action, theirs.action, changed.action) == (BLOCK, FLAG, BLOCK)
+    assert theirs.policy_version == f"{ours.policy_version}+museum/1"
+
+
+async def test_whether_a_check_ran_and_whether_it_matched_are_told_apart(tmp_path: Path) -> None:
+    async with safety(tmp_path) as stub:
+        (passed,) = (await verdict_on(stub, "a smiling cat")).check_results
+        (found,) = (await verdict_on(stub, "batman eating noodles")).check_results
+    assert passed.status == found.status == safety_pb2.SAFETY_CHECK_STATUS_RAN
+    assert (passed.matched, found.matched) == (False, True)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from scrollintel.visual.v1 import media_pb2 as _media_pb2
 from scrollintel.visual.v1 import safety_finding_pb2 as _safety_finding_pb2
 import builtins as _builtins
@@ -19,6 +20,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SafetyCheckStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SafetyCheckStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SafetyCheckStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SAFETY_CHECK_STATUS_UNSPECIFIED: _SafetyCheckStatus.ValueType  # 0
+    """Not used."""
+    SAFETY_CHECK_STATUS_RAN: _SafetyCheckStatus.ValueType  # 1
+    """Was run to its end."""
+    SAFETY_CHECK_STATUS_SKIPPED: _SafetyCheckStatus.ValueType  # 2
+    """Was not run, because another check had found what blocks."""
+
+class SafetyCheckStatus(_SafetyCheckStatus, metaclass=_SafetyCheckStatusEnumTypeWrapper):
+    """Tells how a check went. One that failed or was late is not among them: it ends the call."""
+
+SAFETY_CHECK_STATUS_UNSPECIFIED: SafetyCheckStatus.ValueType  # 0
+"""Not used."""
+SAFETY_CHECK_STATUS_RAN: SafetyCheckStatus.ValueType  # 1
+"""Was run to its end."""
+SAFETY_CHECK_STATUS_SKIPPED: SafetyCheckStatus.ValueType  # 2
+"""Was not run, because another check had found what blocks."""
+Global___SafetyCheckStatus: _TypeAlias = SafetyCheckStatus  # noqa: Y015
 
 @_typing.final
 class SafetyVerdict(_message.Message):
@@ -33,10 +58,11 @@ class SafetyVerdict(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     POLICY_LINK_FIELD_NUMBER: _builtins.int
+    CHECK_RESULTS_FIELD_NUMBER: _builtins.int
     action: _safety_finding_pb2.SafetyAction.ValueType
     """The strongest action among the findings; ALLOW when nothing was found."""
     policy_version: _builtins.str
-    """Version of the policy that decided."""
+    """Version of the policy that decided: the default's, and for a tenant with a policy of its own `default+tenant/version`."""
     policy_link: _builtins.str
     """Where the policy can be read; goes into `SafetyErrorDetail.policy_link`."""
     @_builtins.property
@@ -47,6 +73,10 @@ class SafetyVerdict(_message.Message):
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names and versions of the checks that ran."""
 
+    @_builtins.property
+    def check_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafetyCheck]:
+        """How each check went, in the order in which they were asked; `checks` names those that ran."""
+
     def __init__(
         self,
         *,
@@ -55,14 +85,45 @@ class SafetyVerdict(_message.Message):
         policy_version: _builtins.str = ...,
         checks: _abc.Iterable[_builtins.str] | None = ...,
         policy_link: _builtins.str = ...,
+        check_results: _abc.Iterable[Global___SafetyCheck] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checks", b"checks", "findings", b"findings", "policy_link", b"policy_link", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "check_results", b"check_results", "checks", b"checks", "findings", b"findings", "policy_link", b"policy_link", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SafetyVerdict: _TypeAlias = SafetyVerdict  # noqa: Y015
+
+@_typing.final
+class SafetyCheck(_message.Message):
+    """Tells whether a check was run, and apart from that whether it found anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKER_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    checker: _builtins.str
+    """Name and version of the checker, such as `prompt-rules/2`."""
+    status: Global___SafetyCheckStatus.ValueType
+    """Whether it was run."""
+    matched: _builtins.bool
+    """Whether it found anything, whatever the policy does about it; false when it was not run."""
+    def __init__(
+        self,
+        *,
+        checker: _builtins.str = ...,
+        status: Global___SafetyCheckStatus.ValueType = ...,
+        matched: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checker", b"checker", "matched", b"matched", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafetyCheck: _TypeAlias = SafetyCheck  # noqa: Y015
 
 @_typing.final
 class CheckPromptRequest(_message.Message):
