@@ -20,12 +20,14 @@ from scrollintel.visual.v1 import (
     generation_pb2,
     generation_pb2_grpc,
     media_pb2,
+    prompt_pb2,
     quality_pb2,
     router_pb2,
     safety_finding_pb2,
     usage_pb2,
 )
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceServicer, add_AssetServiceServicer_to_server
+from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceServicer, add_PromptServiceServicer_to_server
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceServicer, add_RouterServiceServicer_to_server
 from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceServicer, add_UsageServiceServicer_to_server
 
@@ -124,6 +126,7 @@ class Script(
     AssetServiceServicer,
     UsageServiceServicer,
     RouterServiceServicer,
+    PromptServiceServicer,
 ):
     """What the server does: its events, then the refusal if there is one, then, if it hangs, nothing."""
 
@@ -133,6 +136,7 @@ class Script(
     refusal: status_pb2.Status | None = None
     hangs: bool = False
     asset: bytes = PNG
+    templates: Sequence[prompt_pb2.PromptTemplate] = ()  # one a page
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     called: asyncio.Event = field(default_factory=asyncio.Event)
@@ -173,6 +177,26 @@ class Script(
     async def ListBackends(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         return router_pb2.ListBackendsResponse(backends=self.backends)
 
+    async def ListTemplates(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        self.requests.append(prompt_pb2.ListTemplatesRequest.FromString(request.SerializeToString()))
+        page = int(request.page_token or 0)
+        more = page + 1 < len(self.templates)
+        return prompt_pb2.ListTemplatesResponse(
+            templates=self.templates[page : page + 1], next_page_token=str(page + 1) if more else ""
+        )
+
+    async def ApplyTemplate(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        self.requests.append(request)
+        if self.refusal:
+            await context.abort_with_status(rpc_status.to_status(self.refusal))
+        return prompt_pb2.ApplyTemplateResponse(prompt="a lemon cake", style="photographic")
+
+    async def SuggestPrompts(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        self.requests.append(request)
+        one = prompt_pb2.PromptSuggestion(prompt="a bat, moonlight", reason="lighting: moonlight")
+        one.added["lighting"] = "moonlight"
+        return prompt_pb2.SuggestPromptsResponse(prompts=[one.prompt], suggestions=[one])
+
     async def RecordFeedback(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         self.requests.append(request)
         if self.refusal:
@@ -206,6 +230,7 @@ async def playing(script: Script) -> AsyncIterator[str]:
     add_AssetServiceServicer_to_server(script, server)
     add_UsageServiceServicer_to_server(script, server)
     add_RouterServiceServicer_to_server(script, server)
+    add_PromptServiceServicer_to_server(script, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

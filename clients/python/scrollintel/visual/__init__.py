@@ -45,6 +45,7 @@ from scrollintel.visual.operations import Deblur, Denoise, Operation, RestoreFac
 from scrollintel.visual.quality import Quality, Score
 from scrollintel.visual.results import GenerationResult, GenerationState
 from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
+from scrollintel.visual.templates import Filled, Hole, Suggestion, Template
 
 __all__ = [
     "Asset",
@@ -60,10 +61,12 @@ __all__ = [
     "Event",
     "Failed",
     "Fallback",
+    "Filled",
     "Generation",
     "GenerationCancelledError",
     "GenerationResult",
     "GenerationState",
+    "Hole",
     "InternalError",
     "Media",
     "MediaError",
@@ -91,6 +94,8 @@ __all__ = [
     "Scored",
     "Stage",
     "Step",
+    "Suggestion",
+    "Template",
     "Upscale",
     "VisualClient",
     "VisualMeshError",

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -17,10 +17,12 @@ from scrollintel.visual.difference import Difference
 from scrollintel.visual.events import Event, Step
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.operations import Operation
+from scrollintel.visual.templates import Filled, Suggestion, Template
 from scrollintel.visual.v1 import (
     assets_pb2,
     generation_pb2,
     models_pb2,
+    prompt_pb2,
     quality_pb2,
     router_pb2,
     usage_pb2,
@@ -28,6 +30,7 @@ from scrollintel.visual.v1 import (
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceStub
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
 from scrollintel.visual.v1.models_pb2_grpc import ModelServiceStub
+from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceStub
 from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceStub
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceStub
@@ -36,6 +39,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
     from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceAsyncStub
     from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceAsyncStub
     from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
+    from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceAsyncStub
     from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceAsyncStub
     from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
     from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceAsyncStub
@@ -99,6 +103,7 @@ class VisualClient:
         self._models: ModelServiceAsyncStub = ModelServiceStub(self._channel)
         self._router: RouterServiceAsyncStub = RouterServiceStub(self._channel)
         self._usage: UsageServiceAsyncStub = UsageServiceStub(self._channel)
+        self._prompts: PromptServiceAsyncStub = PromptServiceStub(self._channel)
         self._quality: QualityServiceAsyncStub = QualityServiceStub(self._channel)
         return self
 
@@ -315,6 +320,46 @@ class VisualClient:
         request = generation_pb2.CancelGenerationRequest(id=generation_id)
         with self._errors():
             await self._generations.CancelGeneration(request, timeout=READ_SECONDS, metadata=self._metadata)
+
+    async def templates(self, query: str = "", *, category: str = "") -> list[Template]:
+        """Return the prompt templates: those that a query means, nearest first, or all, in the order of their categories."""
+        found: list[Template] = []
+        request = prompt_pb2.ListTemplatesRequest(page_size=PAGE)
+        requests.put(request, "query", query, path="")
+        requests.put(request, "category", category, path="")
+        while True:
+            with self._errors():
+                page = await self._prompts.ListTemplates(
+                    request, timeout=READ_SECONDS, metadata=self._metadata
+                )
+            found += [Template.read(template) for template in page.templates]
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    async def fill_template(self, template_id: str, variables: Mapping[str, str]) -> Filled:
+        """Return a template's prompt with its holes filled; those with a default may be left out.
+
+        Raises:
+            NotFoundError: there is no such template.
+            PromptError: a value does not fit, is missing, or is of no hole; its field is `variables.<name>`.
+        """
+        request = prompt_pb2.ApplyTemplateRequest(variables=variables)
+        requests.put(request, "id", template_id, path="")
+        with self._errors():
+            answer = await self._prompts.ApplyTemplate(request, timeout=READ_SECONDS, metadata=self._metadata)
+        return Filled(answer.prompt, answer.style)
+
+    async def suggest(self, prompt: str, *, count: int = 3) -> list[Suggestion]:
+        """Return up to `count` (1 to 10) clearer prompts for a vague one; none where it leaves nothing open."""
+        request = prompt_pb2.SuggestPromptsRequest()
+        requests.put(request, "prompt", prompt, path="")
+        requests.put(request, "count", count, path="")
+        with self._errors():
+            answer = await self._prompts.SuggestPrompts(
+                request, timeout=READ_SECONDS, metadata=self._metadata
+            )
+        return [Suggestion(one.prompt, one.reason, dict(one.added)) for one in answer.suggestions]
 
     async def models(self) -> list[Model]:
         """Return the catalogue, by name."""

@@ -12,6 +12,7 @@ from scrollintel.visual.cli.generate import generate
 from scrollintel.visual.cli.rate import rate
 from scrollintel.visual.cli.services import services
 from scrollintel.visual.cli.status import status
+from scrollintel.visual.cli.templates import templates
 
 COMMANDS = "visual_mesh.commands"
 
@@ -29,6 +30,7 @@ def application() -> typer.Typer:
     app.command()(generate)
     app.command()(enhance)
     app.command()(rate)
+    app.command()(templates)
     app.command()(status)
     app.command()(services)
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):

@@ -1,6 +1,7 @@
 """`vmesh generate`: a picture from words, told as it happens."""
 
 import asyncio
+import dataclasses
 import json
 import sys
 import time
@@ -24,10 +25,19 @@ OBJECTIVES = "balanced, quality, latency or cost"
 
 
 @dataclass(frozen=True, slots=True)
+class Filling:
+    """A template to make the prompt of."""
+
+    template: str
+    variables: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What one run of the command does."""
 
     prompt: str
+    filling: Filling | None
     request: dict[str, Any]
     source: Path | None
     output: Path
@@ -39,7 +49,16 @@ class Job:
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.", show_default=False)],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to draw; left out with --template.", show_default=False)
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="A template's id, see `vmesh templates`.", metavar="ID")
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--var", help="What fills a template's hole; once for each.", metavar="NAME=VALUE"),
+    ] = None,
     number: Annotated[int, typer.Option("-n", "--num-images", help="How many pictures, 1 to 16.")] = 1,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the first picture; equal seeds give equal files.")
@@ -102,7 +121,19 @@ def generate(
             "objective": objective,
             "max_cost_usd": max_cost,
         }
-        job = Job(prompt, request, source, output, address, mesh.folder(home), timeout, as_json, preview)
+        filling = _filling(prompt, template, variables or [])
+        job = Job(
+            prompt or "",
+            filling,
+            request,
+            source,
+            output,
+            address,
+            mesh.folder(home),
+            timeout,
+            as_json,
+            preview,
+        )
         code = asyncio.run(_run(job, console))
     except VisualMeshError as error:
         if as_json:
@@ -129,6 +160,7 @@ async def _run(job: Job, console: Console) -> int:
                 hint = "[dim]`vmesh up` keeps one running[/]"
                 timeline.line(None, "mesh", f"started in [bold]{took:.1f} s[/] for this picture; {hint}")
             async with VisualClient(address, timeout=job.timeout) as client:
+                job = await _worded(job, client)
                 source = None
                 if job.source is not None:
                     timeline.note("sending the source picture")
@@ -147,6 +179,29 @@ async def _run(job: Job, console: Console) -> int:
             # Before the mesh ends: whoever waits for the picture has it now.
             _report(result, paths, job, console)
     return 1 if result.errors else 0
+
+
+def _filling(prompt: str | None, template: str | None, variables: list[str]) -> Filling | None:
+    """Return what is asked of a template; exactly one of prompt and template may be given."""
+    if (prompt is None) == (template is None):
+        raise typer.BadParameter("say what to draw, or name a --template: one of the two")
+    if template is None:
+        if variables:
+            raise typer.BadParameter("--var fills a --template, and none is named")
+        return None
+    pairs = [text.partition("=") for text in variables]
+    if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
+        raise typer.BadParameter(f"--var {wrong[0]}: write NAME=VALUE")
+    return Filling(template, {name: value for name, _, value in pairs})
+
+
+async def _worded(job: Job, client: VisualClient) -> Job:
+    """Return the job with its prompt: a template's comes with a style, which --style takes the place of."""
+    if job.filling is None:
+        return job
+    filled = await client.fill_template(job.filling.template, job.filling.variables)
+    style = job.request["style"] or filled.style or None
+    return dataclasses.replace(job, prompt=filled.prompt, request=job.request | {"style": style})
 
 
 async def _follow(generation: Generation, timeline: Timeline) -> GenerationResult:
