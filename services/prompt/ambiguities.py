@@ -32,20 +32,22 @@ class Meanings:
     words: tuple[Wording, ...]
     readings: tuple[str, ...]
     settled_by: frozenset[str]
+    worded: tuple[Wording, ...]
+    """The readings, to look for: one that stands behind the prompt, as a suggestion puts it, settles it as well."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Meanings":
         """Read one entry of `meanings` in ambiguities.yaml."""
         readings: Mapping[str, Sequence[object]] = data["readings"]
         settled_by = frozenset(str(word) for words in readings.values() for word in words)
-        return cls(phrases(data["words"]), tuple(readings), settled_by)
+        return cls(phrases(data["words"]), tuple(readings), settled_by, phrases(readings))
 
     def find(self, prompt: Wording) -> tuple[str, ...]:
         """Return the forms of the word that stand in a prompt which does not settle what they mean."""
-        # A reading that stands behind the prompt, as a suggestion puts it, settles it as well.
-        if self.settled_by & set(prompt.words) or prompt.has_any(phrases(self.readings)):
+        found = prompt.longest(self.words)
+        if not found or self.settled_by & prompt.content or prompt.has_any(self.worded):
             return ()
-        return prompt.longest(self.words)
+        return found
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Dialect:
     def _joined(self, text: str, additions: list[str], title: str) -> str:
         addition = ", ".join(additions) if self.form is Form.TAGS else _sentence(additions, title)
         if not text.strip():
-            return addition
+            return f"{text}{addition}"
         if text.rstrip().endswith(_ENDS_OF_CLAUSE):
             return f"{text}{addition}" if text[-1].isspace() else f"{text} {addition}"
         return f"{text}{',' if self.form is Form.TAGS else '.'} {addition}"

@@ -12,6 +12,7 @@ LANGUAGES = load().languages
     [
         ("a cat on the roof", "en"),
         ("red car", "en"),
+        ("a turtle swimming in clear water", "en"),
         ("ein rotes Auto im Regen", "de"),
         ("un chat sur une table", "fr"),
         ("un gato en la playa", "es"),
