@@ -34,6 +34,7 @@ class Drawing:
         match event.WhichOneof("event"):
             case "routed":
                 self._route(event.routed)
+                event.routed.reasons.extend(self._worded())
                 self.emit(event.routed)
             case "step":
                 if event.step.stage == events_pb2.STAGE_DRAW:
@@ -54,7 +55,7 @@ class Drawing:
         seed = output.seed if output.HasField("seed") else None
         known = {
             "prompt": self.asked.prompt,
-            "enhanced_prompt": wording_for(self.chosen.model, self.drawn.prompt, self.wordings),
+            "enhanced_prompt": self._prompt,
             "negative_prompt": self.drawn.negative_prompt,
             "style": self.drawn.style,
             "model": self.chosen.model,
@@ -68,6 +69,18 @@ class Drawing:
         }
         told = {key: value for key, value in known.items() if value}
         return Picture(self.generation_id, output.index, self.asked.prompt, seed, told)
+
+    @property
+    def _prompt(self) -> str:
+        """What the model that was chosen is given."""
+        return wording_for(self.chosen.model, self.drawn.prompt, self.wordings)
+
+    def _worded(self) -> list[str]:
+        """Return, in words, that the model is given another prompt than was told before it was chosen."""
+        if self._prompt == self.drawn.prompt:
+            return []
+        typed = self._prompt == self.asked.prompt
+        return ["draws the prompt as it was typed" if typed else "draws from its own wording of the prompt"]
 
     def _is_wanted(self, output: Output) -> bool:
         return 0 <= output.index < self.asked.num_images and output.index not in self._seen
