@@ -82,8 +82,10 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
     async def SuggestPrompts(
         self, request: prompt_pb2.SuggestPromptsRequest, context: Context
     ) -> prompt_pb2.SuggestPromptsResponse:
-        """Return clearer prompts for a vague one."""
-        found = await asyncio.to_thread(suggest, request.prompt, request.count or SUGGESTIONS, self._lexicon)
+        """Return clearer prompts for a vague one, without what the caller wants avoided."""
+        found = await asyncio.to_thread(
+            suggest, request.prompt, request.count or SUGGESTIONS, self._lexicon, tuple(request.avoid)
+        )
         return prompt_pb2.SuggestPromptsResponse(
             prompts=[one.prompt for one in found],
             suggestions=[

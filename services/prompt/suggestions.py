@@ -1,7 +1,7 @@
-"""Clearer prompts for a vague one: the caller's words, and one way each to say what they leave open."""
+"""Better prompts: the caller's words but those to avoid, and one way each to say what they leave open."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -9,6 +9,7 @@ from services.prompt import tokens
 from services.prompt.ambiguities import Kind
 from services.prompt.analysis import analyse
 from services.prompt.lexicon import Lexicon
+from services.prompt.removal import without
 from services.prompt.wording import Wording, unwanted
 
 MOST_ASPECTS = 4  # that one suggestion speaks of: more is no longer the caller's picture
@@ -17,46 +18,57 @@ MEANING = "meaning"
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A clearer prompt, and the phrases that make it so by the aspect that each speaks of."""
+    """A better prompt: the phrases that make it clearer, by the aspect that each speaks of, and what was left out of it."""
 
     prompt: str
     added: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
-        """What is clearer, in words."""
-        *first, last = [
+        """What is better, in words."""
+        *first, last = [f"leaves out {', '.join(self.left_out)}"] * bool(self.left_out) + [
             f"says what is meant: {text}" if name == MEANING else f"{name}: {text}"
             for name, text in self.added.items()
         ]
         return f"{', '.join(first)} and {last}" if first else last
 
 
-def suggest(prompt: str, count: int, lexicon: Lexicon) -> list[Suggestion]:
-    """Return up to `count` suggestions, each with other phrases; none where nothing is open and nothing has two meanings.
+def suggest(prompt: str, count: int, lexicon: Lexicon, avoid: Sequence[str] = ()) -> list[Suggestion]:
+    """Return up to `count` suggestions, each with other phrases; none where there is nothing to better.
 
-    Equal prompts get equal suggestions.
+    Where spans to `avoid` stand in the prompt, all are without them, and the first changes nothing else. Equal arguments
+    give equal suggestions.
     """
-    found = analyse(prompt, lexicon)
+    kept, left_out = without(prompt, avoid)
+    if not Wording.of(kept).words:
+        return []
+    found = analyse(kept, lexicon)
     readings = next((one.readings for one in found.ambiguities if one.kind is Kind.MEANINGS), ())
     asked = [name for name in lexicon.suggestions if name in found.missing][:MOST_ASPECTS]
+    avoided = unwanted(kept).union(*(Wording.of(span).content for span in avoid))
     # Two prompts about alike things should not get the same pictures suggested.
-    turn = int.from_bytes(hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:4])
-    made: dict[str, Suggestion] = {}
+    turn = int.from_bytes(hashlib.sha256(kept.encode("utf-8", "surrogatepass")).digest()[:4])
+    made = {kept: Suggestion(kept, {}, left_out)} if left_out else {}
     for number in range(max(count, *map(len, lexicon.suggestions.values()))):
         added = {MEANING: readings[number % len(readings)]} if readings else {}
-        added |= _phrases(prompt, added, asked, turn + number, lexicon)
-        if added:
-            text = lexicon.dialects.of("").append(prompt, list(added.values()))
-            made.setdefault(text, Suggestion(text, added))
-    return list(islice((one for one in made.values() if one.prompt != prompt), count))
+        added |= _phrases(kept, added, asked, avoided, turn + number, lexicon)
+        text = lexicon.dialects.of("").append(kept, list(added.values()))
+        if added and text != kept:
+            made.setdefault(text, Suggestion(text, added, left_out))
+    return list(islice(made.values(), count))
 
 
 def _phrases(
-    prompt: str, added: Mapping[str, str], aspects: list[str], turn: int, lexicon: Lexicon
+    prompt: str,
+    added: Mapping[str, str],
+    aspects: list[str],
+    avoided: frozenset[str],
+    turn: int,
+    lexicon: Lexicon,
 ) -> dict[str, str]:
     """Return a phrase for each aspect that has one which goes with the prompt and with those before it."""
-    said, avoided = [prompt, *added.values()], unwanted(prompt)
+    said = [prompt, *added.values()]
     room = lexicon.dialects.of("").room(", ".join(said))
     chosen = {}
     for name in aspects:

@@ -311,6 +311,8 @@ async def test_clearer_prompts_are_suggested(alone: "prompt_pb2_grpc.PromptServi
     assert answer.suggestions[0].reason.startswith("says what is meant: the flying animal, medium: ")
     request.count = 10
     assert len((await alone.SuggestPrompts(request, timeout=20)).prompts) == 10
+    without = prompt_pb2.SuggestPromptsRequest(prompt="a bloody knife", avoid=["bloody"])
+    assert (await alone.SuggestPrompts(without, timeout=20)).prompts[0] == "a knife"
 
 
 @pytest.mark.parametrize(("prompt", "style"), DESCRIBED.items())

@@ -82,9 +82,10 @@ async def test_a_template_is_filled_or_refused_by_the_variable():
 async def test_suggestions():
     script = Script()
     async with playing(script) as address, VisualClient(address) as client:
-        found = await client.suggest("a bat", count=5)
+        found = await client.suggest("a bat", count=5, avoid=["gore"])
     assert found == [Suggestion("a bat, moonlight", "lighting: moonlight", {"lighting": "moonlight"})]
-    assert (script.requests[0].prompt, script.requests[0].count) == ("a bat", 5)
+    (request,) = script.requests
+    assert (request.prompt, request.count, list(request.avoid)) == ("a bat", 5, ["gore"])
 
 
 async def test_the_command_lists_templates_with_what_fills_them(tmp_path):

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from services.prompt.analysis import analyse
 from services.prompt.lexicon import load
+from services.prompt.removal import without
 from services.prompt.suggestions import MEANING, suggest
 from services.prompt.wording import Wording, unwanted
 
@@ -57,6 +58,34 @@ def test_what_the_prompt_is_against_is_not_suggested() -> None:
     media = {one.added["medium"] for one in suggest("a dog, no paper", 10, LEXICON)}
     assert "paper craft" not in media
     assert "paper craft" in {one.added["medium"] for one in suggest("a dog", 10, LEXICON)}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spans", "left", "removed"),
+    [
+        ("a bloody knife fight in a kitchen", ["bloody"], "a knife fight in a kitchen", ("bloody",)),
+        ("gore, a castle, GORE", ["gore"], "a castle", ("gore",)),
+        ("a castle, dead   bodies, rain", ["dead bodies", "x"], "a castle, rain", ("dead bodies",)),
+        ("a scarecrow", ["scare", "crow"], "a scarecrow", ()),
+        ("a cat ,  a dog", ["bird"], "a cat ,  a dog", ()),
+        ("a cat", ["...", "a.c", "(a"], "cat", ("(a",)),
+    ],
+)
+def test_words_are_taken_out_whole(
+    prompt: str, spans: list[str], left: str, removed: tuple[str, ...]
+) -> None:
+    assert without(prompt, spans) == (left, removed)
+
+
+def test_what_is_to_be_avoided_is_in_no_suggestion() -> None:
+    first, *others = suggest("a bloody knife in moonlight", 10, LEXICON, ["bloody", "paper"])
+    assert (first.prompt, first.reason) == ("a knife in moonlight", "leaves out bloody")
+    assert len(others) == 9
+    for one in others:
+        assert one.prompt.startswith("a knife in moonlight, ")
+        assert one.reason.startswith("leaves out bloody")
+        assert "paper" not in one.prompt
+    assert suggest("bloody gore", 3, LEXICON, ["gore", "bloody"]) == []
 
 
 @given(st.sampled_from(VAGUE) | st.text(min_size=1, max_size=100), st.integers(1, 10))

@@ -350,9 +350,12 @@ class VisualClient:
             answer = await self._prompts.ApplyTemplate(request, timeout=READ_SECONDS, metadata=self._metadata)
         return Filled(answer.prompt, answer.style)
 
-    async def suggest(self, prompt: str, *, count: int = 3) -> list[Suggestion]:
-        """Return up to `count` (1 to 10) clearer prompts for a vague one; none where it leaves nothing open."""
-        request = prompt_pb2.SuggestPromptsRequest()
+    async def suggest(self, prompt: str, *, count: int = 3, avoid: Sequence[str] = ()) -> list[Suggestion]:
+        """Return up to `count` (1 to 10) clearer prompts for a vague one; none where it leaves nothing open.
+
+        Words to `avoid`, such as a SafetyError's evidence, are left out of them.
+        """
+        request = prompt_pb2.SuggestPromptsRequest(avoid=avoid)
         requests.put(request, "prompt", prompt, path="")
         requests.put(request, "count", count, path="")
         with self._errors():

@@ -358,19 +358,25 @@ class SuggestPromptsRequest(_message.Message):
 
     PROMPT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    AVOID_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt to start from."""
     count: _builtins.int
     """How many at most, 1 to 10; 0 is 3."""
+    @_builtins.property
+    def avoid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words that the caller wants to have out of the prompt, such as those that a safety check objected to; at most 32."""
+
     def __init__(
         self,
         *,
         prompt: _builtins.str = ...,
         count: _builtins.int = ...,
+        avoid: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avoid", b"avoid", "count", b"count", "prompt", b"prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,7 +384,7 @@ Global___SuggestPromptsRequest: _TypeAlias = SuggestPromptsRequest  # noqa: Y015
 
 @_typing.final
 class PromptSuggestion(_message.Message):
-    """A clearer prompt."""
+    """A better prompt."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -408,7 +414,7 @@ class PromptSuggestion(_message.Message):
     prompt: _builtins.str
     """The prompt."""
     reason: _builtins.str
-    """What is clearer, in words for people."""
+    """What is better, in words for people."""
     @_builtins.property
     def added(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What was added, by the aspect that it speaks of, such as `lighting`; `meaning` where it settles a word of several

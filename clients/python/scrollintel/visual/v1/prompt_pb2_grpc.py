@@ -82,8 +82,9 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SuggestPrompts(self, request, context):
-        """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
-        leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+        """Suggests clearer prompts for a vague one. Each keeps every word of the caller's, but those to avoid, and says other
+        things of what they leave open. Equal requests give equal answers. The policy is not known here: what is suggested for a
+        refused prompt is checked like any other when it is drawn, and may be refused again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

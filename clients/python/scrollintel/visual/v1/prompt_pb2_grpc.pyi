@@ -40,8 +40,9 @@ class PromptServiceStub:
     Ends with INVALID_ARGUMENT, reason STYLE_UNKNOWN, and near names when the style is not known.
     """
     SuggestPrompts: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.SuggestPromptsRequest, _prompt_pb2.SuggestPromptsResponse]
-    """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
-    leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+    """Suggests clearer prompts for a vague one. Each keeps every word of the caller's, but those to avoid, and says other
+    things of what they leave open. Equal requests give equal answers. The policy is not known here: what is suggested for a
+    refused prompt is checked like any other when it is drawn, and may be refused again.
     """
     ListTemplates: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]
     """Lists the built-in prompt templates, all of them or those that a query means.
@@ -65,8 +66,9 @@ class PromptServiceAsyncStub(PromptServiceStub):
     Ends with INVALID_ARGUMENT, reason STYLE_UNKNOWN, and near names when the style is not known.
     """
     SuggestPrompts: _aio.UnaryUnaryMultiCallable[_prompt_pb2.SuggestPromptsRequest, _prompt_pb2.SuggestPromptsResponse]  # type: ignore[assignment]
-    """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
-    leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+    """Suggests clearer prompts for a vague one. Each keeps every word of the caller's, but those to avoid, and says other
+    things of what they leave open. Equal requests give equal answers. The policy is not known here: what is suggested for a
+    refused prompt is checked like any other when it is drawn, and may be refused again.
     """
     ListTemplates: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]  # type: ignore[assignment]
     """Lists the built-in prompt templates, all of them or those that a query means.
@@ -102,8 +104,9 @@ class PromptServiceServicer:
         request: _prompt_pb2.SuggestPromptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_pb2.SuggestPromptsResponse, _abc.Awaitable[_prompt_pb2.SuggestPromptsResponse]]:
-        """Suggests clearer prompts for a vague one. Each keeps every word of the caller's and says other things of what they
-        leave open. Equal requests give equal answers. What makes a refused prompt acceptable is not suggested in this version.
+        """Suggests clearer prompts for a vague one. Each keeps every word of the caller's, but those to avoid, and says other
+        things of what they leave open. Equal requests give equal answers. The policy is not known here: what is suggested for a
+        refused prompt is checked like any other when it is drawn, and may be refused again.
         """
 
     def ListTemplates(
