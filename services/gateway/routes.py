@@ -12,6 +12,7 @@ from scrollintel.visual.v1 import (
     prompt_pb2,
     quality_pb2,
     router_pb2,
+    safety_pb2,
     usage_pb2,
 )
 
@@ -71,4 +72,5 @@ ROUTES: tuple[Route, ...] = (
     Route(_service(router_pb2, "RouterService"), "router", frozenset({"ListBackends", "Route"})),
     Route(_service(usage_pb2, "UsageService"), "usage", frozenset({"RecordFeedback"})),
     Route(_service(quality_pb2, "QualityService"), "quality", frozenset({"CompareImages"})),
+    Route(_service(safety_pb2, "SafetyService"), "safety", frozenset({"VerifyProvenance"})),
 )

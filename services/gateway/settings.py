@@ -26,6 +26,8 @@ class Settings(ServerSettings):
     """Address of the usage server."""
     quality_address: str
     """Address of the quality server."""
+    safety_address: str
+    """Address of the safety server."""
 
     trust_tenant: bool = False
     """Whether to believe the caller's `x-vmesh-tenant`: only where something in front of the gateway has set it."""

@@ -23,6 +23,8 @@ from scrollintel.visual.v1.safety_pb2 import (
     CheckImageResponse,
     CheckPromptRequest,
     SafetyVerdict,
+    SealMediaRequest,
+    SealMediaResponse,
 )
 from scrollintel.visual.v1.safety_pb2_grpc import SafetyServiceStub
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec, ImageSpec
@@ -125,6 +127,11 @@ class MeshSteps:
         with reaching("the quality server"):
             answer = await self._quality.ScoreImage(request, timeout=budget(self._limits.score_seconds))
         return answer.metrics
+
+    async def seal_media(self, request: SealMediaRequest) -> SealMediaResponse:
+        """Mark and sign a finished picture."""
+        with reaching("the safety server"):
+            return await self._safety.SealMedia(request, timeout=budget(self._limits.seal_seconds))
 
     def report_outcome(self, request: ReportOutcomeRequest) -> None:
         """Tell the router how a picture was judged, behind the generation's back."""

@@ -1,4 +1,4 @@
-"""The last part of a picture's way: sized, checked, scored, stored. Each picture goes it alone and fails alone."""
+"""The last part of a picture's way: sized, checked, scored, sealed, stored. Each picture goes it alone and fails alone."""
 
 import asyncio
 from collections import Counter
@@ -14,9 +14,9 @@ from scrollintel.visual.v1.assets_pb2 import Asset, CreateAssetRequest
 from scrollintel.visual.v1.events_pb2 import Output, Scored, Stage, Step
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
-from scrollintel.visual.v1.safety_pb2 import CheckImageResponse
+from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SealMediaRequest, SealMediaResponse
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec
-from services.orchestrator import scores, verdicts
+from services.orchestrator import scores, seals, verdicts
 from services.orchestrator.steps import Steps
 from services.runtime.errors import MeshError
 
@@ -34,6 +34,7 @@ class Picture:
     prompt: str  # the caller's own words, which it is scored against
     seed: int | None
     metadata: Mapping[str, str]
+    source: MediaRef | None = None  # what it was restored from
 
 
 @dataclass
@@ -53,11 +54,12 @@ class Progress:
 async def deliver(
     picture: Picture, media: MediaRef, enlargement: EnhancementSpec | None, steps: Steps, progress: Progress
 ) -> Asset:
-    """Bring `media` to its size where `enlargement` asks for it, check it, score it and store it.
+    """Bring `media` to its size where `enlargement` asks for it, check it, score it, seal it and store it.
 
     Nothing of the finished picture is told before it passed the safety check (previews, which are asked for, are not
-    checked), which is run beside the scoring: both are slow, and few pictures are refused. A picture that cannot be
-    scored is delivered without the scores; every other failure raises MeshError.
+    checked), which is run beside the scoring: both are slow, and few pictures are refused. What is told of is the sealed
+    picture: one that cannot be sealed is not delivered. A picture that cannot be scored is delivered without the scores;
+    every other failure raises MeshError.
     """
     if enlargement is not None:
         media = await restore(enlargement, steps)
@@ -65,18 +67,19 @@ async def deliver(
     async with _alongside(_scored(picture, media, steps)) as scoring:
         checked = await _checked(media, steps)
         progress.done(events_pb2.STAGE_CHECK)
-        progress.emit(Output(index=picture.index, media=media, seed=picture.seed))
+        sealed = await _sealed(picture, media, steps)
+        progress.emit(Output(index=picture.index, media=sealed.media, seed=picture.seed))
         metrics = scores.with_safety(await scoring, checked)
     progress.emit(Scored(index=picture.index, metrics=metrics))
     progress.done(events_pb2.STAGE_SCORE)
     asset = await steps.create_asset(
         CreateAssetRequest(
             id=f"{picture.generation_id}-{picture.index}",
-            media=media,
+            media=sealed.media,
             generation_id=picture.generation_id,
             quality=metrics,
             seed=picture.seed,
-            metadata=picture.metadata,
+            metadata={**picture.metadata, "watermark": sealed.watermark},
         )
     )
     progress.done(events_pb2.STAGE_STORE)
@@ -110,6 +113,22 @@ async def _checked(media: MediaRef, steps: Steps) -> CheckImageResponse:
         raise verdicts.as_unchecked(error, "the picture") from error
     verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
     return checked
+
+
+async def _sealed(picture: Picture, media: MediaRef, steps: Steps) -> SealMediaResponse:
+    request = SealMediaRequest(
+        media=media,
+        generation_id=picture.generation_id,
+        model=picture.metadata.get("model", ""),
+        source=picture.source,
+        work=seals.work_of(picture.metadata),
+        description=seals.description(picture.metadata),
+    )
+    try:
+        return await steps.seal_media(request)
+    except MeshError as error:
+        log.warning("not sealed", generation=picture.generation_id, index=picture.index, reason=error.name)
+        raise seals.as_unsealed(error) from error
 
 
 async def _scored(picture: Picture, media: MediaRef, steps: Steps) -> QualityMetrics:

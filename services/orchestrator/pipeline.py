@@ -137,7 +137,8 @@ async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
     with told_as("spec.", "spec.enhancement."):
         media = await restore(spec, steps, emit)
     operations = ", ".join(operation.WhichOneof("operation") or "" for operation in spec.operations)
-    picture = Picture(work.id, 0, "", None, {"source": spec.source.uri, "operations": operations})
+    told = {"source": spec.source.uri, "operations": operations}
+    picture = Picture(work.id, 0, "", None, told, spec.source)
     return Made([await deliver(picture, media, None, steps, Progress(1, emit))])
 
 

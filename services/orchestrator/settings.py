@@ -49,5 +49,7 @@ class Settings(ServerSettings):
     """How long one picture's restoration may take."""
     score_seconds: Seconds = 20.0
     """How long scoring one picture may take."""
+    seal_seconds: Seconds = 30.0
+    """How long marking and signing one picture may take."""
     store_seconds: Seconds = 15.0
     """How long recording one asset may take."""

@@ -13,7 +13,12 @@ from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
 from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse, ReportOutcomeRequest
-from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict
+from scrollintel.visual.v1.safety_pb2 import (
+    CheckImageResponse,
+    SafetyVerdict,
+    SealMediaRequest,
+    SealMediaResponse,
+)
 from scrollintel.visual.v1.spec_pb2 import EnhancementSpec, ImageSpec
 
 
@@ -42,6 +47,10 @@ class Steps(Protocol):
 
     async def score_image(self, image: MediaRef, prompt: str) -> QualityMetrics:
         """Score a picture; `prompt` is what it was to show, empty where nobody said."""
+        ...
+
+    async def seal_media(self, request: SealMediaRequest) -> SealMediaResponse:
+        """Mark and sign a finished picture."""
         ...
 
     def report_outcome(self, request: ReportOutcomeRequest) -> None:

@@ -22,6 +22,7 @@ from services.safety.category import Category
 from services.safety.policybook import TenantPolicy
 from services.safety.policyfile import PolicyFile
 from services.safety.privacy.rpcs import PrivacyRpcs
+from services.safety.provenance.rpcs import Provenance, ProvenanceRpcs
 from services.safety.rulebook import load_rules
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
@@ -46,7 +47,7 @@ OF_THE_MEDIA = frozenset(
 log = structlog.get_logger()
 
 
-class SafetyService(PrivacyRpcs, safety_pb2_grpc.SafetyServiceServicer):
+class SafetyService(PrivacyRpcs, ProvenanceRpcs, safety_pb2_grpc.SafetyServiceServicer):
     """Judges prompts and pictures. An unsafe one is an answer; one that could not be checked is an error."""
 
     def __init__(
@@ -55,12 +56,14 @@ class SafetyService(PrivacyRpcs, safety_pb2_grpc.SafetyServiceServicer):
         policies: PolicyFile,
         blobs: BlobStore,
         triton: TritonClient,
+        provenance: Provenance,
         settings: Settings,
     ) -> None:
         self._rules = rules
         self._policies = policies
         self._blobs = blobs
         self._triton = triton
+        self._provenance = provenance
         self._settings = settings
         self._prompts = Admission(settings.prompts, settings.prompts_waiting, PROMPT_SECONDS)
         self._pictures = Admission(settings.pictures, settings.pictures_waiting, PICTURE_SECONDS)
@@ -148,11 +151,12 @@ async def build(settings: Settings) -> AsyncIterator[SafetyService]:
     rules = await asyncio.to_thread(load_rules, settings.rules)
     policies = await asyncio.to_thread(PolicyFile, settings.policy, rules.disguises)
     blobs = BlobStore.open(settings.blob_url, settings.home)
+    provenance = await Provenance.open(settings, blobs)
     async with (
         TritonClient(settings.triton_address) as triton,
         policies.watched(settings.policy_seconds),
     ):
-        yield SafetyService(rules, policies, blobs, triton, settings)
+        yield SafetyService(rules, policies, blobs, triton, provenance, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -31,3 +31,15 @@ class Settings(TritonSettings):
     """Pictures decoded at one time; each may hold 200 MB."""
     pictures_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    c2pa_chain: Path | None = None
+    """The certificates that manifests are signed with, the signer's first, in PEM; None makes one for development."""
+    c2pa_key: Path | None = None
+    """The signer's key: PKCS 8 in PEM, without a passphrase. Given with `c2pa_chain` or not at all."""
+    watermark_key: Path | None = None
+    """A file of any content, the secret that watermarks are made and found with; None makes one under `home`."""
+    seal_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    """How long sealing or verifying one picture may take."""
+    seals: Annotated[int, Field(ge=1, le=64)] = 2
+    """Pictures sealed at one time, and as many verified, each in a thread; one of 67 megapixels takes about 1 GB."""
+    seals_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
+    """Pictures that wait to be sealed, and as many to be verified; more are refused with RESOURCE_EXHAUSTED."""

@@ -81,6 +81,9 @@ class Everyone(
     async def CheckImage(self, request, context):
         return await self.steps.check_image(request.image)
 
+    async def SealMedia(self, request, context):
+        return await self.steps.seal_media(request)
+
     async def ScoreImage(self, request, context):
         return quality_pb2.ScoreImageResponse(
             metrics=await self.steps.score_image(request.image, request.prompt)

@@ -112,7 +112,8 @@ async def door(steps=None, others=None, **values):
         store = others or Store()
         behind = await stack.enter_async_context(everyone(store))
         addresses = {
-            f"{name}_address": behind.address for name in ("prompt", "router", "assets", "usage", "quality")
+            f"{name}_address": behind.address
+            for name in ("prompt", "router", "assets", "usage", "quality", "safety")
         }
         given = Settings(
             orchestrator_address=orchestrator.address,
@@ -263,6 +264,7 @@ SERVICERS = {
     "router": "router.service",
     "usage": "services.usage.service",
     "quality": "services.quality.service",
+    "safety": "services.safety.service",
 }
 
 

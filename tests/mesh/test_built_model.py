@@ -15,6 +15,7 @@ from services.local.mesh import LocalMesh, local_mesh
 from services.local.settings import ANYWHERE, LocalSettings
 from services.runtime.workers import find_workers
 from tests.mesh.quick import assert_sound, draw_steps
+from tests.mesh.shown import shown
 from tests.mesh.test_cancel import until_step
 from tests.models.diffusers_fixture import built
 
@@ -75,12 +76,12 @@ async def test_once_built_it_is_found_loaded_and_draws(client: VisualClient, mes
     assert await state_of(client, MODEL) == "ready"
 
 
-async def test_warm_it_is_not_loaded_again_and_a_seed_is_a_file(client: VisualClient):
+async def test_warm_it_is_not_loaded_again_and_a_seed_is_a_picture(client: VisualClient):
     runs = []
     for seed in (7, 7, 8):
         events = [event async for event in client.generate_image("a cat", steps=4, **{**ASKED, "seed": seed})]
         assert not any(isinstance(event, Step) and event.stage is Stage.LOAD for event in events)
-        runs.append(events[-1].result.assets[0].media.sha256)
+        runs.append(await shown(events[-1].result.assets[0]))
     assert runs[0] == runs[1] != runs[2]
 
 

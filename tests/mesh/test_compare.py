@@ -5,6 +5,7 @@ import pytest
 from scrollintel.visual import Completed, Failed, NotFoundError, VisualClient
 from services.local.mesh import LocalMesh
 from tests.mesh.quick import QUICK, assert_sound, draw_steps
+from tests.mesh.shown import shown
 
 HOUSE = "text_to_image_house"
 
@@ -32,7 +33,7 @@ async def test_one_draws_and_the_one_without_weights_says_how_to_get_them(
 async def test_what_it_draws_is_what_a_generation_draws(client: VisualClient) -> None:
     compared = await client.compare_models("a blue heart", models=[HOUSE, "sdxl"], seed=3, **QUICK).results()
     alone = await client.generate_image("a blue heart", seed=3, model_preference=HOUSE, **QUICK).result()
-    assert compared[HOUSE].assets[0].media.sha256 == alone.assets[0].media.sha256
+    assert await shown(compared[HOUSE].assets[0]) == await shown(alone.assets[0])
 
 
 async def test_what_was_drawn_can_be_rated_and_nothing_else(client: VisualClient) -> None:

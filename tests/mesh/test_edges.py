@@ -64,6 +64,8 @@ async def test_every_edge_of_the_directory_is_seen_in_traces(
     ).result()
     await result.assets[0].read()
     await client.enhance(result.assets[0], Denoise())
+    await client.verify(result.assets[0])
+    await client.compare_images(result.assets[0], result.assets[0])
     await client.models()
     with pytest.raises(ModelError):  # the router asks the models server what it lacks
         await client.generate_image("a red apple", model_preference="sdxl").result()

@@ -18,6 +18,7 @@ from scrollintel.visual import (
     VisualClient,
 )
 from tests.mesh.quick import HEAD, QUICK, assert_sound, draw_steps
+from tests.mesh.shown import shown
 
 
 async def collected(generation):
@@ -87,11 +88,11 @@ async def test_previews_come_when_asked_for_and_not_otherwise(client: VisualClie
         assert len(preview.image) <= 64 << 10
 
 
-async def test_equal_seeds_give_equal_bytes_and_another_seed_does_not(client: VisualClient):
+async def test_equal_seeds_give_equal_pixels_and_another_seed_does_not(client: VisualClient):
     async def draw(seed: int) -> list[str]:
         result = await client.generate_image("a smiling cat", seed=seed, num_images=4, **QUICK).result()
         assert [asset.seed for asset in result.assets] == [seed, seed + 1, seed + 2, seed + 3]
-        return [asset.media.sha256 for asset in result.assets]
+        return [await shown(asset) for asset in result.assets]
 
     first, again, other = await draw(7), await draw(7), await draw(107)
     assert first == again

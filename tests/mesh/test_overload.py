@@ -7,6 +7,7 @@ from pathlib import Path
 from scrollintel.visual import GenerationResult, ResourceError, VisualClient
 from services.local.mesh import LocalMesh
 from tests.mesh.conftest import WAITING
+from tests.mesh.shown import shown
 from tests.mesh.triton_idle import tree
 
 SMALLEST = {"steps": 2, "width": 256, "height": 256}
@@ -37,7 +38,7 @@ async def ask(client: VisualClient, seed: int) -> GenerationResult | ResourceErr
 async def test_ten_at_one_time_all_complete(client: VisualClient):
     results = await asyncio.wait_for(asyncio.gather(*(ask(client, seed) for seed in range(10))), 60)
     assert all(isinstance(result, GenerationResult) for result in results), results
-    assert len({result.assets[0].media.sha256 for result in results}) == 10
+    assert len({await shown(result.assets[0]) for result in results}) == 10
 
 
 async def test_a_hundred_are_served_or_refused_with_a_time(client: VisualClient, mesh: LocalMesh):

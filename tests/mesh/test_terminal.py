@@ -18,7 +18,7 @@ from tests.mesh.triton_idle import seconds_until_idle
 QUICK = ("--steps", "4", "--size", "256x256")
 
 
-async def test_four_pictures_twice_are_identical_files(mesh: LocalMesh, tmp_path):
+async def test_four_pictures_twice_are_the_same_pictures(mesh: LocalMesh, tmp_path):
     files: list[dict[str, bytes]] = []
     for folder in ("one", "two", "other"):
         seed = "11" if folder == "other" else "7"
@@ -39,8 +39,9 @@ async def test_four_pictures_twice_are_identical_files(mesh: LocalMesh, tmp_path
         assert [path.name for path in paths] == [f"a-smiling-cat-{int(seed) + i}.png" for i in range(4)]
         files.append({path.name: path.read_bytes() for path in paths})
     one, two, other = files
-    assert one == two
-    assert not set(one.values()) & set(other.values())
+    assert set(one) == set(two)
+    assert all(png.same_but_manifest(one[name], two[name]) for name in one)
+    assert not any(png.same_but_manifest(mine, its) for mine in one.values() for its in other.values())
     text = png.text_of(one["a-smiling-cat-7.png"])
     assert text["prompt"] == "a smiling cat"
     assert (text["seed"], text["steps"], text["size"], text["model"]) == (
@@ -49,6 +50,28 @@ async def test_four_pictures_twice_are_identical_files(mesh: LocalMesh, tmp_path
         "256x256",
         "text_to_image_house",
     )
+
+
+async def test_a_generated_picture_verifies_and_a_changed_one_does_not(mesh: LocalMesh, tmp_path):
+    code, out, err = await vmesh(
+        "generate", "a red apple", "--seed", "7", *QUICK, "-o", str(tmp_path), "--json", home=mesh.home
+    )
+    assert code == 0, err
+    made = json.loads(out)
+    file = Path(made["files"][0]["path"])
+    changed = _changed(file)
+    code, out, err = await vmesh("verify", str(file), "--json", home=mesh.home)
+    assert code == 0, err
+    (told,) = json.loads(out)["files"]
+    assert told["manifest_valid"]
+    assert told["watermark_found"]
+    assert (told["generation_id"], told["model"]) == (made["id"], "text_to_image_house")
+    code, out, err = await vmesh("verify", str(file), str(changed), home=mesh.home)
+    assert code == 1, err
+    assert f"valid {file}" in out
+    assert f"not valid {changed}" in out
+    assert "changed after it was signed" in out
+    assert out.count(f"found {told['watermark']}") == 2
 
 
 async def test_the_timeline_tells_every_moment(mesh: LocalMesh, tmp_path):
@@ -158,6 +181,13 @@ async def test_doctor_names_what_is_missing_and_the_command_that_mends_it(tmp_pa
     (finding,) = [f for f in json.loads(out) if f["name"] == "model text_to_image_house"]
     assert finding["verdict"] == "missing"
     assert finding["remedy"] == "vmesh models build text_to_image_house"
+
+
+def _changed(file: Path) -> Path:
+    """Return a copy of a picture that somebody wrote into."""
+    changed = file.with_name("changed.png")
+    changed.write_bytes(png.with_text(file.read_bytes(), {"note": "drawn by hand"}))
+    return changed
 
 
 def _processes_of(home: Path) -> list[str]:

@@ -15,7 +15,7 @@ from tools.k8s.manifests import (
 )
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-WRITABLE = ("emptyDir", "persistentVolumeClaim")
+VOLUMES = ("emptyDir", "persistentVolumeClaim", "secret")
 UNTAGGED = ("", "latest")
 
 
@@ -82,8 +82,8 @@ def pods_are_confined(manifests: Manifests) -> Iterator[str]:
             if own.get("capabilities", {}).get("drop") != ["ALL"] or own.get("capabilities", {}).get("add"):
                 yield f"{name}: {container['name']} must drop ALL capabilities and add none"
         for volume in pod.get("volumes", []):
-            if not any(kind in volume for kind in WRITABLE):
-                yield f"{name}: volume {volume['name']} is none of {', '.join(WRITABLE)}"
+            if not any(kind in volume for kind in VOLUMES):
+                yield f"{name}: volume {volume['name']} is none of {', '.join(VOLUMES)}"
             if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
                 yield f"{name}: volume {volume['name']} has no sizeLimit: it could fill the node"
 

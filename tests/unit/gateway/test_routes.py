@@ -26,4 +26,5 @@ def test_what_is_for_the_mesh_alone_is_not_open():
         "RouterService.DrainBackend",
         "RouterService.Execute",
     }
-    assert not any(name.startswith(("SafetyService", "EnhanceService")) for name in opened)
+    assert {name for name in opened if name.startswith("SafetyService")} == {"SafetyService.VerifyProvenance"}
+    assert not any(name.startswith("EnhanceService") for name in opened)

@@ -14,7 +14,7 @@ from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics, Score
 from scrollintel.visual.v1.router_pb2 import ExecuteResponse
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
-from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict
+from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict, SealMediaResponse
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.runtime.errors import MeshError
 
@@ -32,6 +32,7 @@ PLACES = (
     "enhance_image",
     "check_image",
     "score_image",
+    "seal_media",
     "create_asset",
 )
 
@@ -148,6 +149,11 @@ class ScriptedSteps:
         if self.overall is not None:
             scores.overall.CopyFrom(Score(value=self.overall, measured_by="overall/1"))
         return scores
+
+    async def seal_media(self, request):
+        self.requests.append(request)
+        await self.at("seal_media", index_of(request.media))
+        return SealMediaResponse(media=request.media, watermark="0000002a")
 
     def report_outcome(self, request):
         self.outcomes.append(request)

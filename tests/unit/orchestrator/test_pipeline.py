@@ -9,8 +9,9 @@ from scrollintel.visual.v1.assets_pb2 import CreateAssetRequest
 from scrollintel.visual.v1.events_pb2 import Candidate, Fallback, Output, PromptEnhanced, Routed
 from scrollintel.visual.v1.generation_pb2 import GenerationSpec
 from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse
+from scrollintel.visual.v1.safety_pb2 import SealMediaRequest
 from scrollintel.visual.v1.spec_pb2 import EnhancementOperation, EnhancementSpec, PixelSize, Upscale
-from services.orchestrator import defaults, pipeline
+from services.orchestrator import defaults, pipeline, seals
 from services.orchestrator.log import FIELD_OF
 from services.orchestrator.pipeline import DELIVERED_AT_ONCE, Work
 from services.runtime.errors import MeshError
@@ -18,7 +19,8 @@ from tests.unit.orchestrator.scripted import DRAW_STEPS, PLACES, ScriptedSteps, 
 
 FAILURE = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away", retry_after=2.0)
 BEFORE_PICTURES = ("check_prompt", "enhance_prompt", "recheck_prompt", "routed", "step", "output")
-FATAL_TO_A_PICTURE = ("enhance_image", "check_image", "create_asset")
+FATAL_TO_A_PICTURE = ("enhance_image", "check_image", "seal_media", "create_asset")
+TOLD_AS = {"check_image": "SAFETY_UNCHECKED", "seal_media": "DEPENDENCY_UNAVAILABLE"}
 CHECKS = ("check_prompt", "recheck_prompt", "check_image")
 
 
@@ -68,13 +70,14 @@ async def test_the_whole_life_of_one_picture():
         "seed": "7",
         "steps": str(DRAW_STEPS),
         "size": "1024x1024",
+        "watermark": "0000002a",
     }
 
 
 async def test_what_each_server_is_asked():
     steps = ScriptedSteps()
     await run(steps, work(quality=spec_pb2.QUALITY_TIER_HIGH, negative_prompt="blur", width=640, height=480))
-    execute, upscale, prompt, create = steps.requests
+    execute, upscale, prompt, seal, create = steps.requests
     assert isinstance(execute, ExecuteRequest)
     assert (execute.request_id, execute.objective) == ("gen-1", spec_pb2.OBJECTIVE_LATENCY)
     assert (execute.image.prompt, execute.image.seed) == ("a smiling cat, watercolor", 7)
@@ -88,6 +91,11 @@ async def test_what_each_server_is_asked():
         ],
     )
     assert prompt == "a smiling cat"  # scored against the caller's own words
+    assert isinstance(seal, SealMediaRequest)
+    assert (seal.generation_id, seal.model, seal.media.width) == ("gen-1", "text_to_image_house", 640)
+    assert not seal.HasField("source")
+    assert seal.description["prompt"] == "a smiling cat"
+    assert "backend" not in seal.description
     assert isinstance(create, CreateAssetRequest)
     assert create.media.width == 640
 
@@ -120,9 +128,7 @@ async def test_a_failure_of_one_picture_leaves_the_others(place):
     made, told = await run(steps, work(num_images=4))
     assert [asset.id for asset in made.assets] == ["gen-1-0", "gen-1-2", "gen-1-3"]
     assert [asset.seed for asset in made.assets] == [7, 9, 10]
-    assert [error.name for error in made.errors] == [
-        "SAFETY_UNCHECKED" if place in CHECKS else "MODEL_UNAVAILABLE"
-    ]
+    assert [error.name for error in made.errors] == [TOLD_AS.get(place, "MODEL_UNAVAILABLE")]
     told_of = {each.index for each in of(told, Output)}
     assert told_of == ({0, 1, 2, 3} if place == "create_asset" else {0, 2, 3})
 
@@ -131,7 +137,7 @@ async def test_a_failure_of_one_picture_leaves_the_others(place):
 async def test_when_every_picture_fails_so_does_the_generation(place):
     with pytest.raises(MeshError) as raised:
         await run(ScriptedSteps(failing={place: FAILURE}), work(num_images=3))
-    assert raised.value.name == ("SAFETY_UNCHECKED" if place in CHECKS else "MODEL_UNAVAILABLE")
+    assert raised.value.name == TOLD_AS.get(place, "MODEL_UNAVAILABLE")
 
 
 @pytest.mark.parametrize("place", FATAL_TO_A_PICTURE)
@@ -271,7 +277,11 @@ async def test_an_enhancement_is_checked_scored_and_stored():
     assert kinds(told) == ["step", "step", "output", "scored", "step", "step"]
     asset = made.assets[0]
     assert (asset.id, asset.media.width) == ("gen-2-0", 300)
-    assert dict(asset.metadata) == {"source": media(0).uri, "operations": "upscale"}
+    assert dict(asset.metadata) == {
+        "source": media(0).uri,
+        "operations": "upscale",
+        "watermark": "0000002a",
+    }
     assert not asset.HasField("seed")
 
 
@@ -279,6 +289,36 @@ async def test_an_enhancement_is_checked_scored_and_stored():
 async def test_an_enhancement_fails_as_a_whole(place):
     with pytest.raises(MeshError):
         await run(ScriptedSteps(failing={place: FAILURE}), enhancement())
+
+
+async def test_a_picture_that_cannot_be_sealed_is_neither_told_nor_stored():
+    steps = ScriptedSteps(failing={"seal_media": MeshError(errors_pb2.ERROR_REASON_INTERNAL, "/etc/secret")})
+    told: list[Message] = []
+    with pytest.raises(MeshError) as raised:
+        await pipeline.run(work(), steps, told.append)
+    assert (raised.value.name, raised.value.retry_after) == ("DEPENDENCY_UNAVAILABLE", 1.0)
+    assert "secret" not in raised.value.message
+    assert not of(told, Output)
+    assert not steps.calls["create_asset"]
+
+
+async def test_pictures_drawn_alike_are_of_one_work_wherever_they_were_drawn():
+    names = []
+    for fields in ({}, {}, {"seed": 8}):
+        steps = ScriptedSteps()
+        await run(steps, work(**fields))
+        names += [each.work for each in steps.requests if isinstance(each, SealMediaRequest)]
+    assert names[0] == names[1] != names[2]
+    told = {"model": "m", "seed": "7"}
+    assert seals.work_of(told | {"backend": "a"}) == seals.work_of(told | {"backend": "b"})
+
+
+async def test_a_restored_picture_is_sealed_with_its_source():
+    steps = ScriptedSteps()
+    await run(steps, enhancement())
+    (seal,) = [each for each in steps.requests if isinstance(each, SealMediaRequest)]
+    assert seal.source == media(0)
+    assert (seal.model, seal.description["operations"]) == ("", "upscale")
 
 
 async def test_video_is_not_served():

@@ -42,6 +42,7 @@ from scrollintel.visual.exceptions import (
 )
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.operations import Deblur, Denoise, Operation, RestoreFaces, Upscale
+from scrollintel.visual.provenance import Provenance
 from scrollintel.visual.quality import Quality, Score
 from scrollintel.visual.results import GenerationResult, GenerationState
 from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
@@ -80,6 +81,7 @@ __all__ = [
     "Preview",
     "PromptEnhanced",
     "PromptError",
+    "Provenance",
     "Quality",
     "Queued",
     "RequestIdReusedError",

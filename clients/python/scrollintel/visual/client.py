@@ -17,6 +17,7 @@ from scrollintel.visual.difference import Difference
 from scrollintel.visual.events import Event, Step
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.operations import Operation
+from scrollintel.visual.provenance import Provenance
 from scrollintel.visual.templates import Filled, Suggestion, Template
 from scrollintel.visual.v1 import (
     assets_pb2,
@@ -25,6 +26,7 @@ from scrollintel.visual.v1 import (
     prompt_pb2,
     quality_pb2,
     router_pb2,
+    safety_pb2,
     usage_pb2,
 )
 from scrollintel.visual.v1.assets_pb2_grpc import AssetServiceStub
@@ -33,6 +35,7 @@ from scrollintel.visual.v1.models_pb2_grpc import ModelServiceStub
 from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceStub
 from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceStub
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
+from scrollintel.visual.v1.safety_pb2_grpc import SafetyServiceStub
 from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceStub
 
 if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
@@ -42,6 +45,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist for type checkers alone
     from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceAsyncStub
     from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceAsyncStub
     from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
+    from scrollintel.visual.v1.safety_pb2_grpc import SafetyServiceAsyncStub
     from scrollintel.visual.v1.usage_pb2_grpc import UsageServiceAsyncStub
 
 ADDRESS = "127.0.0.1:50051"
@@ -105,6 +109,7 @@ class VisualClient:
         self._usage: UsageServiceAsyncStub = UsageServiceStub(self._channel)
         self._prompts: PromptServiceAsyncStub = PromptServiceStub(self._channel)
         self._quality: QualityServiceAsyncStub = QualityServiceStub(self._channel)
+        self._safety: SafetyServiceAsyncStub = SafetyServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -153,7 +158,7 @@ class VisualClient:
             aspect_ratio: width to height, such as `16:9`, instead of one of width and height, or of both.
             num_images: how many pictures, 1 to 16; default 1.
             quality: how much work to spend; default `standard`.
-            seed: of the first picture; picture i uses seed + i. Equal seeds give equal files. None draws one.
+            seed: of the first picture; picture i uses seed + i. Equal seeds give equal pixels. None draws one.
             guidance_scale: how strongly the picture follows the prompt, 0 to 30; None is the model's own default.
             steps: denoising steps, 1 to 150; None is the model's own default.
             model_preference: a model's name; None lets the router choose.
@@ -304,6 +309,26 @@ class VisualClient:
             answer = await self._quality.CompareImages(request, timeout=READ_SECONDS, metadata=self._metadata)
         return Difference.read(answer)
 
+    async def verify(self, source: Media | Asset | Path | str | bytes) -> Provenance:
+        """Return where a PNG, JPEG or WebP picture comes from, as its signed manifest and its watermark say.
+
+        A file that is not stored yet is sent for as long as that takes, and not kept.
+
+        Raises:
+            MediaError: the file is of another kind, or does not decode.
+            NotFoundError: the bytes are no longer stored.
+            OSError: the file cannot be read.
+        """
+        if isinstance(source, Media | Asset):
+            return await self._verify(requests.media_of(source))
+        sent = await self.upload(source)
+        try:
+            return await self._verify(sent.media)
+        finally:
+            request = assets_pb2.DeleteAssetRequest(id=sent.id)
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await self._assets.DeleteAsset(request, timeout=READ_SECONDS, metadata=self._metadata)
+
     async def watch(self, generation_id: str, *, after_sequence: int = 0) -> AsyncIterator[Event]:
         """Yield a generation's events after a sequence number, then those still to come; leaving does not cancel it."""
         request = generation_pb2.WatchGenerationRequest(id=generation_id, after_sequence=after_sequence)
@@ -439,6 +464,14 @@ class VisualClient:
             ):
                 data += part.data
         return bytes(data)
+
+    async def _verify(self, media: Media) -> Provenance:
+        request = safety_pb2.VerifyProvenanceRequest(media=media.write())
+        with self._errors():
+            answer = await self._safety.VerifyProvenance(
+                request, timeout=self._timeout, metadata=self._metadata
+            )
+        return Provenance.read(answer)
 
     @staticmethod
     def _request(

@@ -13,6 +13,7 @@ from scrollintel.visual.cli.rate import rate
 from scrollintel.visual.cli.services import services
 from scrollintel.visual.cli.status import status
 from scrollintel.visual.cli.templates import templates
+from scrollintel.visual.cli.verify import verify
 
 COMMANDS = "visual_mesh.commands"
 
@@ -31,6 +32,7 @@ def application() -> typer.Typer:
     app.command()(enhance)
     app.command()(rate)
     app.command()(templates)
+    app.command()(verify)
     app.command()(status)
     app.command()(services)
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):

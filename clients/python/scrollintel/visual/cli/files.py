@@ -22,8 +22,8 @@ DESCRIBED = (
     "size",
     "operations",
 )
-"""What of an asset's metadata goes into its file. Nothing that differs from run to run, so that equal requests give
-equal files: no time, no generation id."""
+"""What of an asset's metadata goes into its file where the mesh has not written and signed it. Nothing that differs from
+run to run: no time, no generation id."""
 
 
 def slug(prompt: str) -> str:
@@ -52,15 +52,15 @@ def target(output: Path, prompt: str, seed: int | None, index: int, count: int) 
 
 
 async def save(asset: Asset, path: Path, *, replace: bool) -> Path:
-    """Write an asset's picture with its description and return its path.
+    """Write an asset's picture with its description and return its path; a signed file is written as it came.
 
-    A file that is not to be replaced is kept, and the picture takes the next free number, unless both are equal.
+    A file that is not to be replaced is kept, and the picture takes the next free number, unless both are equal but for
+    their manifests.
     """
     data = await asset.read()
-    described_data = (
-        png.with_text(data, described(asset.metadata)) if data.startswith(png.SIGNATURE) else data
-    )
-    return await asyncio.to_thread(_write, path, described_data, replace)
+    if data.startswith(png.SIGNATURE) and not png.is_sealed(data):
+        data = png.with_text(data, described(asset.metadata))
+    return await asyncio.to_thread(_write, path, data, replace)
 
 
 def _write(path: Path, data: bytes, replace: bool) -> Path:
@@ -75,7 +75,8 @@ def _write(path: Path, data: bytes, replace: bool) -> Path:
             with candidate.open("xb") as file:
                 file.write(data)
         except FileExistsError:
-            if candidate.read_bytes() == data:
+            there = candidate.read_bytes()
+            if there == data or png.same_but_manifest(there, data):
                 return candidate
             number += 1
         else:

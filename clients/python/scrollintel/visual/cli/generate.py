@@ -61,7 +61,7 @@ def generate(
     ] = None,
     number: Annotated[int, typer.Option("-n", "--num-images", help="How many pictures, 1 to 16.")] = 1,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the first picture; equal seeds give equal files.")
+        int | None, typer.Option(help="Seed of the first picture; equal seeds give equal pictures.")
     ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 1024x768.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels, 256 to 2048.")] = None,

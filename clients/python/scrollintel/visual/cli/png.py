@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MANIFEST = b"caBX"
+"""The chunk that holds a C2PA manifest."""
 CHANNELS = {0: 1, 2: 3, 6: 4}
 """Samples a pixel of the colour types that are read: grey, RGB, RGBA."""
 MAX_PIXELS = 1 << 20
@@ -56,6 +58,24 @@ def with_text(data: bytes, entries: Mapping[str, str]) -> bytes:
     header, *rest = chunks(data)
     texts = [(b"iTXt", _international_text(key, value)) for key, value in entries.items()]
     return SIGNATURE + b"".join(_chunk(kind, body) for kind, body in (header, *texts, *rest))
+
+
+def is_sealed(data: bytes) -> bool:
+    """Return whether the file carries a C2PA manifest, which any change to the file would break.
+
+    Raises:
+        ValueError: the data is no PNG file.
+    """
+    return any(kind == MANIFEST for kind, _ in chunks(data))
+
+
+def same_but_manifest(one: bytes, other: bytes) -> bool:
+    """Return whether two PNG files differ in nothing but their manifests; False where one of them is no PNG file."""
+    try:
+        first, second = ([chunk for chunk in chunks(data) if chunk[0] != MANIFEST] for data in (one, other))
+    except ValueError:
+        return False
+    return first == second
 
 
 def text_of(data: bytes) -> dict[str, str]:

@@ -1,0 +1,149 @@
+import io
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+import pytest
+from cryptography import x509
+from PIL import Image
+
+from scrollintel.visual.cli import png
+from services.safety.provenance import credentials
+from services.safety.provenance.manifest import NO_MANIFEST, UNREADABLE, Facts, Manifests, Source
+from services.safety.provenance.seal import Seal
+
+FACTS = Facts("gen-1", "text_to_image_house")
+PICTURE = np.kron(
+    np.random.default_rng(1).integers(40, 215, (6, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8)
+)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return credentials.load(tmp_path_factory.mktemp("home") / "provenance", None, None, None)
+
+
+@pytest.fixture(scope="module")
+def seal(given):
+    return Seal(given)
+
+
+def pixels(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_credentials_are_made_once_and_for_their_owner_alone(tmp_path):
+    folder = tmp_path / "home" / "provenance"
+    first = credentials.load(folder, None, None, None)
+    assert {file.name: oct(file.stat().st_mode)[-3:] for file in folder.iterdir()} == {
+        "chain.pem": "600",
+        "key.pem": "600",
+        "watermark.key": "600",
+    }
+    assert credentials.load(folder, None, None, None) == first
+    assert [each.name for each in folder.parent.iterdir()] == ["provenance"]
+    assert str(first.key) not in repr(first)
+
+
+def test_an_operators_credentials_are_used_and_none_are_made(tmp_path, given):
+    for name, content in (("chain", given.chain), ("key", given.key), ("mark", b"a passphrase")):
+        (tmp_path / name).write_bytes(content)
+    read = credentials.load(tmp_path / "none", *(tmp_path / name for name in ("chain", "key", "mark")))
+    assert (read.chain, read.key) == (given.chain, given.key)
+    assert read.watermark != given.watermark
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ValueError, match="both or neither"):
+        credentials.load(tmp_path / "none", tmp_path / "chain", None, None)
+
+
+def test_the_development_certificate_may_sign_and_nothing_else(given):
+    signer, root = x509.load_pem_x509_certificates(given.chain)
+    signer.verify_directly_issued_by(root)
+    root.verify_directly_issued_by(root)
+    assert not signer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert (signer.not_valid_after_utc - datetime.now(UTC)).days > 3000
+
+
+@pytest.mark.parametrize("broken", ["key", "chain", "other"])
+def test_what_is_no_signer_is_refused_by_name(tmp_path, given, broken):
+    changed = {
+        "key": credentials.Credentials(given.chain, b"no key", given.watermark),
+        "chain": credentials.Credentials(b"no chain", given.key, given.watermark),
+        "other": credentials.Credentials(
+            given.chain, credentials.load(tmp_path / "p", None, None, None).key, given.watermark
+        ),
+    }[broken]
+    with pytest.raises(ValueError, match="C2PA"):
+        Manifests(changed)
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/webp"])
+def test_a_sealed_picture_tells_who_made_it_and_any_change(seal, media_type):
+    sealed = seal.seal(PICTURE, media_type, "work", FACTS)
+    read = seal.read(sealed.data, media_type)
+    assert (read.found, read.facts, read.reasons) == (True, FACTS, ())
+    assert read.issuer == "Visual Mesh (development)"
+    assert seal.find(pixels(sealed.data)).payload == sealed.payload == seal.payload("work")
+    tampered = bytearray(sealed.data)
+    tampered[len(tampered) // 2] ^= 1
+    changed = seal.read(bytes(tampered), media_type)
+    assert changed.facts is None
+    assert changed.reasons
+
+
+def test_equal_pictures_of_equal_works_have_equal_pixels(seal):
+    one, other = (seal.seal(PICTURE, "image/png", "work", Facts(name, "m")) for name in ("gen-1", "gen-2"))
+    assert np.array_equal(pixels(one.data), pixels(other.data))
+    assert one.data != other.data
+    assert png.same_but_manifest(one.data, other.data)
+    assert seal.seal(PICTURE, "image/png", "another", FACTS).payload != one.payload
+
+
+def test_the_description_is_in_the_file_and_not_in_the_manifest(seal):
+    sealed = seal.seal(PICTURE, "image/png", "work", FACTS, None, {"prompt": "a smiling cat"}).data
+    assert png.text_of(sealed) == {"prompt": "a smiling cat"}
+    assert png.is_sealed(sealed)
+    manifest = b"".join(body for kind, body in png.chunks(sealed) if kind == png.MANIFEST)
+    assert b"gen-1" in manifest
+    assert b"cat" not in manifest
+    described_after = png.with_text(sealed, {"note": "added"})
+    assert seal.read(described_after, "image/png").reasons == ("the file was changed after it was signed",)
+
+
+def test_a_restored_picture_keeps_its_mark_and_tells_its_source(seal):
+    drawn = seal.seal(PICTURE, "image/png", "work", FACTS)
+    source = Source(drawn.data, "image/png")
+    restored = seal.seal(pixels(drawn.data), "image/png", "another", Facts("gen-2"), source)
+    assert restored.payload == drawn.payload
+    assert seal.read(restored.data, "image/png").facts == Facts("gen-2")
+    assert b"gen-1" in restored.data, "the source's own manifest is still there"
+    unreadable = seal.seal(PICTURE, "image/png", "work", Facts("gen-2"), Source(b"nothing", "image/png"))
+    assert seal.read(unreadable.data, "image/png").facts == Facts("gen-2")
+
+
+def test_what_another_mesh_made_is_not_believed(seal, tmp_path):
+    other = Seal(credentials.load(tmp_path / "provenance", None, None, None))
+    sealed = other.seal(PICTURE, "image/png", "work", FACTS).data
+    read = seal.read(sealed, "image/png")
+    assert read.reasons == ("it is signed by somebody whom this mesh does not trust",)
+    assert (read.found, read.facts) == (True, None)
+    assert not seal.find(pixels(sealed)).marked
+
+
+def test_what_has_no_manifest_says_so(seal):
+    plain = io.BytesIO()
+    Image.fromarray(PICTURE).save(plain, "PNG")
+    assert seal.read(plain.getvalue(), "image/png").reasons == (NO_MANIFEST,)
+    assert seal.read(b"nothing", "image/png").reasons == (UNREADABLE,)
+
+
+def test_a_video_is_signed_too(given, tmp_path):
+    manifests, file = Manifests(given), str(tmp_path / "video.mp4")
+    writer = cv2.VideoWriter(file, cv2.VideoWriter_fourcc(*"mp4v"), 24, (256, 192))
+    for _ in range(3):
+        writer.write(PICTURE)
+    writer.release()
+    signed = bytearray(manifests.sign((tmp_path / "video.mp4").read_bytes(), "video/mp4", FACTS))
+    assert manifests.read(bytes(signed), "video/mp4").facts == FACTS
+    signed[-200] ^= 1
+    assert manifests.read(bytes(signed), "video/mp4").facts is None
