@@ -2,7 +2,7 @@
 
 Prints the tables of docs/20-quality.md and draws its figure. The means are over six of scikit-image's photographs; the
 drawing is docs/images/demo.png. Seconds are those of the whole rpc, from a stored PNG to the scores, one caller, through a
-real server with as many threads as cores; without `--triton HOST:PORT` no model is asked.
+real server with two threads; without `--triton HOST:PORT` no model is asked. Frames are raw RGB over one stream.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.quality.spoiling import SPOILERS, Pixels, Spoiler, drawing, photographs
-from scrollintel.visual.v1.quality_pb2 import CompareImagesRequest, ScoreImageRequest
+from scrollintel.visual.v1 import media_pb2
+from scrollintel.visual.v1.media_pb2 import FrameChunk
+from scrollintel.visual.v1.quality_pb2 import CompareImagesRequest, ScoreImageRequest, ScoreVideoRequest
 from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceStub
 from services.quality.comparison import compare
 from services.quality.measure import Learnt, measure
@@ -39,6 +41,7 @@ SCORES = ("technical", "naturalness", "sharpness", "noise", "blockiness", "bandi
 DISTANCES = ("psnr_db", "ssim", "ms_ssim", "gmsd", "color_difference")
 NOWHERE = "127.0.0.1:1"
 ROUNDS = 40
+VIDEO_FRAMES = 96
 
 Curves = Mapping[str, Sequence[float | None]]
 
@@ -118,6 +121,40 @@ async def seconds(triton: str, pictures: Mapping[str, Pixels]) -> Table:
     return made
 
 
+async def frame_rates(pictures: Mapping[str, Pixels]) -> Table:
+    """Return frames a second of ScoreVideo, raw RGB over one stream."""
+    made = Table("size", "frames", "frames a second", title="ScoreVideo")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder), triton_address=NOWHERE)
+        async with serve(spec(settings)) as server, connect(server.address) as channel:
+            stub = QualityServiceStub(channel)
+            for width, height in ((448, 256), (1280, 720), (1920, 1080)):
+                frames = _pan(pictures["astronaut"], width, height)
+                started = time.perf_counter()
+                await stub.ScoreVideo(frames, timeout=300)
+                rate = VIDEO_FRAMES / (time.perf_counter() - started)
+                made.add_row(f"{width} × {height}", str(VIDEO_FRAMES), f"{rate:.0f}")
+    return made
+
+
+def _pan(picture: Pixels, width: int, height: int) -> Iterator[ScoreVideoRequest]:
+    """Yield a pan over a picture, one pixel of 256 a frame."""
+    large = cv2.resize(picture, (2 * width, 2 * width), interpolation=cv2.INTER_CUBIC)
+    for index in range(VIDEO_FRAMES):
+        left = index * width // 256
+        window = np.ascontiguousarray(large[:height, left : left + width])
+        frame = FrameChunk(
+            index=index,
+            width=width,
+            height=height,
+            pixel_format=media_pb2.PIXEL_FORMAT_RGB24,
+            codec=media_pb2.FRAME_CODEC_RAW,
+            data=window.tobytes(),
+            last=True,
+        )
+        yield ScoreVideoRequest(frame=frame)
+
+
 async def _times(call):  # type: ignore[no-untyped-def]
     """Return the last answer and the deciles of the milliseconds."""
     spent = []
@@ -150,6 +187,7 @@ def main() -> None:
             rows = distances(spoiler, [*pictures.values()])
             console.print(table(f"distances: {fault}, {spoiler.unit}", spoiler.steps[1:], rows, 3))
         draw(whole, FIGURE)
+    console.print(asyncio.run(frame_rates(pictures)))
     console.print(asyncio.run(seconds(chosen.triton, {"astronaut": pictures["astronaut"], "drawing": drawn})))
 
 

@@ -121,9 +121,9 @@ class MeshSteps:
         with reaching("the safety server"):
             return await self._safety.CheckImage(request, timeout=budget(self._limits.check_seconds))
 
-    async def score_image(self, image: MediaRef, prompt: str) -> QualityMetrics:
+    async def score_image(self, image: MediaRef, prompt: str, model: str) -> QualityMetrics:
         """Score a picture."""
-        request = ScoreImageRequest(image=image, prompt=prompt, remember=True)
+        request = ScoreImageRequest(image=image, prompt=prompt, remember=True, model=model)
         with reaching("the quality server"):
             answer = await self._quality.ScoreImage(request, timeout=budget(self._limits.score_seconds))
         return answer.metrics

@@ -133,7 +133,7 @@ async def _sealed(picture: Picture, media: MediaRef, steps: Steps) -> SealMediaR
 
 async def _scored(picture: Picture, media: MediaRef, steps: Steps) -> QualityMetrics:
     try:
-        return await steps.score_image(media, picture.prompt)
+        return await steps.score_image(media, picture.prompt, picture.metadata.get("model", ""))
     except MeshError as error:
         # A picture without scores is still a picture.
         log.warning("not scored", generation=picture.generation_id, index=picture.index, reason=error.name)

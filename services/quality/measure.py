@@ -4,9 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from services.quality.metrics import artifacts, banding, color_balance, composition, exposure, niqe, sharpness
+from services.quality.metrics import (
+    artifacts,
+    attention,
+    banding,
+    color_balance,
+    composition,
+    exposure,
+    niqe,
+    sharpness,
+)
 from services.quality.metrics.brisque import Regression
-from services.quality.metrics.luminance import Floats, Pixels, bring_to_size, to_luminance
+from services.quality.metrics.luminance import LONGEST_SIDE, Floats, Pixels, bring_to_size, to_luminance
 from services.quality.metrics.niqe import Pristine
 from services.quality.metrics.technical import Freedom, drawn_share, technical
 from services.quality.scoring import Measured
@@ -40,9 +49,9 @@ class View:
     """0 for a photograph, 1 for a drawing, between them for what may be either."""
 
 
-def look(picture: Pixels) -> View:
+def look(picture: Pixels, longest_side: int = LONGEST_SIDE) -> View:
     """Return what every part of the measurement of [H, W, 3] RGB begins with."""
-    seen = bring_to_size(picture)
+    seen = bring_to_size(picture, longest_side)
     luminance = to_luminance(seen)
     noise = artifacts.noise_deviation(luminance)
     return View(seen, luminance, noise, drawn_share(luminance, noise))
@@ -82,10 +91,28 @@ def measure_nature(view: View, learnt: Learnt) -> Scores:
 def measure_layout(view: View, _: Learnt) -> Scores:
     """Measure where colours and subject lie."""
     scores = {"color_balance": Measured(color_balance.color_balance(view.picture), color_balance.NAME)}
-    placed = composition.composition(view.picture)
+    placed = compose(view)
     if placed is not None:
-        scores["composition"] = Measured(placed, composition.NAME)
+        scores["composition"] = placed
     return scores
+
+
+def compose(view: View) -> Measured | None:
+    """Judge a photograph's composition by what draws the eye, a drawing's by what differs from its ground.
+
+    Of what may be either both are taken in proportion; where one finds nothing, the other alone counts.
+    """
+    judges = (
+        (1 - view.drawn, attention.attention, attention.NAME),
+        (view.drawn, composition.composition, composition.NAME),
+    )
+    found = [(weight, judge(view.picture), name) for weight, judge, name in judges if weight > 0]
+    known = [(weight, value, name) for weight, value, name in found if value is not None]
+    if not known:
+        return None
+    total = sum(weight for weight, _, _ in known)
+    value = sum(weight * value for weight, value, _ in known) / total
+    return Measured(value, "+".join(name for _, _, name in known))
 
 
 PARTS: tuple[Callable[[View, Learnt], Scores], ...] = (measure_faults, measure_nature, measure_layout)

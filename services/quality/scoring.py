@@ -15,6 +15,14 @@ WEIGHTS: dict[str, float] = {
     "color_balance": 0.10,
 }
 
+# Of a video: what it shows, its worst moments, and whether it holds together; how it moves may be meant.
+VIDEO_WEIGHTS: dict[str, float] = {
+    "prompt_adherence": 0.30,
+    "frame_quality": 0.30,
+    "temporal_consistency": 0.25,
+    "motion_smoothness": 0.15,
+}
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -24,9 +32,9 @@ class Measured:
     by: str
 
 
-def overall(scores: Mapping[str, Measured]) -> Measured | None:
+def overall(scores: Mapping[str, Measured], weights: Mapping[str, float] = WEIGHTS) -> Measured | None:
     """Return the weighted mean of the scores there are; the weights of the others are left out. None without any."""
-    present = {name: weight for name, weight in WEIGHTS.items() if name in scores}
+    present = {name: weight for name, weight in weights.items() if name in scores}
     if not present:
         return None
     total = sum(weight * scores[name].value for name, weight in present.items())

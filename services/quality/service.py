@@ -1,4 +1,4 @@
-"""QualityService: reads stored pictures, measures them in threads, asks the matcher, answers with what there is."""
+"""QualityService: reads pictures and frames, measures them in threads, asks the matcher, answers with what there is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,32 +11,39 @@ import grpc
 import structlog
 
 from scrollintel.visual.v1 import errors_pb2, quality_pb2, quality_pb2_grpc
+from services.quality import figures
 from services.quality.comparison import compare, refuse
+from services.quality.drift import Drift
 from services.quality.history import History, Picture, open_history
 from services.quality.matcher import NAME, Matcher, Seen
 from services.quality.measure import PARTS, Learnt, Scores, look
 from services.quality.metrics.luminance import Pixels
-from services.quality.scoring import Measured, overall
+from services.quality.scoring import VIDEO_WEIGHTS, Measured, overall
 from services.quality.settings import Settings
 from services.quality.uniqueness import uniqueness
+from services.quality.video import Video
 from services.runtime import identity, images
 from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore, digest_of
 from services.runtime.deadline import budget
 from services.runtime.errors import MeshError
+from services.runtime.frames import Frames, Limits
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 PICTURE_SECONDS = 0.2  # first estimate of one picture, for those that wait
+VIDEO_SECONDS = 5.0  # and of one video
+FRAME_LIMITS = Limits(frames=3600, pixels=4096 * 2304)  # two and a half minutes at 24 a second
+SHOWN_EVERY = 24  # frames from one that is shown to the matcher to the next
 HISTORY_SECONDS = 1.0  # a score is not worth a longer wait
 
 log = structlog.get_logger()
 
 
 class QualityService(quality_pb2_grpc.QualityServiceServicer):
-    """Scores pictures; `threads` measures as many at one time as `room` lets in."""
+    """Scores pictures and videos and compares pictures; `threads` measures what the rooms let in."""
 
     def __init__(
         self,
@@ -44,15 +51,18 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         matcher: Matcher,
         history: History,
         learnt: Learnt,
-        room: Admission,
         threads: ThreadPoolExecutor,
+        settings: Settings,
     ) -> None:
         self._blobs = blobs
         self._matcher = matcher
         self._history = history
         self._learnt = learnt
-        self._room = room
         self._threads = threads
+        self._drift = Drift()
+        self._room = Admission(settings.threads, settings.waiting, PICTURE_SECONDS)
+        self._videos = Admission(settings.videos, settings.videos_waiting, VIDEO_SECONDS)
+        self._idle_seconds = settings.idle_seconds
 
     async def ScoreImage(
         self, request: quality_pb2.ScoreImageRequest, context: Context
@@ -65,11 +75,12 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
             )
             if seen is not None:
                 scores |= await self._judge(seen, request)
-        together = overall(scores)
-        if together is not None:
-            scores["overall"] = together
-        named = {name: quality_pb2.Score(value=one.value, measured_by=one.by) for name, one in scores.items()}
-        return quality_pb2.ScoreImageResponse(metrics=quality_pb2.QualityMetrics(**named))
+        metrics = _told(scores, overall(scores))
+        if request.model:
+            values = {field.name: score.value for field, score in metrics.ListFields()}
+            for change in self._drift.add(request.model, values):
+                figures.tell(change)
+        return quality_pb2.ScoreImageResponse(metrics=metrics)
 
     async def _judge(self, seen: Seen, request: quality_pb2.ScoreImageRequest) -> Scores:
         """Return what the matcher's view gives: agreement with the prompt, distance from the tenant's earlier results."""
@@ -95,6 +106,45 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         )
         return {name: score for part in parts for name, score in part.items()}
 
+    async def ScoreVideo(
+        self, request_iterator: AsyncIterator[quality_pb2.ScoreVideoRequest], context: Context
+    ) -> quality_pb2.ScoreVideoResponse:
+        """Measure frame by frame as they come; the next one is read when the last one is measured."""
+        video, frames, prompt = Video(self._learnt), Frames(FRAME_LIMITS), ""
+        messages = aiter(request_iterator)
+        async with self._videos.enter():
+            while (message := await self._next(messages)) is not None:
+                prompt = prompt or message.prompt
+                picture = await frames.add(message.frame)
+                if picture is not None:
+                    await self._watch(video, picture, prompt if frames.count % SHOWN_EVERY == 1 else "")
+            frames.end()
+        scores = video.scores()
+        return quality_pb2.ScoreVideoResponse(metrics=_told(scores, overall(scores, VIDEO_WEIGHTS)))
+
+    async def _watch(self, video: Video, picture: Pixels, prompt: str) -> None:
+        """Measure one more frame, and show it to the matcher when there is a prompt."""
+        loop = asyncio.get_running_loop()
+        seen, *_ = await asyncio.gather(
+            self._matcher.look(picture, prompt) if prompt else asyncio.sleep(0),
+            loop.run_in_executor(self._threads, video.move, picture),
+            loop.run_in_executor(self._threads, video.judge, picture),
+        )
+        if seen is not None and seen.adherence is not None:
+            video.adherence.append(seen.adherence)
+
+    async def _next(
+        self, messages: AsyncIterator[quality_pb2.ScoreVideoRequest]
+    ) -> quality_pb2.ScoreVideoRequest | None:
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                return await anext(messages, None)
+        except TimeoutError:
+            raise MeshError(
+                errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+                f"no message of the video came for {self._idle_seconds:g} s; send it again without pauses",
+            ) from None
+
     async def CompareImages(
         self, request: quality_pb2.CompareImagesRequest, context: Context
     ) -> quality_pb2.CompareImagesResponse:
@@ -116,18 +166,24 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         return quality_pb2.CompareImagesResponse(**asdict(difference))
 
 
+def _told(scores: Scores, together: Measured | None) -> quality_pb2.QualityMetrics:
+    """Return scores as they go over the wire, with what they come to."""
+    whole = scores if together is None else {**scores, "overall": together}
+    named = {name: quality_pb2.Score(value=one.value, measured_by=one.by) for name, one in whole.items()}
+    return quality_pb2.QualityMetrics(**named)
+
+
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[QualityService]:
     """Load what measures, open the store and the connection to Triton, and serve with them."""
     learnt = await asyncio.to_thread(Learnt.load)
-    room = Admission(settings.threads, settings.waiting, PICTURE_SECONDS)
     settings.home.mkdir(parents=True, exist_ok=True)
     async with TritonClient(settings.triton_address) as triton, open_history(settings.history_url) as history:
         matcher = Matcher(triton, settings.calibration_path)
         matcher.load()
         with ThreadPoolExecutor(settings.threads, "quality") as threads:
             blobs = BlobStore.open(settings.blob_url, settings.home)
-            yield QualityService(blobs, matcher, history, learnt, room, threads)
+            yield QualityService(blobs, matcher, history, learnt, threads, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -17,6 +17,12 @@ class Settings(TritonSettings):
     """Pictures measured at one time."""
     waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    videos: Annotated[int, Field(ge=1, le=16)] = 1
+    """Videos scored at one time; their frames share the threads with the pictures."""
+    videos_waiting: Annotated[int, Field(ge=0, le=256)] = 8
+    """Videos that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    idle_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    """How long a stream of frames may stay silent between two messages."""
     database_url: str = ""
     """SQLAlchemy URL of what is remembered of earlier pictures; empty is SQLite under `home`."""
     calibration: Path | None = None

@@ -1,7 +1,7 @@
 """QualityService through a real server, with the real Triton and without one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from scrollintel.visual import Media, PromptError, VisualClient
 from scrollintel.visual.v1 import quality_pb2 as pb
 from scrollintel.visual.v1 import quality_pb2_grpc
-from scrollintel.visual.v1.media_pb2 import MediaRef
+from scrollintel.visual.v1.media_pb2 import FrameChunk, MediaRef
 from services.local.triton import Triton
 from services.quality.scoring import WEIGHTS
 from services.quality.service import spec
@@ -23,6 +23,7 @@ from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.server import serve
+from tests.unit.quality.moving import glide, shuffled
 from tests.unit.quality.pictures import Pixels, as_jpeg, blurred, icon, noisy, photograph
 
 NOBODY = "127.0.0.1:1"
@@ -204,6 +205,52 @@ async def test_a_full_room_refuses_at_once_and_the_others_are_scored(tmp_path: P
     assert refused
     assert {error.name for error in refused} == {"OVERLOADED"}
     assert all(error.retry_after for error in refused)
+
+
+def sent(frames: Sequence[Pixels], prompt: str = "", **values: Any) -> list[pb.ScoreVideoRequest]:
+    """A video as the requests of one call."""
+    height, width = frames[0].shape[:2]
+    layout = {
+        "width": width,
+        "height": height,
+        "pixel_format": "PIXEL_FORMAT_RGB24",
+        "codec": "FRAME_CODEC_RAW",
+    }
+    return [
+        pb.ScoreVideoRequest(
+            frame=FrameChunk(**{**layout, "index": index, "data": frame.tobytes(), "last": True, **values}),
+            prompt="" if index else prompt,
+        )
+        for index, frame in enumerate(frames)
+    ]
+
+
+async def test_a_video_is_scored_by_its_frames(quality: Quality) -> None:
+    clean = (await quality.stub.ScoreVideo(sent(glide(frames=12)), timeout=20)).metrics
+    mixed = (await quality.stub.ScoreVideo(sent(shuffled(glide(frames=12, speed=3), 1)), timeout=20)).metrics
+    scores, worse = present(clean), present(mixed)
+    assert set(scores) == {"overall", "temporal_consistency", "motion_smoothness", "frame_quality"}
+    assert scores["temporal_consistency"] > worse["temporal_consistency"] + 0.05
+    assert scores["motion_smoothness"] > worse["motion_smoothness"] + 0.3
+    assert scores["overall"] > worse["overall"]
+    assert clean.temporal_consistency.measured_by == "flow-warp/1"
+
+
+async def test_a_video_that_cannot_be_scored_is_refused_and_the_room_is_free_again(tmp_path: Path) -> None:
+    refused = []
+    async with quality_over(NOBODY, tmp_path, videos=1, videos_waiting=0, idle_seconds=0.2) as quality:
+
+        async def silent() -> AsyncIterator[pb.ScoreVideoRequest]:
+            yield sent(glide(frames=1))[0]
+            await asyncio.sleep(20)
+
+        for requests in (sent(glide(frames=1), data=b"x"), sent(glide(frames=2), index=4), [], silent()):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await quality.stub.ScoreVideo(requests, timeout=20)
+            refused.append(MeshError.from_rpc(caught.value, "quality"))
+        assert present((await quality.stub.ScoreVideo(sent(glide(frames=3)), timeout=20)).metrics)
+    assert [error.field for error in refused] == ["frame.data", "frame.index", "frame", ""]
+    assert refused[-1].name == "DEADLINE_EXCEEDED"
 
 
 async def test_two_pictures_are_compared(quality: Quality) -> None:

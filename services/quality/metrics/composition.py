@@ -1,4 +1,4 @@
-"""Composition: where the subject sits, and whether the frame cuts it off.
+"""Composition of a drawing: where the subject sits, and whether the frame cuts it off.
 
 The subject is what differs from the border: the distance of each pixel's CIELAB colour from the border's median
 (the background prior of Wei et al., "Geodesic Saliency Using Background Priors", ECCV 2012, without the geodesics).
@@ -26,25 +26,27 @@ def composition(picture: Pixels) -> float | None:
     small = cv2.GaussianBlur(bring_to_size(picture, LONGEST_SIDE), (0, 0), 1.0)
     lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
     height, width = lab.shape[:2]
-    ring = _ring(height, width)
-    mass = np.linalg.norm(lab - np.median(lab[ring], axis=0), axis=2)
+    border = ring(height, width, RING)
+    mass = np.linalg.norm(lab - np.median(lab[border], axis=0), axis=2)
     mass = np.clip(mass - LEAST_DIFFERENCE, 0, 50)
     if np.count_nonzero(mass) < LEAST_SHARE * mass.size:
         return None
     total = mass.sum()
-    centre = np.array([mass.sum(axis=0) @ _middles(width), mass.sum(axis=1) @ _middles(height)]) / total
+    centre = np.array([mass.sum(axis=0) @ middles(width), mass.sum(axis=1) @ middles(height)]) / total
     distance = np.linalg.norm(PLACES - centre, axis=1).min()
     placement = np.exp(-0.5 * (distance / TOLERANCE) ** 2)
-    cut = mass[ring].sum() / total / ring.mean()  # 1: the border holds as much of the subject as any part
+    cut = mass[border].sum() / total / border.mean()  # 1: the border holds as much of the subject as any part
     return float(placement * (1 - 0.5 * min(1.0, cut)))
 
 
-def _ring(height: int, width: int) -> npt.NDArray[np.bool_]:
-    thickness = max(1, round(RING * min(height, width)))
-    ring = np.ones((height, width), np.bool_)
-    ring[thickness:-thickness, thickness:-thickness] = False
-    return ring
+def ring(height: int, width: int, share: float) -> npt.NDArray[np.bool_]:
+    """Return where the border is, `share` of the shorter side thick and at least one pixel."""
+    thickness = max(1, round(share * min(height, width)))
+    border = np.ones((height, width), np.bool_)
+    border[thickness:-thickness, thickness:-thickness] = False
+    return border
 
 
-def _middles(length: int) -> npt.NDArray[np.float64]:
+def middles(length: int) -> npt.NDArray[np.float64]:
+    """Return where the middles of so many pixels lie, in sides."""
     return (np.arange(length) + 0.5) / length

@@ -142,7 +142,7 @@ class ScriptedSteps:
         await self.at("check_image", index_of(image))
         return CheckImageResponse(verdict=self.verdict(self.image_action, "open_nsfw/1"), safety_score=0.97)
 
-    async def score_image(self, image, prompt):
+    async def score_image(self, image, prompt, model=""):
         self.requests.append(prompt)
         await self.at("score_image", index_of(image))
         scores = QualityMetrics(sharpness=Score(value=0.5, measured_by="sharpness/1"))

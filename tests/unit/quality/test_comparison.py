@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import astuple
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,12 @@ SPOILERS: dict[str, list[Pixels]] = {
     "noise": [noisy(CROP, by) for by in (4, 8, 16, 32)],
     "jpeg": [as_jpeg(CROP, by) for by in (90, 50, 20, 5)],
 }
+
+
+@cache
+def differences(spoiler: str) -> list[Difference]:
+    """From none to much."""
+    return [compare(CROP, spoilt) for spoilt in (CROP, *SPOILERS[spoiler])]
 
 
 def luminances(spoilt: Pixels) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +59,7 @@ def test_measuring_in_strips_changes_nothing() -> None:
     [("psnr_db", -1), ("ssim", -1), ("ms_ssim", -1), ("gmsd", 1), ("color_difference", 1)],
 )
 def test_the_more_is_spoilt_the_further_it_is(spoiler: str, measure: str, better: int) -> None:
-    values = [better * getattr(compare(CROP, spoilt), measure) for spoilt in (CROP, *SPOILERS[spoiler])]
+    values = [better * getattr(found, measure) for found in differences(spoiler)]
     assert all(before < after for before, after in pairwise(values))
 
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from services.quality.measure import Learnt, look, measure, measure_faults
+from services.quality.measure import Learnt, compose, look, measure, measure_faults
 from services.quality.metrics.artifacts import block_step, noise_deviation
+from services.quality.metrics.attention import attention, saliency
 from services.quality.metrics.banding import banding, step_share
 from services.quality.metrics.color_balance import color_balance
 from services.quality.metrics.composition import composition
@@ -176,10 +177,38 @@ def test_a_subject_that_leaves_the_frame_lowers_composition(along: tuple[int, in
     assert falls([score(shift) for shift in (0, 0.3, 0.4, 0.45)])
 
 
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "camera"])
+def test_a_subject_that_is_pushed_to_the_side_lowers_what_attention_says(name: str) -> None:
+    whole = picture(name)
+    width = whole.shape[1]
+    values = [attention(np.ascontiguousarray(whole[:, int(cut * width) :])) for cut in (0, 0.3, 0.55)]
+    known = [value for value in values if value is not None]
+    assert known[0] > 0.8
+    assert falls(known, slack=0.05)
+
+
+def test_what_is_odd_draws_the_eye() -> None:
+    wall = photograph("brick").copy()
+    wall[150:180, 330:360] = (250, 250, 250)
+    found = saliency(wall)
+    row, column = np.unravel_index(found.argmax(), found.shape)
+    assert (row / found.shape[0], column / found.shape[1]) == pytest.approx((165 / 512, 345 / 512), abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "by"), [("chelsea", "spectral-residual/1"), ("icon", "subject-placement/1")]
+)
+def test_photographs_are_composed_by_attention_and_drawings_by_their_ground(name: str, by: str) -> None:
+    found = compose(look(picture(name)))
+    assert found is not None
+    assert found.by == by
+
+
 def test_what_cannot_be_measured_is_absent(learnt: Learnt) -> None:
     plain = np.full((64, 64, 3), 200, np.uint8)
     assert sharpness(to_luminance(plain)) is None
     assert composition(plain) is None
+    assert attention(plain) is None
     tiny = noisy(np.full((5, 9, 3), 100, np.uint8), 20)
     assert not {"technical", "naturalness"} & set(measure(tiny, learnt))
 

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from scrollintel.visual.v1 import media_pb2 as scrollintel_dot_visual_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#scrollintel/visual/v1/quality.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\"D\n\x05Score\x12&\n\x05value\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x13\n\x0bmeasured_by\x18\x02 \x01(\t\"\xed\x06\n\x0eQualityMetrics\x12-\n\x07overall\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12/\n\ttechnical\x18\x02 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12/\n\taesthetic\x18\x03 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x36\n\x10prompt_adherence\x18\x04 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12,\n\x06safety\x18\x05 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x30\n\nuniqueness\x18\x06 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12/\n\tsharpness\x18\x07 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x33\n\rcolor_balance\x18\x08 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x31\n\x0b\x63omposition\x18\t \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12:\n\x14temporal_consistency\x18\n \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x37\n\x11motion_smoothness\x18\x0b \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x33\n\rframe_quality\x18\x0c \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12+\n\x05noise\x18\r \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x30\n\nblockiness\x18\x0e \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12-\n\x07\x62\x61nding\x18\x0f \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12.\n\x08\x65xposure\x18\x10 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x31\n\x0bnaturalness\x18\x11 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\"w\n\x11ScoreImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12\x10\n\x08remember\x18\x03 \x01(\x08\"L\n\x12ScoreImageResponse\x12\x36\n\x07metrics\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\"g\n\x11ScoreVideoRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\"L\n\x12ScoreVideoResponse\x12\x36\n\x07metrics\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\"\x8e\x01\n\x14\x43ompareImagesRequest\x12:\n\treference\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12:\n\tcandidate\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"\x80\x01\n\x15\x43ompareImagesResponse\x12\x0f\n\x07psnr_db\x18\x01 \x01(\x01\x12\x0c\n\x04ssim\x18\x02 \x01(\x01\x12\x14\n\x07ms_ssim\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04gmsd\x18\x04 \x01(\x01\x12\x18\n\x10\x63olor_difference\x18\x05 \x01(\x01\x42\n\n\x08_ms_ssim2\xd3\x02\n\x0eQualityService\x12\x66\n\nScoreImage\x12(.scrollintel.visual.v1.ScoreImageRequest\x1a).scrollintel.visual.v1.ScoreImageResponse\"\x03\x90\x02\x01\x12h\n\nScoreVideo\x12(.scrollintel.visual.v1.ScoreVideoRequest\x1a).scrollintel.visual.v1.ScoreVideoResponse\"\x03\x90\x02\x01(\x01\x12o\n\rCompareImages\x12+.scrollintel.visual.v1.CompareImagesRequest\x1a,.scrollintel.visual.v1.CompareImagesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#scrollintel/visual/v1/quality.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\"D\n\x05Score\x12&\n\x05value\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x13\n\x0bmeasured_by\x18\x02 \x01(\t\"\xed\x06\n\x0eQualityMetrics\x12-\n\x07overall\x18\x01 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12/\n\ttechnical\x18\x02 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12/\n\taesthetic\x18\x03 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x36\n\x10prompt_adherence\x18\x04 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12,\n\x06safety\x18\x05 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x30\n\nuniqueness\x18\x06 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12/\n\tsharpness\x18\x07 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x33\n\rcolor_balance\x18\x08 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x31\n\x0b\x63omposition\x18\t \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12:\n\x14temporal_consistency\x18\n \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x37\n\x11motion_smoothness\x18\x0b \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x33\n\rframe_quality\x18\x0c \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12+\n\x05noise\x18\r \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x30\n\nblockiness\x18\x0e \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12-\n\x07\x62\x61nding\x18\x0f \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12.\n\x08\x65xposure\x18\x10 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\x12\x31\n\x0bnaturalness\x18\x11 \x01(\x0b\x32\x1c.scrollintel.visual.v1.Score\"\x90\x01\n\x11ScoreImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12\x10\n\x08remember\x18\x03 \x01(\x08\x12\x17\n\x05model\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"L\n\x12ScoreImageResponse\x12\x36\n\x07metrics\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\"g\n\x11ScoreVideoRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\"L\n\x12ScoreVideoResponse\x12\x36\n\x07metrics\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\"\x8e\x01\n\x14\x43ompareImagesRequest\x12:\n\treference\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12:\n\tcandidate\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"\x80\x01\n\x15\x43ompareImagesResponse\x12\x0f\n\x07psnr_db\x18\x01 \x01(\x01\x12\x0c\n\x04ssim\x18\x02 \x01(\x01\x12\x14\n\x07ms_ssim\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04gmsd\x18\x04 \x01(\x01\x12\x18\n\x10\x63olor_difference\x18\x05 \x01(\x01\x42\n\n\x08_ms_ssim2\xd3\x02\n\x0eQualityService\x12\x66\n\nScoreImage\x12(.scrollintel.visual.v1.ScoreImageRequest\x1a).scrollintel.visual.v1.ScoreImageResponse\"\x03\x90\x02\x01\x12h\n\nScoreVideo\x12(.scrollintel.visual.v1.ScoreVideoRequest\x1a).scrollintel.visual.v1.ScoreVideoResponse\"\x03\x90\x02\x01(\x01\x12o\n\rCompareImages\x12+.scrollintel.visual.v1.CompareImagesRequest\x1a,.scrollintel.visual.v1.CompareImagesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREIMAGEREQUEST'].fields_by_name['image']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SCOREIMAGEREQUEST'].fields_by_name['prompt']._loaded_options = None
   _globals['_SCOREIMAGEREQUEST'].fields_by_name['prompt']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_SCOREIMAGEREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_SCOREIMAGEREQUEST'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_SCOREVIDEOREQUEST'].fields_by_name['frame']._loaded_options = None
   _globals['_SCOREVIDEOREQUEST'].fields_by_name['frame']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SCOREVIDEOREQUEST'].fields_by_name['prompt']._loaded_options = None
@@ -57,18 +59,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORE']._serialized_end=194
   _globals['_QUALITYMETRICS']._serialized_start=197
   _globals['_QUALITYMETRICS']._serialized_end=1074
-  _globals['_SCOREIMAGEREQUEST']._serialized_start=1076
-  _globals['_SCOREIMAGEREQUEST']._serialized_end=1195
-  _globals['_SCOREIMAGERESPONSE']._serialized_start=1197
-  _globals['_SCOREIMAGERESPONSE']._serialized_end=1273
-  _globals['_SCOREVIDEOREQUEST']._serialized_start=1275
-  _globals['_SCOREVIDEOREQUEST']._serialized_end=1378
-  _globals['_SCOREVIDEORESPONSE']._serialized_start=1380
-  _globals['_SCOREVIDEORESPONSE']._serialized_end=1456
-  _globals['_COMPAREIMAGESREQUEST']._serialized_start=1459
-  _globals['_COMPAREIMAGESREQUEST']._serialized_end=1601
-  _globals['_COMPAREIMAGESRESPONSE']._serialized_start=1604
-  _globals['_COMPAREIMAGESRESPONSE']._serialized_end=1732
-  _globals['_QUALITYSERVICE']._serialized_start=1735
-  _globals['_QUALITYSERVICE']._serialized_end=2074
+  _globals['_SCOREIMAGEREQUEST']._serialized_start=1077
+  _globals['_SCOREIMAGEREQUEST']._serialized_end=1221
+  _globals['_SCOREIMAGERESPONSE']._serialized_start=1223
+  _globals['_SCOREIMAGERESPONSE']._serialized_end=1299
+  _globals['_SCOREVIDEOREQUEST']._serialized_start=1301
+  _globals['_SCOREVIDEOREQUEST']._serialized_end=1404
+  _globals['_SCOREVIDEORESPONSE']._serialized_start=1406
+  _globals['_SCOREVIDEORESPONSE']._serialized_end=1482
+  _globals['_COMPAREIMAGESREQUEST']._serialized_start=1485
+  _globals['_COMPAREIMAGESREQUEST']._serialized_end=1627
+  _globals['_COMPAREIMAGESRESPONSE']._serialized_start=1630
+  _globals['_COMPAREIMAGESRESPONSE']._serialized_end=1758
+  _globals['_QUALITYSERVICE']._serialized_start=1761
+  _globals['_QUALITYSERVICE']._serialized_end=2100
 # @@protoc_insertion_point(module_scope)

@@ -172,12 +172,15 @@ class ScoreImageRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     REMEMBER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What it was to show; prompt adherence is measured only when this is given. Up to 4,000 characters."""
     remember: _builtins.bool
     """Whether this is one of the tenant's results, with which later ones are compared: its embedding is kept, once however
     often it is scored, among the newest 2,000 of the tenant. Uniqueness is measured against those kept before it.
     """
+    model: _builtins.str
+    """The model that drew it, whose scores are watched for drift; empty watches none."""
     @_builtins.property
     def image(self) -> _media_pb2.MediaRef:
         """The picture."""
@@ -188,10 +191,11 @@ class ScoreImageRequest(_message.Message):
         image: _media_pb2.MediaRef | None = ...,
         prompt: _builtins.str = ...,
         remember: _builtins.bool = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "prompt", b"prompt", "remember", b"remember"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "model", b"model", "prompt", b"prompt", "remember", b"remember"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,7 +39,12 @@ class QualityServiceStub:
     RESOURCE_EXHAUSTED when the server is full. A model that cannot answer leaves its score out.
     """
     ScoreVideo: _grpc.StreamUnaryMultiCallable[_quality_pb2.ScoreVideoRequest, _quality_pb2.ScoreVideoResponse]
-    """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
+    """Scores a video from its frames, read one after the other: up to 3,600 of up to 9.4 million pixels, in any pixel format
+    or codec, as data, not in shared memory. Consistency needs two frames of 16 pixels a side, smoothness three; the
+    prompt is held against every 24th frame, from the first on.
+    Ends with INVALID_ARGUMENT when frames break a rule or do not decode, DEADLINE_EXCEEDED when none comes for long, and
+    RESOURCE_EXHAUSTED when the server is full.
+    """
     CompareImages: _grpc.UnaryUnaryMultiCallable[_quality_pb2.CompareImagesRequest, _quality_pb2.CompareImagesResponse]
     """Compares two stored pictures of one size, 11 pixels a side to 16.7 million pixels, transparency laid over white.
     Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT when the bytes are no picture or the sizes
@@ -57,7 +62,12 @@ class QualityServiceAsyncStub(QualityServiceStub):
     RESOURCE_EXHAUSTED when the server is full. A model that cannot answer leaves its score out.
     """
     ScoreVideo: _aio.StreamUnaryMultiCallable[_quality_pb2.ScoreVideoRequest, _quality_pb2.ScoreVideoResponse]  # type: ignore[assignment]
-    """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
+    """Scores a video from its frames, read one after the other: up to 3,600 of up to 9.4 million pixels, in any pixel format
+    or codec, as data, not in shared memory. Consistency needs two frames of 16 pixels a side, smoothness three; the
+    prompt is held against every 24th frame, from the first on.
+    Ends with INVALID_ARGUMENT when frames break a rule or do not decode, DEADLINE_EXCEEDED when none comes for long, and
+    RESOURCE_EXHAUSTED when the server is full.
+    """
     CompareImages: _aio.UnaryUnaryMultiCallable[_quality_pb2.CompareImagesRequest, _quality_pb2.CompareImagesResponse]  # type: ignore[assignment]
     """Compares two stored pictures of one size, 11 pixels a side to 16.7 million pixels, transparency laid over white.
     Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT when the bytes are no picture or the sizes
@@ -82,7 +92,12 @@ class QualityServiceServicer:
         request_iterator: _MaybeAsyncIterator[_quality_pb2.ScoreVideoRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_quality_pb2.ScoreVideoResponse, _abc.Awaitable[_quality_pb2.ScoreVideoResponse]]:
-        """Scores a video from its frames. Answers UNIMPLEMENTED in this version."""
+        """Scores a video from its frames, read one after the other: up to 3,600 of up to 9.4 million pixels, in any pixel format
+        or codec, as data, not in shared memory. Consistency needs two frames of 16 pixels a side, smoothness three; the
+        prompt is held against every 24th frame, from the first on.
+        Ends with INVALID_ARGUMENT when frames break a rule or do not decode, DEADLINE_EXCEEDED when none comes for long, and
+        RESOURCE_EXHAUSTED when the server is full.
+        """
 
     def CompareImages(
         self,

@@ -1,0 +1,77 @@
+"""The control chart: quiet while nothing changes, soon awake when something does."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from services.quality import figures
+from services.quality.drift import BASELINE, WATCHED, Change, Chart, Drift, State
+
+
+def fed(values: Sequence[float]) -> list[State]:
+    chart = Chart()
+    return [chart.add(value) for value in values]
+
+
+def scores(count: int, mean: float = 0.8, deviation: float = 0.05, seed: int = 0) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.gauss(mean, deviation) for _ in range(count)]
+
+
+def test_a_baseline_is_learnt_first() -> None:
+    states = fed(scores(BASELINE + 1))
+    assert set(states[:-1]) == {State.LEARNING}
+    assert states[-1] is State.USUAL
+
+
+def test_scores_that_stay_are_usual() -> None:
+    alarms = sum(
+        state in (State.LOW, State.HIGH)
+        for seed in range(20)
+        for state in fed(scores(BASELINE + 100, seed=seed))
+    )
+    assert alarms < 0.02 * 20 * 100
+
+
+@pytest.mark.parametrize(("shift", "state"), [(-0.1, State.LOW), (0.1, State.HIGH)])
+def test_a_shift_of_two_deviations_is_found_within_ten(shift: float, state: State) -> None:
+    for seed in range(20):
+        after = scores(10, 0.8 + shift, seed=100 + seed)
+        assert state in fed([*scores(BASELINE + 20, seed=seed), *after])[-10:]
+
+
+def test_what_comes_back_is_usual_again() -> None:
+    assert fed([*scores(BASELINE), *scores(20, 0.5), *scores(60, seed=2)])[-1] is State.USUAL
+
+
+def test_scores_that_never_differ_do_not_make_a_hair_an_alarm() -> None:
+    assert fed([*[0.9] * BASELINE, *[0.901] * 100])[-1] is State.USUAL
+    assert fed([*[0.9] * BASELINE, *[0.88] * 100])[-1] is State.LOW
+
+
+def test_each_model_and_score_has_its_own_chart_and_the_oldest_go() -> None:
+    drift = Drift(most=4)
+    for model in ("a", "b", "c"):
+        assert [
+            change.score for change in drift.add(model, dict.fromkeys([*WATCHED[:2], "noise"], 0.5))
+        ] == list(WATCHED[:2])
+    assert [model for model, _ in drift.charts] == ["b", "b", "c", "c"]
+
+
+def test_a_change_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Log:
+        def warning(self, _: str, **values: object) -> None:
+            told.append(f"{values['model']} {values['score']} {values['state']}")
+
+        info = warning
+
+    monkeypatch.setattr(figures, "log", Log())
+    drift = Drift()
+    for value in [*[0.9] * BASELINE, *[0.2] * 30]:
+        for change in drift.add("m", {"technical": value}):
+            assert isinstance(change, Change)
+            figures.tell(change)
+    assert told == ["m technical low"]
