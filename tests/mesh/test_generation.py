@@ -35,7 +35,7 @@ async def test_every_moment_is_told_in_order_and_the_picture_is_there(client: Vi
     assert [(step.k, step.n) for step in draw_steps(events)] == [(k, 4) for k in range(1, 5)]
     routed = next(event for event in events if isinstance(event, Routed))
     assert routed.chosen.model == "text_to_image_house"
-    assert routed.reasons
+    assert routed.reasons[-1] == "draws from its own wording of the prompt"
     result = await generation.result()
     assert result.model_used == "text_to_image_house"
     assert result.seconds > 0
@@ -45,6 +45,7 @@ async def test_every_moment_is_told_in_order_and_the_picture_is_there(client: Vi
     assert picture.size == (256, 256)
     assert np.asarray(picture).std() > 10, "a picture is not one colour"
     assert asset.metadata["prompt"] == "a red apple"
+    assert asset.metadata["enhanced_prompt"] == "a red apple, icon"
     assert asset.seed == 7
 
 
