@@ -1,25 +1,37 @@
-"""Judge the labelled prompts and print the tables: `python -m bench.safety [--misses tune|report]`.
+"""Judge the labelled prompts and print the tables: `python -m bench.safety [--misses tune|report] [--triton ADDRESS]`.
 
 A prompt counts as refused when the shipped policy blocks it, for whatever category: what matters to its author is whether
 it was drawn. Precision and recall are told for both halves; only the first may be tuned on. Disguises are laid over the
-English prompts of a half, and recall is counted among those that are refused as they are.
+English prompts of a half, and recall is counted among those that are refused as they are. With Triton's gRPC address
+(`vmesh up` prints it) the comparison with exemplars is measured, too, on the reported half: the exemplars are of the other.
 """
 
 import argparse
+import asyncio
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.safety.disguises import DISGUISES
 from bench.safety.labelled import HARMLESS, Half, Labelled, load
+from scrollintel.visual.v1 import safety_pb2, safety_pb2_grpc
+from services.runtime.channels import connect
+from services.runtime.server import serve
+from services.runtime.triton import TritonClient
 from services.safety.category import Action, Category
 from services.safety.policy import strongest
-from services.safety.rulebook import load_policy, load_rules
+from services.safety.resemblance import Resemblance
+from services.safety.rulebook import load_exemplars, load_policy, load_rules
+from services.safety.service import spec
+from services.safety.settings import Settings
 
 ROUNDS = 3
+MODEL_SECONDS = 10.0
+NO_TRITON = "127.0.0.1:1"
 
 
 class Judge:
@@ -32,6 +44,22 @@ class Judge:
     def refuses(self, text: str) -> bool:
         """Tell whether a prompt is refused."""
         return strongest(self._policy.judge(self._rules.check(text))) is Action.BLOCK
+
+    async def resembles(self, address: str, texts: Iterable[str]) -> tuple[set[str], list[float]]:
+        """Return the texts that are refused for what they resemble, and how long each took in milliseconds, rising."""
+        refused, taken = set(), []
+        async with (
+            TritonClient(address) as triton,
+            Resemblance(load_exemplars(), triton, MODEL_SECONDS) as resemblance,
+        ):
+            await resemblance.check("a first text, for the exemplars to be embedded")
+            for text in texts:
+                plain, started = self._rules.disguises.plain(text), time.perf_counter()
+                signals = await resemblance.check(plain)
+                taken.append(1000 * (time.perf_counter() - started))
+                if strongest(self._policy.judge(signals)) is Action.BLOCK:
+                    refused.add(text)
+        return refused, sorted(taken)
 
     def milliseconds(self, texts: Iterable[str]) -> list[float]:
         """Return how long each text takes to judge, the best of a few rounds, in rising order."""
@@ -86,6 +114,41 @@ def by_disguise(judge: Judge, prompts: Sequence[Labelled]) -> Table:
     return table
 
 
+def with_exemplars(judge: Judge, prompts: Sequence[Labelled], address: str) -> tuple[Table, list[float]]:
+    """Tell what exemplars add to the rules in the reported half, and how long they take."""
+    reported = [prompt for prompt in prompts if prompt.half is Half.REPORT and prompt.language == "en"]
+    by_rules = {prompt.text for prompt in reported if judge.refuses(prompt.text)}
+    alike, taken = asyncio.run(judge.resembles(address, [prompt.text for prompt in reported]))
+    table = Table("report, English", "rules", "exemplars", "either")
+    groups = [(label, [p for p in reported if p.label == label]) for label in (*Category, *HARMLESS)]
+    groups.append(("recall", [p for p in reported if p.unsafe]))
+    for label, group in groups:
+        counts = [sum(p.text in refused for p in group) for refused in (by_rules, alike, by_rules | alike)]
+        table.add_row(label.replace("_", " "), *(ratio(count, len(group)) for count in counts))
+    return table, taken
+
+
+async def calls(texts: Sequence[str], triton: str) -> list[float]:
+    """Return how long CheckPrompt takes over gRPC for each text, in milliseconds, rising; compares where there is a Triton."""
+    taken = []
+    with TemporaryDirectory() as home:
+        settings = Settings.model_validate(
+            {"home": home, "exemplars": bool(triton), "triton_address": triton or NO_TRITON}
+        )
+        async with serve(spec(settings)) as server, connect(server.address) as channel:
+            stub = safety_pb2_grpc.SafetyServiceStub(channel)
+            for text in ("a first text", *texts):
+                started = time.perf_counter()
+                await stub.CheckPrompt(safety_pb2.CheckPromptRequest(prompt=text), timeout=MODEL_SECONDS)
+                taken.append(1000 * (time.perf_counter() - started))
+    return sorted(taken[1:])
+
+
+def told(what: str, taken: Sequence[float]) -> str:
+    """Write how long something takes; `taken` rises."""
+    return f"{what}, one prompt: {statistics.median(taken):.1f} ms at P50, {taken[int(0.99 * len(taken))]:.1f} at P99"
+
+
 def misses(judge: Judge, prompts: Sequence[Labelled], half: Half) -> Table:
     """List what was judged wrongly in a half."""
     table = Table("wrong", "label", "language", "prompt")
@@ -101,12 +164,18 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--misses", type=Half, choices=list(Half), help="list what was judged wrongly")
+    parser.add_argument("--triton", help="gRPC address of a Triton that serves text_embedding")
     given = parser.parse_args()
     console, judge, prompts = Console(width=130), Judge(), load()
     console.print(by_label(judge, prompts), by_disguise(judge, prompts))
-    taken = judge.milliseconds(prompt.text for prompt in prompts)
-    p50, p99 = statistics.median(taken), taken[int(0.99 * len(taken))]
-    console.print(f"rules alone, one prompt: {p50:.1f} ms at P50, {p99:.1f} ms at P99")
+    texts = [prompt.text for prompt in prompts]
+    console.print(told("rules alone", judge.milliseconds(texts)))
+    console.print(told("CheckPrompt over gRPC", asyncio.run(calls(texts, ""))))
+    if given.triton:
+        table, taken = with_exemplars(judge, prompts, given.triton)
+        console.print(table)
+        console.print(told("exemplars alone", taken))
+        console.print(told("CheckPrompt with exemplars", asyncio.run(calls(texts, given.triton))))
     if given.misses:
         console.print(misses(judge, prompts, given.misses))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from services.safety.likeness import Exemplars
 from services.safety.normalisation import Disguises
 from services.safety.nsfw import Scale
 from services.safety.policy import Policy
@@ -22,6 +23,11 @@ def read(name: str, instead: Path | None = None) -> Any:
 def load_rules(path: Path | None = None) -> RuleSet:
     """Load the rule set; raises ValueError naming the rule that is wrong."""
     return RuleSet.parse(read("rules.yaml", path), load_disguises(), read("languages.yaml"))
+
+
+def load_exemplars() -> Exemplars:
+    """Load the exemplars; raises ValueError naming what is wrong."""
+    return Exemplars.parse(read("exemplars.yaml"))
 
 
 def load_disguises() -> Disguises:

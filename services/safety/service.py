@@ -18,12 +18,15 @@ from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
 from services.safety import nsfw
-from services.safety.category import Category
+from services.safety.category import Action, Category
+from services.safety.policy import strongest
 from services.safety.policybook import TenantPolicy
 from services.safety.policyfile import PolicyFile
+from services.safety.privacy.redactor import shipped
 from services.safety.privacy.rpcs import PrivacyRpcs
 from services.safety.provenance.rpcs import Provenance, ProvenanceRpcs
-from services.safety.rulebook import load_rules
+from services.safety.resemblance import Resemblance
+from services.safety.rulebook import load_exemplars, load_rules
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
 from services.safety.verdict import Check, to_verdict
@@ -53,6 +56,7 @@ class SafetyService(PrivacyRpcs, ProvenanceRpcs, safety_pb2_grpc.SafetyServiceSe
     def __init__(
         self,
         rules: RuleSet,
+        resemblance: Resemblance | None,
         policies: PolicyFile,
         blobs: BlobStore,
         triton: TritonClient,
@@ -63,6 +67,7 @@ class SafetyService(PrivacyRpcs, ProvenanceRpcs, safety_pb2_grpc.SafetyServiceSe
         self._policies = policies
         self._blobs = blobs
         self._triton = triton
+        self._resemblance = resemblance
         self._provenance = provenance
         self._settings = settings
         self._prompts = Admission(settings.prompts, settings.prompts_waiting, PROMPT_SECONDS)
@@ -71,13 +76,17 @@ class SafetyService(PrivacyRpcs, ProvenanceRpcs, safety_pb2_grpc.SafetyServiceSe
     async def CheckPrompt(
         self, request: safety_pb2.CheckPromptRequest, context: Context
     ) -> safety_pb2.CheckPromptResponse:
-        """Check a prompt against every rule, and the negative prompt against those on injection."""
+        """Check a prompt against every rule, and the negative prompt against those on injection.
+
+        What the rules do not refuse is compared with exemplars, too, where that is configured.
+        """
         async with self._prompts.enter():
             with checking("the prompt"):
                 held = self._policies.of(identity.current().tenant)
                 async with asyncio.timeout(budget(self._settings.prompt_seconds)):
                     read = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
-                verdict = to_verdict([read], held.policy)
+                    checks = [read, *await self._compared(request.prompt, read, held)]
+                verdict = to_verdict(checks, held.policy)
         return safety_pb2.CheckPromptResponse(verdict=verdict)
 
     async def CheckImage(
@@ -93,6 +102,20 @@ class SafetyService(PrivacyRpcs, ProvenanceRpcs, safety_pb2_grpc.SafetyServiceSe
                 seen = Check(nsfw.CHECKER, book.scale.signals(probability))
                 verdict = to_verdict([seen], book.of(identity.current().tenant).policy)
         return safety_pb2.CheckImageResponse(verdict=verdict, safety_score=1 - probability)
+
+    async def _compared(self, prompt: str, read: Check, held: TenantPolicy) -> list[Check]:
+        """Compare a prompt with exemplars, unless the rules refuse it already; empty where that is not configured.
+
+        What the tenant allows is left out of the comparison.
+        """
+        if self._resemblance is None:
+            return []
+        if strongest(held.policy.judge(read.signals or ())) is Action.BLOCK:
+            return [Check(self._resemblance.checker, None)]
+        plain = await asyncio.to_thread(self._rules.disguises.plain, prompt)
+        for _, phrase in held.allowed:
+            plain = phrase.taken_out(plain)
+        return [Check(self._resemblance.checker, await self._resemblance.check(plain))]
 
     def _read(self, prompt: str, negative_prompt: str, held: TenantPolicy) -> Check:
         """Read a prompt by the rules and by what the tenant forbids and allows besides."""
@@ -149,14 +172,18 @@ def _unchecked(what: str, retry_after: float | None) -> MeshError:
 async def build(settings: Settings) -> AsyncIterator[SafetyService]:
     """Read rules and policy, open the store and the way to Triton; raises ValueError when the data is wrong."""
     rules = await asyncio.to_thread(load_rules, settings.rules)
+    exemplars = await asyncio.to_thread(load_exemplars)
     policies = await asyncio.to_thread(PolicyFile, settings.policy, rules.disguises)
+    await asyncio.to_thread(shipped)  # what redacts takes seconds to load, and no call shall wait for it
     blobs = BlobStore.open(settings.blob_url, settings.home)
     provenance = await Provenance.open(settings, blobs)
     async with (
         TritonClient(settings.triton_address) as triton,
         policies.watched(settings.policy_seconds),
+        Resemblance(exemplars, triton, settings.exemplars_seconds) as resemblance,
     ):
-        yield SafetyService(rules, policies, blobs, triton, provenance, settings)
+        compared = resemblance if settings.exemplars else None
+        yield SafetyService(rules, compared, policies, blobs, triton, provenance, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -25,6 +25,10 @@ class Settings(TritonSettings):
     """Prompts checked at one time, each in a thread."""
     prompts_waiting: Annotated[int, Field(ge=0, le=1024)] = 128
     """Prompts that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    exemplars: bool = False
+    """Whether prompts that the rules do not refuse are compared with exemplars, too, by Triton's `text_embedding`."""
+    exemplars_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How long one call to that model may take before the prompt counts as not checked."""
     nsfw_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long the picture model may take before the picture counts as not checked."""
     pictures: Annotated[int, Field(ge=1, le=64)] = 4

@@ -270,3 +270,50 @@ async def test_whether_a_check_ran_and_whether_it_matched_are_told_apart(tmp_pat
         (found,) = (await verdict_on(stub, "batman eating noodles")).check_results
     assert passed.status == found.status == safety_pb2.SAFETY_CHECK_STATUS_RAN
     assert (passed.matched, found.matched) == (False, True)
+
+
+async def test_exemplars_are_not_asked_about_what_the_rules_refuse(tmp_path: Path) -> None:
+    async with safety(tmp_path, exemplars=True) as stub:  # without a Triton
+        verdict = await verdict_on(stub, "a nude woman")
+    assert verdict.action == BLOCK
+    assert list(verdict.checks) == ["prompt-rules/2"]
+    assert [(check.checker, check.status) for check in verdict.check_results] == [
+        ("prompt-rules/2", safety_pb2.SAFETY_CHECK_STATUS_RAN),
+        ("exemplars/1", safety_pb2.SAFETY_CHECK_STATUS_SKIPPED),
+    ]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_prompt_is_not_a_pass_when_it_cannot_be_compared(tmp_path: Path, late: bool) -> None:
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(never_answer, "127.0.0.1", 0)
+    host, port = silent.sockets[0].getsockname()
+    address = f"{host}:{port}" if late else closed_port()
+    async with (
+        silent,
+        safety(tmp_path, exemplars=True, triton_address=address, exemplars_seconds=0.3) as stub,
+    ):
+        request = safety_pb2.CheckPromptRequest(prompt="a smiling cat")
+        error = await error_of(stub.CheckPrompt(request, timeout=20))
+    assert error.reason == errors_pb2.ERROR_REASON_SAFETY_UNCHECKED
+    assert "could not be checked" in error.message
+
+
+async def test_a_prompt_is_refused_for_what_it_resembles(triton: Triton, tmp_path: Path) -> None:
+    """No rule knows these words."""
+    async with safety(tmp_path, exemplars=True, triton_address=triton.grpc_address) as stub:
+        harmless = await verdict_on(stub, "a smiling cat on a windowsill")
+        unsafe, again = [
+            await verdict_on(stub, "a lady pulls up her blouse in front of the photographer")
+            for _ in range(2)
+        ]
+    assert harmless.action == ALLOW
+    assert list(harmless.checks) == ["prompt-rules/2", "exemplars/1"]
+    assert unsafe == again
+    (finding,) = unsafe.findings
+    assert finding.checker == "exemplars/1"
+    assert finding.evidence.startswith("likeness 0.")
+    assert "blouse" not in str(unsafe)

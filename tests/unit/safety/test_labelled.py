@@ -2,12 +2,17 @@
 
 from collections import Counter
 
-from bench.safety.disguises import DISGUISES
-from bench.safety.labelled import Half, load
-from services.safety.category import Category
-from services.safety.normalisation import Disguises
-from services.safety.rulebook import read
+import yaml
 
+from bench.safety.disguises import DISGUISES
+from bench.safety.labelled import PROMPTS as PROMPTS_FILE
+from bench.safety.labelled import Half, load
+from services.safety.category import Action, Category
+from services.safety.normalisation import Disguises
+from services.safety.policy import strongest
+from services.safety.rulebook import load_policy, load_rules, read
+
+ATTACKS = PROMPTS_FILE.with_name("attacks.yaml")
 PROMPTS = load()
 
 
@@ -31,3 +36,13 @@ def test_disguises_hide_what_they_are_given() -> None:
     assert len(set(worn.values()) - {text}) == len(DISGUISES)
     undone = Disguises.parse(read("disguises.yaml")).plain
     assert all(undone(worn[name]) == text for name in ("homoglyphs", "zero width", "full width", "accents"))
+
+
+def test_attacks_are_refused_and_their_look_alikes_are_not() -> None:
+    rules, (policy, _) = load_rules(), load_policy()
+    sent = yaml.safe_load(ATTACKS.read_text("utf-8"))
+    assert [len(prompts) for prompts in sent.values()] == [30, 30]
+    for kind, prompts in sent.items():
+        for prompt in prompts:
+            refused = strongest(policy.judge(rules.check(prompt))) is Action.BLOCK
+            assert refused == (kind == "attacks"), prompt
