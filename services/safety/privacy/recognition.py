@@ -5,13 +5,13 @@ is the find, else the whole. Every repetition in a pattern is bounded, so that t
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from services.safety.privacy.found import Found, Kind
 from services.safety.privacy.overlaps import resolve
-from services.safety.privacy.reading import Reading, read
+from services.safety.privacy.reading import Reading
 from services.safety.privacy.validation import Check, Tables
 
 BEFORE, AFTER = 48, 24  # characters around a match in which words count
@@ -34,12 +34,16 @@ class Recogniser:
     against: re.Pattern[str] | None
 
     def find(self, reading: Reading, least: float) -> Iterator[Found]:
-        """Yield what has at least the score `least`."""
+        """Yield what the pattern matches and has at least the score `least`."""
+        group = "it" if "it" in self.pattern.groupindex else 0
+        spans = (match.span(group) for match in self.pattern.finditer(reading.plain))
+        return self.judge(reading, spans, least)
+
+    def judge(self, reading: Reading, spans: Iterable[tuple[int, int]], least: float) -> Iterator[Found]:
+        """Yield those of the spans, whoever marked them, that pass the check and have at least the score `least`."""
         plain = reading.plain
-        for match in self.pattern.finditer(plain):
-            start, end = match.span("it" if "it" in self.pattern.groupindex else 0)
-            if self.check is not None:
-                end = start + self.check(plain[start:end])
+        for start, marked in spans:
+            end = marked if self.check is None else start + self.check(plain[start:marked])
             if start == end:
                 continue
             score = self._score(plain[max(0, start - BEFORE) : start], plain[end : end + AFTER])
@@ -56,11 +60,12 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class RecogniserSet:
-    """All recognisers of a version; a find counts from the score `least` on."""
+    """All recognisers of a version; a find counts from the score `least` on. `marked` judges what a model marked."""
 
     version: str
     least: float
     recognisers: Sequence[Recogniser]
+    marked: Recogniser
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "RecogniserSet":
@@ -72,17 +77,21 @@ class RecogniserSet:
         recognisers = [_recogniser(entry, vocabulary, words, checks) for entry in data["recognisers"]]
         if silent := set(Kind) - {each.kind for each in recognisers}:
             raise ValueError(f"recognisers: none for {sorted(silent)}")
-        return cls(str(data["version"]), float(data["least"]), recognisers)
+        marked = _recogniser({**data["marked"], "pattern": ""}, vocabulary, words, checks)
+        return cls(str(data["version"]), float(data["least"]), recognisers, marked)
 
     @property
     def checker(self) -> str:
         """Name and version, as answers carry it."""
         return f"privacy-rules/{self.version}"
 
-    def find(self, text: str) -> list[Found]:
-        """Return what is personal in a text: finds that share no character, in its order."""
-        reading = read(text)
-        return resolve(found for each in self.recognisers for found in each.find(reading, self.least))
+    def find(self, reading: Reading, marked: Iterable[tuple[int, int]] = ()) -> list[Found]:
+        """Return what is personal in a text: finds that share no character, in its order.
+
+        `marked` are names that a model marked in the folded text, as starts and ends.
+        """
+        found = [one for each in self.recognisers for one in each.find(reading, self.least)]
+        return resolve((*found, *self.marked.judge(reading, marked, self.least)))
 
 
 def _recogniser(

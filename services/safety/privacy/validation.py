@@ -59,6 +59,7 @@ class Tables:
             "zone": zone,
             "password": password,
             "name": self.name,
+            "full_name": self.full_name,
         }
 
     def email(self, text: str) -> int:
@@ -125,6 +126,13 @@ class Tables:
             end = word.end()
         words = text[:end].split()
         return end if words and (len(words) > 1 or len(text.split()) == 1) else 0
+
+    def full_name(self, text: str) -> int:
+        """Check a name that nothing speaks for but a guess: two words or more, of letters, each with a capital."""
+        end = self.name(text)
+        words = text[:end].split()
+        whole = all(word[0].isupper() and not re.search(r"[^\w'’.-]|\d|_", word) for word in words)
+        return end if whole and len(words) > 1 else 0
 
 
 def luhn(digits: str) -> bool:

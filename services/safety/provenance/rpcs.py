@@ -1,7 +1,7 @@
 """The rpcs of provenance: seal what is to be delivered, tell where a picture comes from."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -13,6 +13,7 @@ from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore
 from services.runtime.deadline import budget
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
+from services.safety.privacy.redactor import shipped
 from services.safety.provenance.credentials import load
 from services.safety.provenance.manifest import Facts, Source
 from services.safety.provenance.seal import Seal
@@ -64,8 +65,9 @@ class Provenance:
         picture = await images.decode_as_shown(data)
         source = await self._source(request.source) if request.HasField("source") else None
         facts = Facts(request.generation_id, request.model)
+        description = await asyncio.to_thread(_redacted, request.description)
         sealed = await asyncio.to_thread(
-            self._seal.seal, picture, media_type, request.work, facts, source, dict(request.description)
+            self._seal.seal, picture, media_type, request.work, facts, source, description
         )
         height, width = picture.shape[:2]
         media = await self._blobs.put(sealed.data, media_type=media_type, width=width, height=height)
@@ -106,6 +108,12 @@ class Provenance:
                 f"{late}; try again shortly",
                 retry_after=DEFAULT_RETRY_SECONDS,
             ) from None
+
+
+def _redacted(description: Mapping[str, str]) -> dict[str, str]:
+    """Return a file's text without personal data: files are shown around, while the asset keeps its owner's words."""
+    redactor = shipped()
+    return {key: redactor.redact(text).text for key, text in description.items()}
 
 
 class ProvenanceRpcs:

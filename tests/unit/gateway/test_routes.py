@@ -26,5 +26,6 @@ def test_what_is_for_the_mesh_alone_is_not_open():
         "RouterService.DrainBackend",
         "RouterService.Execute",
     }
-    assert {name for name in opened if name.startswith("SafetyService")} == {"SafetyService.VerifyProvenance"}
+    of_safety = {name for name in opened if name.startswith("SafetyService")}
+    assert of_safety == {"SafetyService.RedactPrompt", "SafetyService.VerifyProvenance"}
     assert not any(name.startswith("EnhanceService") for name in opened)

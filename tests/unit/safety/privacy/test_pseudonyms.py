@@ -9,7 +9,7 @@ from services.safety.privacy.found import Found, Kind
 from services.safety.privacy.overlaps import resolve
 from services.safety.privacy.pseudonyms import redact, restore
 from services.safety.privacy.reading import read
-from services.safety.privacy.recogniserbook import shipped
+from services.safety.privacy.redactor import shipped
 
 finds = st.builds(
     lambda kind, start, length, score: Found(kind, start, start + length, score, "test"),
@@ -22,14 +22,14 @@ finds = st.builds(
 
 def test_the_same_words_have_the_same_pseudonym() -> None:
     text = "a@b.org to c@d.org and a@b.org"
-    redacted = redact(text, shipped().find(text))
+    redacted = shipped().redact(text)
     assert redacted.text == "<EMAIL_1> to <EMAIL_2> and <EMAIL_1>"
     assert redacted.kinds == [Kind.EMAIL]
 
 
 def test_a_pseudonym_that_stands_in_the_text_is_not_given_out() -> None:
     text = "<EMAIL_1> and a@b.org"
-    redacted = redact(text, shipped().find(text))
+    redacted = shipped().redact(text)
     assert redacted.text == "<EMAIL_1> and <EMAIL_2>"
     assert restore(redacted.text, redacted.originals) == text
 

@@ -2,13 +2,18 @@
 
 import time
 from importlib.resources import files
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import yaml
 
+from services.safety.privacy import names
 from services.safety.privacy.found import Kind
-from services.safety.privacy.recogniserbook import shipped
+from services.safety.privacy.names import NameModel
+from services.safety.privacy.recogniserbook import load
 from services.safety.privacy.recognition import RecogniserSet
+from services.safety.privacy.redactor import Redactor, shipped
 
 
 def found(text: str) -> list[tuple[str, str]]:
@@ -95,3 +100,41 @@ def test_a_recogniser_that_is_wrong_is_named() -> None:
     data["recognisers"] = [each for each in data["recognisers"] if each["kind"] != Kind.EMAIL]
     with pytest.raises(ValueError, match="EMAIL"):
         RecogniserSet.parse(data)
+
+
+class Entity:
+    """What a language model marks."""
+
+    label_ = "PERSON"
+
+    def __init__(self, text: str, words: str) -> None:
+        self.start_char = text.index(words)
+        self.end_char = self.start_char + len(words)
+
+
+class Model:
+    """A language model that knows two names."""
+
+    meta: ClassVar = {"lang": "xx", "name": "known", "version": "1.0"}
+
+    def __call__(self, text: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            ents=[Entity(text, words) for words in ("Kwame Mensah", "Monet") if words in text]
+        )
+
+
+def test_a_language_model_adds_names_and_is_named() -> None:
+    redactor = Redactor(load(), NameModel(Model()))
+    assert redactor.checks == ["privacy-rules/1", "xx_known/1.0"]
+    redacted = redactor.redact("Kwame\u200b Mensah, kwame@example.org, in the style of Claude Monet")
+    assert redacted.text == "<NAME_1>, <EMAIL_1>, in the style of Claude Monet"
+    assert redacted.originals["<NAME_1>"] == "Kwame\u200b Mensah"
+    assert (
+        redactor.redact("an azulejo, sha256 Ab1").kinds == []
+    )  # it guesses; what is no full name is no find
+
+
+def test_without_a_language_model_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "PACKAGE", "no_such_model")
+    assert NameModel.installed() is None
+    assert Redactor(load()).checks == ["privacy-rules/1"]
