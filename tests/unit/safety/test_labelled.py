@@ -10,7 +10,8 @@ from bench.safety.labelled import Half, load
 from services.safety.category import Action, Category
 from services.safety.normalisation import Disguises
 from services.safety.policy import strongest
-from services.safety.rulebook import load_policy, load_rules, read
+from services.safety.rulebook import read
+from tests.unit.safety.shipped import POLICY, RULES
 
 ATTACKS = PROMPTS_FILE.with_name("attacks.yaml")
 PROMPTS = load()
@@ -39,10 +40,9 @@ def test_disguises_hide_what_they_are_given() -> None:
 
 
 def test_attacks_are_refused_and_their_look_alikes_are_not() -> None:
-    rules, (policy, _) = load_rules(), load_policy()
     sent = yaml.safe_load(ATTACKS.read_text("utf-8"))
     assert [len(prompts) for prompts in sent.values()] == [30, 30]
     for kind, prompts in sent.items():
         for prompt in prompts:
-            refused = strongest(policy.judge(rules.check(prompt))) is Action.BLOCK
+            refused = strongest(POLICY.judge(RULES.check(prompt))) is Action.BLOCK
             assert refused == (kind == "attacks"), prompt

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.safety.rulebook import load_rules
+from services.safety.rulebook import load_disguises
 
-DISGUISES = load_rules().disguises
+DISGUISES = load_disguises()
 
 
 @pytest.mark.parametrize(

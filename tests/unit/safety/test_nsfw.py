@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from services.safety.category import Category
 from services.safety.nsfw import Scale, squares, views
-from services.safety.rulebook import load_policy
-
-_, SCALE = load_policy()
+from tests.unit.safety.shipped import SCALE
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from services.safety.category import Action, Category, Signal
 from services.safety.policy import Policy, strongest
 from services.safety.rulebook import load_policy, read
+from tests.unit.safety.shipped import POLICY
 
 LADDER = {"flag": 2, "redact": 3, "block": 5}
 
@@ -34,14 +35,12 @@ def test_action(severity: int, action: Action) -> None:
 
 @given(st.sampled_from(Category), st.integers(0, 6))
 def test_worse_is_never_treated_milder(category: Category, severity: int) -> None:
-    shipped, _ = load_policy()
-    assert shipped.action(category, severity) <= shipped.action(category, severity + 1)
+    assert POLICY.action(category, severity) <= POLICY.action(category, severity + 1)
 
 
 def test_the_shipped_policy_blocks_the_worst_of_every_category() -> None:
-    shipped, _ = load_policy()
-    assert all(shipped.action(category, 7) is Action.BLOCK for category in Category)
-    assert all(shipped.action(category, 0) is Action.ALLOW for category in Category)
+    assert all(POLICY.action(category, 7) is Action.BLOCK for category in Category)
+    assert all(POLICY.action(category, 0) is Action.ALLOW for category in Category)
 
 
 def test_judge_puts_the_worst_first() -> None:

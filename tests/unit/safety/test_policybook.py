@@ -9,9 +9,8 @@ from structlog.testing import capture_logs
 
 from services.safety.category import Action, Category
 from services.safety.policyfile import SHIPPED, PolicyFile, load_book
-from services.safety.rulebook import load_rules, read
-
-RULES = load_rules()
+from services.safety.rulebook import read
+from tests.unit.safety.shipped import RULES
 
 TENANTS = """
 terms:

@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from services.prompt.lexicon import load as lexicon_of_the_prompt_room
 from services.safety.category import Action, Category
 from services.safety.policy import strongest
-from services.safety.rulebook import load_policy, load_rules, read
+from services.safety.rulebook import read
 from services.safety.rules import RuleSet
 from tests.unit.safety.prompts import BLOCKED, DISGUISED, HARMLESS, LATER_BLOCKED, LATER_HARMLESS
-
-RULES = load_rules()
-POLICY, _ = load_policy()
+from tests.unit.safety.shipped import POLICY, RULES
 
 
 def blocking(prompt: str) -> set[Category]:
