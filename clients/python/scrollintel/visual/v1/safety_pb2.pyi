@@ -413,7 +413,7 @@ class SealMediaRequest(_message.Message):
 
     @_builtins.property
     def description(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Text to write into the file, where it is a PNG; up to 32 entries."""
+        """Text to write into the file, where it is a PNG; up to 32 entries. Personal data in it is replaced as by RedactPrompt."""
 
     def __init__(
         self,
