@@ -50,7 +50,7 @@ class History:
         All of them when this one was not kept; never those of another tenant.
         """
 
-        def read(connection: sa.Connection) -> list[bytes]:
+        def read(connection: sa.Connection) -> Vectors:
             mine = _tenants(picture)
             own = sa.select(_embeddings.c.sequence).where(mine, _embeddings.c.sha256 == picture.sha256)
             before = connection.execute(own).scalar_one_or_none()
@@ -58,11 +58,10 @@ class History:
             if before is not None:
                 query = query.where(_embeddings.c.sequence < before)
             query = query.order_by(_embeddings.c.sequence.desc()).limit(self.kept)
-            return list(connection.execute(query).scalars())
+            vectors = [np.frombuffer(row, STORED) for row in connection.execute(query).scalars()]
+            return np.stack(vectors).astype(np.float32) if vectors else np.empty((0, 0), np.float32)
 
-        rows = await self.database.read(read)
-        vectors = [np.frombuffer(row, STORED) for row in rows]
-        return np.stack(vectors).astype(np.float32) if vectors else np.empty((0, 0), np.float32)
+        return await self.database.read(read)
 
     async def keep(self, picture: Picture, embedding: Vector) -> None:
         """Keep a picture's embedding, once, and forget the tenant's oldest beyond `kept`."""

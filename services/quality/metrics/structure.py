@@ -21,30 +21,26 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # from the finest scale to the coarsest
 LEAST_SIDE = WINDOW
 LEAST_SIDE_OF_SCALES = WINDOW * 2 ** (len(EXPONENTS) - 1)
-STRIP = 512  # rows measured at one time: what is held does not grow with the picture
+STRIP = 128  # rows measured at one time: what is held does not grow with the picture, and stays in the cache
 
 Plane = npt.NDArray[np.uint8] | Floats
 
 
-def ssim(reference: Plane, candidate: Plane) -> float:
-    """Return the mean similarity of two [H, W] luminances in [0, 255]: in [-1, 1], 1 for equal ones.
+def similarities(reference: Plane, candidate: Plane) -> tuple[float, float | None]:
+    """Return SSIM in [-1, 1] and MS-SSIM in [0, 1] of two [H, W] luminances in [0, 255], each 1 for equal ones.
 
-    Both sides are at least `LEAST_SIDE` pixels.
+    Both sides are at least `LEAST_SIDE` pixels; MS-SSIM is None under `LEAST_SIDE_OF_SCALES`.
     """
-    return _similarity(reference, candidate)[0]
-
-
-def ms_ssim(reference: Plane, candidate: Plane) -> float | None:
-    """Return the similarity over five scales in [0, 1]; None under `LEAST_SIDE_OF_SCALES` pixels a side."""
+    ssim, kept = _similarity(reference, candidate)
     if min(reference.shape) < LEAST_SIDE_OF_SCALES:
-        return None
-    product = 1.0
-    for scale, exponent in enumerate(EXPONENTS, start=1):
-        whole, kept = _similarity(reference, candidate)
+        return ssim, None
+    product, whole = 1.0, ssim
+    for exponent in EXPONENTS[:-1]:
         # Structures that are turned over are as bad as lost: a negative base has no such power.
-        product *= max(0.0, whole if scale == len(EXPONENTS) else kept) ** exponent
+        product *= max(0.0, kept) ** exponent
         reference, candidate = _halved(reference), _halved(candidate)
-    return product
+        whole, kept = _similarity(reference, candidate)
+    return ssim, product * max(0.0, whole) ** EXPONENTS[-1]
 
 
 def _similarity(reference: Plane, candidate: Plane) -> tuple[float, float]:
@@ -67,10 +63,11 @@ def _strips(height: int) -> Iterator[slice]:
 
 def _maps(one: Floats, other: Floats) -> tuple[Floats, Floats]:
     mean, other_mean = _averaged(one), _averaged(other)
-    variances = _averaged(one * one + other * other) - mean * mean - other_mean * other_mean
-    covariance = _averaged(one * other) - mean * other_mean
+    means, squares = mean * other_mean, mean * mean + other_mean * other_mean
+    variances = _averaged(one * one + other * other) - squares
+    covariance = _averaged(one * other) - means
     contrast = (2 * covariance + C2) / (variances + C2)
-    brightness = (2 * mean * other_mean + C1) / (mean * mean + other_mean * other_mean + C1)
+    brightness = (2 * means + C1) / (squares + C1)
     return np.asarray(brightness * contrast, np.float32), np.asarray(contrast, np.float32)
 
 
