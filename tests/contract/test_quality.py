@@ -238,18 +238,31 @@ async def test_a_video_is_scored_by_its_frames(quality: Quality) -> None:
 
 async def test_a_video_that_cannot_be_scored_is_refused_and_the_room_is_free_again(tmp_path: Path) -> None:
     refused = []
-    async with quality_over(NOBODY, tmp_path, videos=1, videos_waiting=0, idle_seconds=0.2) as quality:
+    async with quality_over(NOBODY, tmp_path, videos=1, videos_waiting=0, idle_seconds=0.5) as quality:
 
         async def silent() -> AsyncIterator[pb.ScoreVideoRequest]:
             yield sent(glide(frames=1))[0]
             await asyncio.sleep(20)
 
-        for requests in (sent(glide(frames=1), data=b"x"), sent(glide(frames=2), index=4), [], silent()):
+        broken = (
+            sent(glide(frames=1), data=b"x"),
+            sent(glide(frames=2), index=4),
+            sent(glide(frames=1), pixel_format="PIXEL_FORMAT_UNSPECIFIED"),
+            [],
+            silent(),
+        )
+        for requests in broken:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await quality.stub.ScoreVideo(requests, timeout=20)
             refused.append(MeshError.from_rpc(caught.value, "quality"))
         assert present((await quality.stub.ScoreVideo(sent(glide(frames=3)), timeout=20)).metrics)
-    assert [error.field for error in refused] == ["frame.data", "frame.index", "frame", ""]
+    assert [error.field for error in refused] == [
+        "frame.data",
+        "frame.index",
+        "frame.pixel_format",
+        "frame",
+        "",
+    ]
     assert refused[-1].name == "DEADLINE_EXCEEDED"
 
 
