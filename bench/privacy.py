@@ -12,7 +12,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -60,34 +60,28 @@ def labelled(half: str = "") -> Iterator[Labelled]:
                 yield one
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tally:
-    """Counts by kind."""
+    """Counts by kind: pieces labelled and covered, finds and those that are right; texts without data, and untouched."""
 
-    labels: Counter[Kind]
-    covered: Counter[Kind]
-    finds: Counter[Kind]
-    right: Counter[Kind]
-    harmless: int
-    untouched: int
+    labels: Counter[Kind] = field(default_factory=Counter)
+    covered: Counter[Kind] = field(default_factory=Counter)
+    finds: Counter[Kind] = field(default_factory=Counter)
+    right: Counter[Kind] = field(default_factory=Counter)
+    harmless: int = 0
+    untouched: int = 0
 
-    @classmethod
-    def of(cls, texts: list[Labelled]) -> "Tally":
-        """Let the recognisers read the texts and count."""
-        tally = cls(Counter(), Counter(), Counter(), Counter(), sum(not each.pieces for each in texts), 0)
-        untouched = 0
-        for each in texts:
-            found = shipped().find(each.text)
-            untouched += not each.pieces and not found
-            for piece in each.pieces:
-                tally.labels[piece.kind] += 1
-                tally.covered[piece.kind] += any(_covers(one, piece) for one in found)
-            for one in found:
-                tally.finds[one.kind] += 1
-                tally.right[one.kind] += any(
-                    one.kind is piece.kind and one.overlaps(piece) for piece in each.pieces
-                )
-        return cls(tally.labels, tally.covered, tally.finds, tally.right, tally.harmless, untouched)
+    def count(self, text: Labelled) -> None:
+        """Let the recognisers read a text and count what came of it."""
+        found = shipped().find(text.text)
+        self.harmless += not text.pieces
+        self.untouched += not text.pieces and not found
+        for piece in text.pieces:
+            self.labels[piece.kind] += 1
+            self.covered[piece.kind] += any(_covers(one, piece) for one in found)
+        for one in found:
+            self.finds[one.kind] += 1
+            self.right[one.kind] += any(one.kind is each.kind and one.overlaps(each) for each in text.pieces)
 
     def table(self, half: str) -> Table:
         """Return the figures, a row for each kind and one for all."""
@@ -137,7 +131,10 @@ def main() -> None:
     chosen = parser.parse_args()
     texts = list(labelled(chosen.half))
     console = Console(width=110)
-    console.print(Tally.of(texts).table(f"{len(texts)} texts of the half `{chosen.half}`"))
+    tally = Tally()
+    for each in texts:
+        tally.count(each)
+    console.print(tally.table(f"{len(texts)} texts of the half `{chosen.half}`"))
     taken = [milliseconds(each.text) for each in texts]
     quantiles = statistics.quantiles(taken, n=100)
     long = " ".join(each.text for each in texts)[:LONG]
