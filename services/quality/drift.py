@@ -36,9 +36,10 @@ class Chart:
     count: int = 0
     mean: float = 0.0
     """Of the baseline."""
+    squares: float = 0.0
+    """Of the baseline's distances from its mean, added up."""
     average: float = 0.0
     """Of the newest scores; the baseline's mean until that is whole."""
-    _squares: float = 0.0
 
     def add(self, value: float) -> State:
         """Take the next score and return what the chart says of it."""
@@ -46,7 +47,7 @@ class Chart:
         if self.count <= BASELINE:
             apart = value - self.mean
             self.mean += apart / self.count
-            self._squares += apart * (value - self.mean)
+            self.squares += apart * (value - self.mean)
             self.average = self.mean
         else:
             self.average += WEIGHT * (value - self.average)
@@ -67,7 +68,7 @@ class Chart:
         after = self.count - BASELINE
         if after <= 0:
             return 0.0
-        deviation = max(LEAST_DEVIATION, math.sqrt(self._squares / (BASELINE - 1)))
+        deviation = max(LEAST_DEVIATION, math.sqrt(self.squares / (BASELINE - 1)))
         spread = math.sqrt(WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * after)))
         return (self.average - self.mean) / (deviation * spread)
 

@@ -12,14 +12,16 @@ import structlog
 
 from scrollintel.visual.v1 import errors_pb2, quality_pb2, quality_pb2_grpc
 from services.quality import figures
+from services.quality.charts import Charts
 from services.quality.comparison import compare, refuse
 from services.quality.drift import Drift
-from services.quality.history import History, Picture, open_history
+from services.quality.history import History, Picture
 from services.quality.matcher import NAME, Matcher, Seen
 from services.quality.measure import PARTS, Learnt, Scores, look
 from services.quality.metrics.luminance import Pixels
 from services.quality.scoring import VIDEO_WEIGHTS, Measured, overall
 from services.quality.settings import Settings
+from services.quality.tables import open_tables
 from services.quality.uniqueness import uniqueness
 from services.quality.video import Video
 from services.runtime import identity, images
@@ -37,7 +39,7 @@ PICTURE_SECONDS = 0.2  # first estimate of one picture, for those that wait
 VIDEO_SECONDS = 5.0  # and of one video
 FRAME_LIMITS = Limits(frames=3600, pixels=4096 * 2304)  # two and a half minutes at 24 a second
 SHOWN_EVERY = 24  # frames from one that is shown to the matcher to the next
-HISTORY_SECONDS = 1.0  # a score is not worth a longer wait
+DATABASE_SECONDS = 1.0  # a score is not worth a longer wait
 
 log = structlog.get_logger()
 
@@ -50,6 +52,8 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         blobs: BlobStore,
         matcher: Matcher,
         history: History,
+        charts: Charts,
+        drift: Drift,
         learnt: Learnt,
         threads: ThreadPoolExecutor,
         settings: Settings,
@@ -57,9 +61,10 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         self._blobs = blobs
         self._matcher = matcher
         self._history = history
+        self._charts = charts
+        self._drift = drift
         self._learnt = learnt
         self._threads = threads
-        self._drift = Drift()
         self._room = Admission(settings.threads, settings.waiting, PICTURE_SECONDS)
         self._videos = Admission(settings.videos, settings.videos_waiting, VIDEO_SECONDS)
         self._idle_seconds = settings.idle_seconds
@@ -77,17 +82,27 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
                 scores |= await self._judge(seen, request)
         metrics = _told(scores, overall(scores))
         if request.model:
-            values = {field.name: score.value for field, score in metrics.ListFields()}
-            for change in self._drift.add(request.model, values):
-                figures.tell(change)
+            await self._follow(request.model, metrics)
         return quality_pb2.ScoreImageResponse(metrics=metrics)
+
+    async def _follow(self, model: str, metrics: quality_pb2.QualityMetrics) -> None:
+        """Draw a picture's scores into its model's charts; that they cannot be saved costs nobody a score."""
+        values = {field.name: score.value for field, score in metrics.ListFields()}
+        changes = list(self._drift.add(model, values))
+        for change in changes:
+            figures.tell(change)
+        try:
+            async with asyncio.timeout(budget(DATABASE_SECONDS)):
+                await self._charts.save(changes)
+        except (MeshError, TimeoutError) as error:
+            log.warning("charts not saved", reason=type(error).__name__)
 
     async def _judge(self, seen: Seen, request: quality_pb2.ScoreImageRequest) -> Scores:
         """Return what the matcher's view gives: agreement with the prompt, distance from the tenant's earlier results."""
         scores = {} if seen.adherence is None else {"prompt_adherence": seen.adherence}
         picture = Picture(identity.current().tenant, seen.space, digest_of(request.image))
         try:
-            async with asyncio.timeout(budget(HISTORY_SECONDS)):
+            async with asyncio.timeout(budget(DATABASE_SECONDS)):
                 earlier = await self._history.earlier(picture)
                 if request.remember:
                     await self._history.keep(picture, seen.embedding)
@@ -178,12 +193,14 @@ async def build(settings: Settings) -> AsyncIterator[QualityService]:
     """Load what measures, open the store and the connection to Triton, and serve with them."""
     learnt = await asyncio.to_thread(Learnt.load)
     settings.home.mkdir(parents=True, exist_ok=True)
-    async with TritonClient(settings.triton_address) as triton, open_history(settings.history_url) as history:
+    async with TritonClient(settings.triton_address) as triton, open_tables(settings.tables_url) as database:
+        charts = Charts(database)
+        drift = await charts.load()
         matcher = Matcher(triton, settings.calibration_path)
         matcher.load()
         with ThreadPoolExecutor(settings.threads, "quality") as threads:
             blobs = BlobStore.open(settings.blob_url, settings.home)
-            yield QualityService(blobs, matcher, history, learnt, threads, settings)
+            yield QualityService(blobs, matcher, History(database), charts, drift, learnt, threads, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -24,13 +24,13 @@ class Settings(TritonSettings):
     idle_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     """How long a stream of frames may stay silent between two messages."""
     database_url: str = ""
-    """SQLAlchemy URL of what is remembered of earlier pictures; empty is SQLite under `home`."""
+    """SQLAlchemy URL of what is remembered of earlier pictures and of models; empty is SQLite under `home`."""
     calibration: Path | None = None
     """The matcher's `calibration.json`; unset is the one in the repository that `vmesh models build` made."""
 
     @property
-    def history_url(self) -> str:
-        """Where the history of pictures is."""
+    def tables_url(self) -> str:
+        """Where the tables are."""
         return self.database_url or f"sqlite:///{self.home / 'quality.sqlite'}"
 
     @property

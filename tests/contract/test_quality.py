@@ -15,9 +15,11 @@ from scrollintel.visual.v1 import quality_pb2 as pb
 from scrollintel.visual.v1 import quality_pb2_grpc
 from scrollintel.visual.v1.media_pb2 import FrameChunk, MediaRef
 from services.local.triton import Triton
+from services.quality.charts import Charts
 from services.quality.scoring import WEIGHTS
 from services.quality.service import spec
 from services.quality.settings import Settings
+from services.quality.tables import open_tables
 from services.runtime import identity, images
 from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
@@ -192,6 +194,20 @@ async def test_what_is_not_remembered_leaves_no_trace(
         await quality.score(image)
         other = await quality.score(await quality.put(noisy(icon(), 3)))
         assert not other.HasField("uniqueness")
+
+
+async def test_a_models_scores_are_followed_over_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with quality_over(NOBODY, tmp_path) as quality:
+            request = pb.ScoreImageRequest(image=await quality.put(icon(64)), model="house")
+            for _ in range(10):
+                await quality.stub.ScoreImage(request, timeout=20)
+    async with open_tables(Settings(home=tmp_path).tables_url) as database:
+        drift = await Charts(database).load()
+    assert {name: chart.count for name, chart in drift.charts.items()} == {
+        ("house", "overall"): 20,
+        ("house", "technical"): 20,
+    }
 
 
 async def test_a_full_room_refuses_at_once_and_the_others_are_scored(tmp_path: Path) -> None:

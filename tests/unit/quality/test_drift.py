@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from services.quality import figures
+from services.quality.charts import Charts
 from services.quality.drift import BASELINE, WATCHED, Change, Chart, Drift, State
+from services.quality.tables import open_tables
 
 
 def fed(values: Sequence[float]) -> list[State]:
@@ -75,3 +77,13 @@ def test_a_change_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
             assert isinstance(change, Change)
             figures.tell(change)
     assert told == ["m technical low"]
+
+
+async def test_charts_outlive_a_restart(database_url: str) -> None:
+    async with open_tables(database_url) as database:
+        charts, drift = Charts(database), Drift()
+        assert not (await charts.load()).charts
+        for value in scores(BASELINE + 10):
+            await charts.save(list(drift.add("m", {"technical": value, "overall": value})))
+    async with open_tables(database_url) as database:
+        assert (await Charts(database).load()).charts == drift.charts

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.quality.history import History, Picture, open_history
+from services.quality.history import History, Picture
+from services.quality.tables import open_tables
 from services.quality.uniqueness import uniqueness
 
 MINE = Picture("me", "space", "a" * 64)
@@ -23,8 +24,8 @@ def named(name: str) -> Picture:
 
 @pytest.fixture
 async def history(database_url: str) -> AsyncIterator[History]:
-    async with open_history(database_url) as opened:
-        yield replace(opened, kept=3)
+    async with open_tables(database_url) as database:
+        yield History(database, kept=3)
 
 
 def test_the_nearest_of_the_earlier_ones_decides() -> None:
