@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.safety.disguises import DISGUISES
-from bench.safety.labelled import HARMLESS, Half, Labelled, load
+from bench.safety.labelled import HARMLESS, LATER, Half, Labelled, load
 from scrollintel.visual.v1 import safety_pb2, safety_pb2_grpc
 from services.runtime.channels import connect
 from services.runtime.server import serve
@@ -128,6 +128,19 @@ def with_exemplars(judge: Judge, prompts: Sequence[Labelled], address: str) -> t
     return table, taken
 
 
+def of_later(judge: Judge, prompts: Sequence[Labelled]) -> Table:
+    """Tell what is refused of prompts in other languages that were written after their rules."""
+    table = Table("written later", "unsafe", "look-alikes")
+    for language in (*sorted({prompt.language for prompt in prompts}), "all"):
+        group = [prompt for prompt in prompts if language in (prompt.language, "all")]
+        cells = []
+        for unsafe in (True, False):
+            refused = [judge.refuses(prompt.text) for prompt in group if prompt.unsafe is unsafe]
+            cells.append(ratio(sum(refused), len(refused)))
+        table.add_row(language, *cells)
+    return table
+
+
 async def calls(texts: Sequence[str], triton: str) -> list[float]:
     """Return how long CheckPrompt takes over gRPC for each text, in milliseconds, rising; compares where there is a Triton."""
     taken = []
@@ -168,6 +181,7 @@ def main() -> None:
     given = parser.parse_args()
     console, judge, prompts = Console(width=130), Judge(), load()
     console.print(by_label(judge, prompts), by_disguise(judge, prompts))
+    console.print(of_later(judge, load(LATER)))
     texts = [prompt.text for prompt in prompts]
     console.print(told("rules alone", judge.milliseconds(texts)))
     console.print(told("CheckPrompt over gRPC", asyncio.run(calls(texts, ""))))

