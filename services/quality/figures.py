@@ -13,7 +13,7 @@ _average = telemetry.meter.create_gauge(
 )
 _distance = telemetry.meter.create_gauge(
     "vmesh.quality.drift",
-    description="Deviations of the average from the baseline, beyond 3 out of control, by model and score",
+    description="Deviations of the average from the baseline, beyond 3.5 out of control, by model and score",
 )
 
 log = structlog.get_logger()
