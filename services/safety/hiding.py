@@ -6,18 +6,20 @@ import re
 from collections.abc import Iterator
 
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{8,}={0,2}")
-_MOST_ENCODED = 16  # segments that are read; a prompt of 8,000 characters could hold 900
 _LAYERS = 2  # base64 inside base64
 
 
-def encoded(text: str, layers: int = _LAYERS) -> Iterator[str]:
-    """Yield what base64 segments of a text say, in the standard and the URL alphabet, with or without padding."""
-    for segment in _BASE64.findall(text)[:_MOST_ENCODED]:
-        said = _decode(segment)
-        if said is not None:
-            yield said
-            if layers > 1:
-                yield from encoded(said, layers - 1)
+def encoded(text: str) -> Iterator[str]:
+    """Yield what the base64 segments of a text say, all in one text, then what those in that text say.
+
+    The standard and the URL alphabet are read, with or without padding. One text for all of them, so that many harmless
+    segments cannot hide one that is not, and words encoded one by one are read together.
+    """
+    for _ in range(_LAYERS):
+        text = " ".join(said for segment in _BASE64.findall(text) if (said := _decode(segment)))
+        if not text:
+            return
+        yield text
 
 
 def reversed_readings(plain: str) -> Iterator[str]:

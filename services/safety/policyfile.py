@@ -63,16 +63,19 @@ class PolicyFile:
             return
         try:
             stamp = _stamp(self._path)
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
+        except OSError as error:
+            if self._stamp is not None:
+                log.error("policy cannot be read, the one before it stays", cause=str(error))
+            self._stamp = None  # so that it is read when it is there again
+            return
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
             self.book = load_book(self._path, self._disguises)
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError):
-                if self._stamp is None:
-                    return
-                self._stamp = None  # so that it is told once, and read when it is there again
-            log.error("policy refused, the one before it stays", cause=str(error))
+        except Exception as error:  # whatever is wrong with it, what held before holds on
+            cause = str(error) if isinstance(error, ValueError | OSError) else type(error).__name__
+            log.error("policy refused, the one before it stays", cause=cause)
         else:
             log.info("policy in force", version=self.book.default.policy.version)
 
