@@ -34,8 +34,7 @@ from services.prompt.service import spec
 from services.prompt.settings import Settings
 from services.prompt.wording import Wording
 from services.quality.matcher import MATCHER, TEXT, Matcher
-from services.quality.measure import measure
-from services.quality.metrics.brisque import Regression
+from services.quality.measure import Learnt, measure
 from services.quality.settings import Settings as QualitySettings
 from services.runtime.channels import connect
 from services.runtime.server import serve
@@ -81,7 +80,7 @@ class Studio:
     def __init__(self, triton: TritonClient, matcher: Matcher, steps: int, seed: int) -> None:
         self._triton = triton
         self._matcher = matcher
-        self._regression = Regression.load()
+        self._learnt = Learnt.load()
         self._steps = steps
         self._seed = seed
         self._drawn: dict[str, NDArray[np.uint8]] = {}
@@ -104,11 +103,11 @@ class Studio:
     async def scores(self, drawn: str, typed: str) -> tuple[float, float | None]:
         """Return the adherence to `typed` of what `drawn` draws, and its technical quality."""
         picture = await self.picture(drawn)
-        adherence = await self._matcher.score(picture, typed)
-        if adherence is None:
+        seen = await self._matcher.look(picture, typed)
+        if seen is None or seen.adherence is None:
             raise RuntimeError("the matcher does not answer")
-        technical = (await asyncio.to_thread(measure, picture, self._regression)).get("technical")
-        return adherence.value, technical.value if technical else None
+        technical = (await asyncio.to_thread(measure, picture, self._learnt)).get("technical")
+        return seen.adherence.value, technical.value if technical else None
 
 
 async def compare(prompts: Sequence[tuple[str, str]], home: Path, steps: int, seed: int) -> list[Result]:
