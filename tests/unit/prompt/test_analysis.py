@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,14 @@ LEXICON = load()
 )
 def test_subject(prompt: str, subject: str) -> None:
     assert analyse(prompt, LEXICON).subject == subject
+
+
+@pytest.mark.parametrize("between", [" ", "\t", " \u00a0"])
+def test_a_prompt_of_blanks_is_read_as_fast_as_one_of_words(between: str) -> None:
+    prompt = f"a cat{between * (3990 // len(between))}b"
+    started = time.thread_time()
+    assert analyse(prompt, LEXICON).subject == "a cat b"
+    assert time.thread_time() - started < 0.2
 
 
 @pytest.mark.parametrize(
