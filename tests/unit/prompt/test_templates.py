@@ -77,6 +77,8 @@ def test_what_fills_a_hole_is_not_read_for_holes() -> None:
         ("portrait-studio", {"subject": "  "}, "subject", "is needed", ()),
         ("portrait-studio", {"subject": "x" * 161}, "subject", "takes at most 160 characters", ()),
         ("portrait-studio", {"subject": "a\nb"}, "subject", "takes one line", ()),
+        ("portrait-studio", {"subject": "a\u2028b"}, "subject", "takes one line", ()),
+        ("portrait-studio", {"subject": "a\x85b"}, "subject", "takes one line", ()),
         (
             "portrait-studio",
             STUDIO | {"colour": "red"},
