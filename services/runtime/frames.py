@@ -102,6 +102,8 @@ class Frames:
             raise _invalid("width", "size, pixel format and codec are those of the first frame")
         if chunk.WhichOneof("payload") != "data":
             raise _invalid("shared_memory", "is not taken here; send the bytes as data")
+        if not (chunk.data or chunk.last):  # a stream of these would have no end, and no frame
+            raise _invalid("data", "must not be empty before the last chunk of a frame")
         if self._bytes:
             if chunk.index != self._index:
                 raise _invalid("index", f"frame {self._index} has not come to its end")

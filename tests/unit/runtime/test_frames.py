@@ -89,6 +89,11 @@ RAW_BYTES = PICTURE.tobytes()
         ([chunks(RAW_BYTES[:-1])], "frame.data", "144 bytes, and 143"),
         ([chunks(RAW_BYTES + b"x")], "frame.data", "144 bytes at most"),
         ([iter([next(chunks(RAW_BYTES, 50))])], "frame.last", "did not come to its end"),
+        (
+            [iter([FrameChunk(width=8, height=6, pixel_format=RGB, codec=RAW, data=b"")])],
+            "frame.data",
+            "empty",
+        ),
         ([iter([*chunks(RAW_BYTES, 50)][::2])], "frame.offset", "must be 50"),
         ([chunks(png(), codec=2, width=7)], "frame.data", "announced as 7 × 6"),
         ([chunks(b"junk", codec=2)], "media", "not a PNG"),
