@@ -20,11 +20,15 @@ class Charts:
 
     async def load(self) -> Drift:
         """Return the charts as they were saved last, by whichever replica."""
-        query = sa.select(tables.charts).order_by(tables.charts.c.count.desc()).limit(CHARTS)
+        columns = tables.charts.c
+        query = sa.select(tables.charts).order_by(
+            columns.count.desc(), columns.model.desc(), columns.score.desc()
+        )
 
         def read(connection: sa.Connection) -> Drift:
             drift = Drift()
-            for model, score, *values in connection.execute(query):
+            # The longest last: beyond `CHARTS`, the first are forgotten first.
+            for model, score, *values in reversed(connection.execute(query.limit(CHARTS)).all()):
                 drift.charts[model, score] = Chart(*values)
             return drift
 
@@ -47,7 +51,12 @@ class Charts:
         def write(connection: sa.Connection) -> None:
             for row in rows:
                 key = {"of_model": row["model"], "of_score": row["score"]}
-                if connection.execute(tables.charts.update().where(own).values(row), key).rowcount == 0:
-                    connection.execute(tables.charts.insert().values(row))
+                if connection.execute(tables.charts.update().where(own).values(row), key).rowcount:
+                    continue
+                try:
+                    with connection.begin_nested():
+                        connection.execute(tables.charts.insert().values(row))
+                except sa.exc.IntegrityError:  # another replica was quicker
+                    continue
 
         await self.database.write(write)

@@ -22,6 +22,7 @@ ABSENT = {
     errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE,
     errors_pb2.ERROR_REASON_MODEL_FAILED,
     errors_pb2.ERROR_REASON_OUT_OF_MEMORY,
+    errors_pb2.ERROR_REASON_OVERLOADED,
     errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
 }
 
@@ -79,9 +80,12 @@ class Matcher:
             log.warning("the matcher did not answer", reason=error.name)
             return None
         seen = np.asarray(outputs["embedding"][0], np.float32)
-        adherence = (
-            Measured(self._calibration.score(cosine(seen, outputs["text"][0])), NAME) if prompt else None
-        )
+        text = np.asarray(outputs["text"][0], np.float32) if prompt else seen
+        if not (np.isfinite(seen).all() and np.isfinite(text).all()):
+            # Kept, one such embedding would spoil the uniqueness of the tenant's next two thousand pictures.
+            log.warning("the matcher answered what is no number")
+            return None
+        adherence = Measured(self._calibration.score(cosine(seen, text)), NAME) if prompt else None
         return Seen(seen, self._space, adherence)
 
     async def _input_size(self) -> tuple[int, int]:

@@ -103,9 +103,9 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         picture = Picture(identity.current().tenant, seen.space, digest_of(request.image))
         try:
             async with asyncio.timeout(budget(DATABASE_SECONDS)):
-                earlier = await self._history.earlier(picture)
-                if request.remember:
+                if request.remember:  # first: of two that come at one time, one then is before the other
                     await self._history.keep(picture, seen.embedding)
+                earlier = await self._history.earlier(picture)
         except (MeshError, TimeoutError) as error:
             log.warning("uniqueness not measured", reason=type(error).__name__)
             return scores

@@ -1,11 +1,13 @@
 """The control chart: quiet while nothing changes, soon awake when something does."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 
 import pytest
+import sqlalchemy as sa
 
-from services.quality import figures
+from services.quality import figures, tables
 from services.quality.charts import Charts
 from services.quality.drift import BASELINE, WATCHED, Change, Chart, Drift, State
 from services.quality.tables import open_tables
@@ -87,3 +89,27 @@ async def test_charts_outlive_a_restart(database_url: str) -> None:
             await charts.save(list(drift.add("m", {"technical": value, "overall": value})))
     async with open_tables(database_url) as database:
         assert (await Charts(database).load()).charts == drift.charts
+
+
+async def test_the_longest_charts_are_the_last_to_be_forgotten(database_url: str) -> None:
+    async with open_tables(database_url) as database:
+        charts, drift = Charts(database), Drift()
+        for model, count in (("a", 30), ("b", 10), ("c", 20)):
+            for _ in range(count):
+                await charts.save(list(drift.add(model, {"technical": 0.5})))
+        assert [model for model, _ in (await charts.load()).charts] == ["b", "c", "a"]
+
+
+async def test_two_replicas_save_a_new_chart_at_one_moment(postgres_url: str) -> None:
+    async with open_tables(postgres_url) as mine, open_tables(postgres_url) as others:
+        drift = Drift()
+        for _ in range(9):
+            list(drift.add("m", {"technical": 0.5}))
+        row = {"model": "m", "score": "technical", "count": 10, "mean": 0.4, "squares": 0.0, "average": 0.4}
+        with others.engine.connect() as connection, connection.begin():
+            connection.execute(sa.insert(tables.charts).values(row))
+            saving = asyncio.create_task(Charts(mine).save(list(drift.add("m", {"technical": 0.5}))))
+            await asyncio.sleep(0.3)  # it waits for the other row, which it does not see yet
+            assert not saving.done()
+        await saving
+        assert (await Charts(mine).load()).charts["m", "technical"].mean == 0.4

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scrollintel.visual.v1 import errors_pb2
 from services.quality import matcher
 from services.quality.adherence import matcher_input
+from services.runtime.errors import MeshError
 
 
 class PlayedTriton:
@@ -75,3 +77,31 @@ async def test_another_training_is_another_space(tmp_path: Path) -> None:
         assert seen is not None
         spaces.append(seen.space)
     assert spaces[0] != spaces[1]
+
+
+@pytest.mark.parametrize("output", ["embedding", "text"])
+async def test_an_answer_that_is_no_number_is_none(tmp_path: Path, output: str) -> None:
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text(json.dumps({"slope": 1.0, "offset": -1.0}))
+
+    class Broken(PlayedTriton):
+        async def infer(self, model: str, inputs: Any, timeout: float) -> Any:
+            found = await super().infer(model, inputs, timeout)
+            return (
+                found | {output: np.full((1, 4), np.nan, np.float32)} if model == matcher.MATCHER else found
+            )
+
+    triton: Any = Broken()
+    assert await matcher.Matcher(triton, calibration).look(np.zeros((8, 8, 3), np.uint8), "an apple") is None
+
+
+async def test_a_matcher_with_too_much_to_do_costs_its_score_and_nothing_else(tmp_path: Path) -> None:
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text(json.dumps({"slope": 1.0, "offset": -1.0}))
+
+    class Full(PlayedTriton):
+        async def infer(self, model: str, inputs: Any, timeout: float) -> Any:
+            raise MeshError(errors_pb2.ERROR_REASON_OVERLOADED, "full")
+
+    triton: Any = Full()
+    assert await matcher.Matcher(triton, calibration).look(np.zeros((8, 8, 3), np.uint8), "") is None

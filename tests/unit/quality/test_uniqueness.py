@@ -1,12 +1,19 @@
 """What is remembered of earlier pictures, and what a picture is worth beside them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from scrollintel.visual.v1.quality_pb2 import ScoreImageRequest
 from services.quality.history import History, Picture
+from services.quality.matcher import Seen
+from services.quality.service import QualityService
+from services.quality.settings import Settings
 from services.quality.tables import open_tables
 from services.quality.uniqueness import uniqueness
 
@@ -61,3 +68,16 @@ async def test_the_oldest_of_the_tenant_is_forgotten_and_nobody_elses(history: H
     found = await history.earlier(named("next"))
     assert found == pytest.approx(np.stack([unit(1, number) for number in (4, 3, 2)]), abs=1e-3)
     assert len(await history.earlier(replace(MINE, tenant="you", sha256="next"))) == 1
+
+
+async def test_of_two_pictures_that_come_at_one_time_one_is_before_the_other(history: History) -> None:
+    absent: Any = None
+    settings = Settings(triton_address="127.0.0.1:1")
+    service = QualityService(absent, absent, history, absent, absent, absent, absent, settings)
+    seen = Seen(unit(1, 0), "space", None)
+
+    async def judged(name: str) -> bool:
+        request = ScoreImageRequest(image=MediaRef(uri=f"blob:{name * 64}", sha256=name * 64), remember=True)
+        return "uniqueness" in await service._judge(seen, request)
+
+    assert sorted(await asyncio.gather(judged("a"), judged("b"))) == [False, True]
