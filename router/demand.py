@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from router.prompt_class import PromptClass
 from router.sizes import Size
@@ -42,11 +43,11 @@ class Demand:
 
     `images` counts from 1; `steps` and `guidance_scale` are None where the backend's defaults apply; `model` is empty
     where any model will do; `tried` names the backends that failed this request already. `prompt_length` is in UTF-16 code
-    units. `size` is what the picture
-    shall have in the end. A video has `frames` and a `duration` in seconds; a still picture has 1 and 0. `time_limit` is
-    in seconds from now and `max_usd` in US dollars, each None without one. `edits` says that there is a picture to
-    change. Whose policy says so goes to no `external` provider, to no model whose licence is `noncommercial`, and only
-    to the `allowed` models (None is all).
+    units, and `worded_lengths` those of models that are given another prompt, as (model, length) where * stands for
+    anything. `size` is what the picture shall have in the end. A video has `frames` and a `duration` in seconds; a still
+    picture has 1 and 0. `time_limit` is in seconds from now and `max_usd` in US dollars, each None without one. `edits`
+    says that there is a picture to change. Whose policy says so goes to no `external` provider, to no model whose
+    licence is `noncommercial`, and only to the `allowed` models (None is all).
     """
 
     modality: Modality = Modality.TEXT_TO_IMAGE
@@ -60,6 +61,7 @@ class Demand:
     size: Size = DEFAULT_SIZE
     prompt_class: PromptClass = OTHER
     prompt_length: int = 0
+    worded_lengths: tuple[tuple[str, int], ...] = ()
     frames: int = 1
     duration: float = 0.0
     time_limit: float | None = None
@@ -73,3 +75,10 @@ class Demand:
     def restricted(self) -> bool:
         """Whether its tenant's policy rules anything out."""
         return not (self.external and self.noncommercial and self.allowed is None)
+
+    def length_for(self, model: str) -> int:
+        """Return the length of the prompt that a model is given: of the first wording that is for it, or of the prompt."""
+        if not self.worded_lengths:  # asked for each backend: the usual answer comes first
+            return self.prompt_length
+        fitting = (length for name, length in self.worded_lengths if fnmatchcase(model, name))
+        return next(fitting, self.prompt_length)

@@ -80,11 +80,11 @@ def takes_images(demand: Demand, backend: BackendView, _: Estimate) -> str:
 
 
 def takes_prompt(demand: Demand, backend: BackendView, _: Estimate) -> str:
-    """Refuse a prompt that is longer than the provider takes."""
+    """Refuse a prompt, as it is worded for the model, that is longer than the provider takes."""
     most = backend.max_prompt
-    if most is None or demand.prompt_length <= most:
+    if most is None or (length := demand.length_for(backend.model)) <= most:
         return ""
-    return f"takes at most {most} characters, not {demand.prompt_length}"
+    return f"takes at most {most} characters, not {length}"
 
 
 def takes_source(demand: Demand, backend: BackendView, _: Estimate) -> str:

@@ -61,11 +61,15 @@ Asking = router_pb2.RouteRequest | router_pb2.ExecuteRequest
 def demand_of(request: Asking) -> Demand:
     """Return what a request demands of a backend."""
     made = _video(request.video) if request.HasField("video") else _image(request.image)
-    limit = None
-    if isinstance(request, router_pb2.RouteRequest) and request.HasField("time_limit"):
+    limit: float | None = None
+    worded: tuple[tuple[str, int], ...] = ()
+    if isinstance(request, router_pb2.ExecuteRequest):
+        worded = tuple((name, _length(one.prompt)) for one in request.wordings for name in one.models)
+    elif request.HasField("time_limit"):
         limit = request.time_limit.ToNanoseconds() / 1e9
     return replace(
         made,
+        worded_lengths=worded,
         objective=OBJECTIVES[request.objective],
         max_usd=request.max_cost_usd if request.HasField("max_cost_usd") else None,
         time_limit=limit,
