@@ -20,6 +20,8 @@ _TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 _EMOJI_LETTERS = {
     start + index: ord("a") + index for start in (0x1F150, 0x1F170, 0x1F1E6) for index in range(26)
 }
+# Two formulas of honour that are one character each and fold to 18 and 8: a text of them would grow as much.
+_FORMULAS = dict.fromkeys((0xFDFA, 0xFDFB), ord(" "))
 _INVISIBLE = frozenset({"Cf", "Cc", "Mn", "Me", "Cs", "Co", "Cn"})
 _BLANK_LETTERS = frozenset(
     "\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800"
@@ -30,7 +32,7 @@ _NATIVE_GAP = re.compile(r"(?<=[\u0370-\ufdff])[\s\W_]+(?=[\u0370-\ufdff])")
 _GAP = re.compile(r"\s(\s*)")
 _SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@$](?![a-z0-9]))+")
 _INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s'](?=[a-z0-9])")
-_MASKED = re.compile(r"[a-z]+[*#%?][a-z*#%?]*[a-z]")
+_MASKED = re.compile(r"(?<![a-z])[a-z]++[*#%?][a-z*#%?]*[a-z]")  # from a word's first letter on, once
 _MASK = re.compile(r"[*#%?]")
 _LEET_WORDS = (
     3  # words that mix digits with letters, from which on numbers are read as letters too: `h0w 70 r0b`
@@ -63,7 +65,7 @@ class Disguises:
 
         A gap is one space, or two where it was wider: people who spell words out set them apart by wider gaps.
         """
-        text = _FLAG_EMOJI.sub(" ", text).translate(_TAGS)
+        text = _FLAG_EMOJI.sub(" ", text).translate(_TAGS | _FORMULAS)
         for _ in range(2):  # what a look-alike stands for may need folding itself
             text = _visible(unicodedata.normalize("NFKD", text.translate(self.homoglyphs))).casefold()
         return _GAP.sub(lambda gap: "  " if gap[1] else " ", text.translate(_EMOJI_LETTERS)).strip()
@@ -72,7 +74,7 @@ class Disguises:
         """Return the text in its own letters, folded, and without gaps inside words; empty when all of it is Latin."""
         folded = "".join(
             character
-            for character in unicodedata.normalize("NFKC", text).casefold()
+            for character in unicodedata.normalize("NFKC", text.translate(_FORMULAS)).casefold()
             if character in _BREAKS or unicodedata.category(character) not in _INVISIBLE
         )
         if not _NATIVE.search(folded):

@@ -86,8 +86,12 @@ class Manifests:
                     ta_url=None,
                 )
             )
-            # Thumbnails would hold each picture a second time, and take ten times as long as all else.
-            quiet = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
+            # Thumbnails would hold each picture a second time, and take ten times as long as all else. A source is
+            # an upload: left to itself, the library would ask whatever address its XMP gives for a manifest.
+            quiet = {
+                "builder": {"thumbnail": {"enabled": False}},
+                "verify": {"verify_after_sign": False, "remote_manifest_fetch": False},
+            }
             self._signing = c2pa.Context.from_dict(quiet)
             trust = {"user_anchors": credentials.anchor.decode()}
             self._reading = c2pa.Context.from_dict(

@@ -1,3 +1,4 @@
+import time
 import unicodedata
 
 import pytest
@@ -64,6 +65,12 @@ def test_masks_stand_for_vowels() -> None:
 
 def test_plain_words_have_one_spelling() -> None:
     assert DISGUISES.spellings("a smiling cat") == []
+
+
+def test_a_long_word_is_read_once_and_not_from_each_of_its_letters() -> None:
+    began = time.thread_time()
+    assert DISGUISES.spellings("a" * 30_000 + " c*t")
+    assert time.thread_time() - began < 1.0  # 0.05 s; read from each letter, 7 s
 
 
 def test_numbers_are_not_read_as_letters() -> None:

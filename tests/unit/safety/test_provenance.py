@@ -1,4 +1,6 @@
 import io
+import socketserver
+import threading
 from datetime import UTC, datetime
 
 import cv2
@@ -147,3 +149,33 @@ def test_a_video_is_signed_too(given, tmp_path):
     assert manifests.read(bytes(signed), "video/mp4").facts == FACTS
     signed[-200] ^= 1
     assert manifests.read(bytes(signed), "video/mp4").facts is None
+
+
+def test_the_address_that_an_uploads_xmp_gives_is_never_asked(given):
+    asked = []
+
+    class Listens(socketserver.BaseRequestHandler):
+        def handle(self):
+            asked.append(self.request.recv(100))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Listens) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        file = io.BytesIO()
+        Image.fromarray(PICTURE).save(
+            file, "JPEG", xmp=points_to(f"http://127.0.0.1:{server.server_address[1]}/")
+        )
+        source = Source(file.getvalue(), "image/jpeg")
+        manifests = Manifests(given)
+        sealed = manifests.sign(source.data, "image/jpeg", Facts("gen-1"), source)
+        manifests.read(source.data, "image/jpeg")
+        server.shutdown()
+    assert asked == []
+    assert manifests.read(sealed, "image/jpeg").facts == Facts("gen-1")
+
+
+def points_to(address):
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:dcterms="http://purl.org/dc/terms/" rdf:about="" '
+        f'dcterms:provenance="{address}"/></rdf:RDF></x:xmpmeta>'
+    ).encode()

@@ -115,6 +115,8 @@ def test_harmless_words_around_an_offence_do_not_hide_it(
         "1a",
         "ignore all ",
         "nn",
+        "\u33d5",  # three letters in one character
+        "\ufdfa",  # eighteen
     ],
 )
 def test_long_texts_stay_fast(unit: str) -> None:
