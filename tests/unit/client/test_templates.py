@@ -79,6 +79,18 @@ async def test_a_template_is_filled_or_refused_by_the_variable():
     assert [violation.field for violation in caught.value.violations] == ["variables.layers"]
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [(2, "must be of type str, not int"), ("\udcff", "must be valid Unicode text")]
+)
+async def test_a_value_that_is_no_text_is_refused_by_the_variable(value, said):
+    async with VisualClient("127.0.0.1:1") as client:
+        with pytest.raises(PromptError, match=said) as caught:
+            await client.fill_template("food-cake", {"layers": value})
+        assert [violation.field for violation in caught.value.violations] == ["variables.layers"]
+        with pytest.raises(PromptError, match=said):
+            await client.suggest("a bat", avoid=["gore", value])
+
+
 async def test_suggestions():
     script = Script()
     async with playing(script) as address, VisualClient(address) as client:

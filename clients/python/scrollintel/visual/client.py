@@ -369,8 +369,11 @@ class VisualClient:
             NotFoundError: there is no such template.
             PromptError: a value does not fit, is missing, or is of no hole; its field is `variables.<name>`.
         """
-        request = prompt_pb2.ApplyTemplateRequest(variables=variables)
+        request = prompt_pb2.ApplyTemplateRequest()
         requests.put(request, "id", template_id, path="")
+        for name, value in variables.items():
+            with requests.fitting(f"variables.{name}", "str", value):
+                request.variables[name] = value
         with self._errors():
             answer = await self._prompts.ApplyTemplate(request, timeout=READ_SECONDS, metadata=self._metadata)
         return Filled(answer.prompt, answer.style)
@@ -380,8 +383,11 @@ class VisualClient:
 
         Words to `avoid`, such as a SafetyError's evidence, are left out of them.
         """
-        request = prompt_pb2.SuggestPromptsRequest(avoid=avoid)
+        request = prompt_pb2.SuggestPromptsRequest()
         requests.put(request, "prompt", prompt, path="")
+        for span in avoid:
+            with requests.fitting("avoid", "str", span):
+                request.avoid.append(span)
         requests.put(request, "count", count, path="")
         with self._errors():
             answer = await self._prompts.SuggestPrompts(

@@ -1,7 +1,8 @@
 """Requests from Python values. What protobuf would refuse with a ValueError is a PromptError that names the field."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypedDict
 
 from google.protobuf.message import Message
@@ -118,18 +119,26 @@ def put(message: Message, field: str, value: Any, *, path: str) -> None:
         return
     if field in ENUMS:
         value = enum_number(path, field, value)
-    try:
+    with fitting(path + field, type(getattr(message, field)).__name__, value):
         setattr(message, field, value)
+
+
+@contextmanager
+def fitting(path: str, kind: str, value: Any) -> Iterator[None]:
+    """Set a field of a `kind` of value in the body.
+
+    Raises:
+        PromptError: the value does not fit the field at `path`.
+    """
+    try:
+        yield
     except UnicodeEncodeError as error:
-        raise broken(
-            path + field, "string.utf8", "must be valid Unicode text, without lone surrogates"
-        ) from error
+        raise broken(path, "string.utf8", "must be valid Unicode text, without lone surrogates") from error
     except ValueError as error:
         # Only an integer outside the field's width ends here.
-        raise broken(path + field, "int.range", f"{value} does not fit the field") from error
+        raise broken(path, "int.range", f"{value} does not fit the field") from error
     except TypeError as error:
-        kind = type(getattr(message, field)).__name__
-        raise broken(path + field, "type", f"must be of type {kind}, not {type(value).__name__}") from error
+        raise broken(path, "type", f"must be of type {kind}, not {type(value).__name__}") from error
 
 
 def enum_number(path: str, field: str, value: Any) -> int:
