@@ -6,29 +6,46 @@ from dataclasses import dataclass
 
 _DASHES = dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
 _HIDDEN = frozenset({"Cf", "Cc"})  # zero-width characters and controls
+_MARKS = frozenset({"Mn", "Me"})  # accents that stand after their letter, as some systems write every one
 _BREAKS = frozenset("\t\n\r")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A folded text. `places` holds for each of its characters where it stood in the original; None when it is equal."""
+    """A folded text. `places` holds for each of its characters from where to where it stood in the original.
+
+    It is None where the two are equal.
+    """
 
     plain: str
-    places: Sequence[int] | None = None
+    places: Sequence[tuple[int, int]] | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Return where characters `start` up to `end`, at least one, stood in the original."""
         if self.places is None:
             return start, end
-        return self.places[start], self.places[end - 1] + 1
+        return self.places[start][0], self.places[end - 1][1]
 
 
 def read(text: str) -> Reading:
-    """Fold full-width and other digits, letters and signs to plain ones, every dash to `-`, and drop what is not drawn."""
+    """Fold full-width and other digits, letters and signs to plain ones, every dash to `-`, and drop what is not drawn.
+
+    A letter and the accents behind it become one letter.
+    """
     if text.isascii() and text.isprintable():
         return Reading(text)
-    folded = [(_fold(character), place) for place, character in enumerate(text) if not _is_hidden(character)]
-    return Reading("".join(character for character, _ in folded), [place for _, place in folded])
+    folded: list[str] = []
+    places: list[tuple[int, int]] = []
+    for place, character in enumerate(text):
+        if _is_hidden(character):
+            continue
+        if folded and unicodedata.category(character) in _MARKS:
+            folded[-1] = unicodedata.normalize("NFC", folded[-1] + character)[0]
+            places[-1] = places[-1][0], place + 1
+        else:
+            folded.append(_fold(character))
+            places.append((place, place + 1))
+    return Reading("".join(folded), places)
 
 
 def _is_hidden(character: str) -> bool:

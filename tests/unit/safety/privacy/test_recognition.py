@@ -1,6 +1,7 @@
 """What the recognisers find in a text, what they leave, and how long a hostile text may take them."""
 
 import time
+import unicodedata
 from importlib.resources import files
 from types import SimpleNamespace
 from typing import ClassVar
@@ -75,6 +76,20 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
 @pytest.mark.parametrize("word", ["card", "tarjeta", "карта"])
 def test_a_card_needs_no_word_and_is_found_in_any_writing(word: str) -> None:
     assert found(f"{word} 4111\u200b1111１１１１1111")[0][0] == "CARD"
+
+
+@pytest.mark.parametrize(
+    "text", ["mail to josé@example.com", "Müllerstraße 12, 10115 Berlin", "ich heiße Jürgen Müller"]
+)
+def test_accents_behind_their_letters_are_found_and_taken_with_them(text: str) -> None:
+    composed, apart = unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
+    assert len(found(composed)) == 1
+    assert [(kind, unicodedata.normalize("NFC", words)) for kind, words in found(apart)] == found(composed)
+
+
+def test_a_card_is_found_whatever_marks_its_digits_bear() -> None:
+    card = "4\ufe0f\u20e3" + "\ufe0f".join("111111111111111") + "\ufe0f"
+    assert found(f"a {card} b") == [("CARD", card)]
 
 
 @pytest.mark.parametrize(
