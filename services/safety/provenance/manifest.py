@@ -43,6 +43,7 @@ _REASONS = {
     "assertion.hashedURI.mismatch": "its assertions were changed after it was signed",
 }
 NO_MANIFEST = "the file has no manifest"
+ANOTHERS = "it is signed by another organisation under the same authority"
 UNREADABLE = "the file's manifest cannot be read"
 
 
@@ -99,7 +100,7 @@ class Manifests:
             )
         except (c2pa.C2paError, UnicodeDecodeError) as error:
             raise ValueError("the C2PA chain and key are no signer of manifests, in PEM") from error
-        self._prove()
+        self._organisation = self._prove()
 
     def sign(self, data: bytes, media_type: str, facts: Facts, source: Source | None = None) -> bytes:
         """Return the file with a manifest in it: `image/png`, `image/jpeg`, `image/webp` or `video/mp4`.
@@ -112,16 +113,17 @@ class Manifests:
                 return self._signed(data, media_type, facts, source)
         return self._signed(data, media_type, facts, None)
 
-    def _prove(self) -> None:
-        """Sign a file and read it back: a key of another chain, or one that ran out, signs without complaint."""
+    def _prove(self) -> str:
+        """Sign a file, read it back and return whose it is: a key of another chain, or one that ran out, signs, too."""
         blank = io.BytesIO()
         Image.new("L", (1, 1)).save(blank, "PNG")
         try:
-            read = self.read(self.sign(blank.getvalue(), "image/png", Facts("proof")), "image/png")
+            read = self._read(self.sign(blank.getvalue(), "image/png", Facts("proof")), "image/png")
         except c2pa.C2paError as error:
             raise ValueError("the C2PA chain and key cannot sign") from error
         if read.facts is None:
             raise ValueError(f"what the C2PA chain and key sign does not hold: {'; '.join(read.reasons)}")
+        return read.issuer
 
     def _signed(self, data: bytes, media_type: str, facts: Facts, source: Source | None) -> bytes:
         sealed = io.BytesIO()
@@ -133,7 +135,16 @@ class Manifests:
         return sealed.getvalue()
 
     def read(self, data: bytes, media_type: str) -> Reading:
-        """Return what a file's manifest says, and why it is not believed where it is not."""
+        """Return what a file's manifest says, and why it is not believed where it is not.
+
+        An authority may sign for others, too: a file is the mesh's where the organisation is its own besides.
+        """
+        read = self._read(data, media_type)
+        if read.facts is not None and read.issuer != self._organisation:
+            return Reading(found=True, issuer=read.issuer, reasons=(ANOTHERS,))
+        return read
+
+    def _read(self, data: bytes, media_type: str) -> Reading:
         try:
             with c2pa.Reader(media_type, io.BytesIO(data), context=self._reading) as reader:
                 state, told = reader.get_validation_state(), json.loads(reader.json())

@@ -7,11 +7,15 @@ import cv2
 import numpy as np
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from scrollintel.visual.cli import png
-from services.safety.provenance import credentials
-from services.safety.provenance.manifest import NO_MANIFEST, UNREADABLE, Facts, Manifests, Source
+from services.safety.provenance import credentials, development
+from services.safety.provenance.manifest import ANOTHERS, NO_MANIFEST, UNREADABLE, Facts, Manifests, Source
 from services.safety.provenance.seal import Seal
 
 FACTS = Facts("gen-1", "text_to_image_house")
@@ -130,6 +134,35 @@ def test_what_another_mesh_made_is_not_believed(seal, tmp_path):
     assert read.reasons == ("it is signed by somebody whom this mesh does not trust",)
     assert (read.found, read.facts) == (True, None)
     assert not seal.find(pixels(sealed)).marked
+
+
+def test_another_organisation_under_the_same_authority_is_not_believed():
+    authority_key, authority = generate_private_key(SECP256R1()), organisation("Authority")
+
+    def certificate(name, key, signs):
+        built = development._certificate(name, authority, key.public_key(), authority_key.public_key())
+        built = built.add_extension(x509.BasicConstraints(ca=not signs, path_length=None), critical=True)
+        built = built.add_extension(development._usage(signs=signs), critical=True)
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        built = built.add_extension(purpose, critical=False) if signs else built
+        return built.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def manifests(name):
+        key = generate_private_key(SECP256R1())
+        chain = certificate(organisation(name), key, True) + certificate(authority, authority_key, False)
+        return Manifests(credentials.Credentials(chain, development._private(key), b"mark"))
+
+    ours, others = manifests("Ours"), manifests("Others")
+    plain = io.BytesIO()
+    Image.fromarray(PICTURE).save(plain, "PNG")
+    forged = ours.read(others.sign(plain.getvalue(), "image/png", FACTS), "image/png")
+    assert (forged.facts, forged.issuer, forged.reasons) == (None, "Others", (ANOTHERS,))
+    before_it_was_renewed = manifests("Ours").sign(plain.getvalue(), "image/png", FACTS)
+    assert ours.read(before_it_was_renewed, "image/png").facts == FACTS
+
+
+def organisation(name):
+    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
 
 
 def test_what_has_no_manifest_says_so(seal):
