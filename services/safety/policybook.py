@@ -86,10 +86,16 @@ def _changed(
         policy = Policy.parse(merged)
     except PolicyError as error:
         raise PolicyError((*path, *error.path), error.rule) from error
+    allowed = list(_allowed((*path, "exceptions"), changes.get("exceptions"), disguises))
+    for index, (category, _) in enumerate(allowed):
+        if category is Category.MINORS:  # it would do what a threshold above the default's may not
+            raise PolicyError(
+                (*path, "exceptions", str(index), "category"), "no tenant lifts findings on minors"
+            )
     return TenantPolicy(
         policy,
         (*default.terms, *_terms((*path, "terms"), changes.get("terms"), disguises, name)),
-        (*default.allowed, *_allowed((*path, "exceptions"), changes.get("exceptions"), disguises)),
+        (*default.allowed, *allowed),
     )
 
 

@@ -26,7 +26,7 @@ tenants:
       - {term: "謎の計画", category: copyright, severity: 6}
     exceptions:
       - {phrase: "the naked maja", category: sexual}
-      - {phrase: "loli pop shop", category: minors}
+      - {phrase: "the rape of europa", category: sexual}
 """
 DEFAULT = SHIPPED.read_text("utf-8").partition("# Words that are forbidden")[0]
 
@@ -73,7 +73,7 @@ def test_a_tenant_has_the_default_and_what_it_says_itself(path: Path) -> None:
         ("museum", "The Naked Maja by Goya", []),
         ("museum", "the naked maja and a naked man", ["rule sexual.nudity"]),
         ("museum", "th3 n4ked m4ja", ["rule sexual.nudity, disguised spelling"]),
-        ("museum", "loli pop shop", ["rule minors.exploitation"]),  # severity 7 is not lifted
+        ("museum", "the rape of europa", ["rule sexual.without-consent"]),  # severity 7 is not lifted
     ],
 )
 def test_terms_and_exceptions(path: Path, tenant: str, prompt: str, found: list[str]) -> None:
@@ -98,6 +98,11 @@ def test_terms_and_exceptions(path: Path, tenant: str, prompt: str, found: list[
             "sexual: {flag: 3, block: 6}",
             "minors: {block: 6}",
             "tenants.museum.thresholds.minors: must not block",
+        ),
+        (
+            'maja", category: sexual',
+            'maja", category: minors',
+            "tenants.museum.exceptions.0.category: no tenant lifts",
         ),
         ("flag: 3, block: 6", "block: 7", "tenants.museum.thresholds.sexual: no probability reaches"),
         ("flag: 3, block: 6", "redact: 3, block: 6", "tenants.museum.thresholds: redact is not served"),
