@@ -88,6 +88,7 @@ def _stamp(path: Path) -> Stamp:
 
 def _parse(path: Path, text: str, disguises: Disguises) -> PolicyBook:
     try:
+        _require_each_once(yaml.compose(text))
         return PolicyBook.parse(yaml.safe_load(text), disguises)
     except PolicyError as error:
         raise ValueError(f"{path}, line {_line(yaml.compose(text), error.path)}: {error}") from error
@@ -95,6 +96,21 @@ def _parse(path: Path, text: str, disguises: Disguises) -> PolicyBook:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise ValueError(f"{path}, line {line}: not YAML") from error
+
+
+def _require_each_once(node: yaml.Node | None, path: Sequence[str] = ()) -> None:
+    """Refuse an entry that is given twice: YAML lets the last one hold, and a tenant's stricter one would be gone."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _require_each_once(value, (*path, str(index)))
+    if isinstance(node, yaml.MappingNode):
+        names: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in names:
+                raise PolicyError((*path, name), "is given twice")
+            names.add(name)
+            _require_each_once(value, (*path, name))
 
 
 def _line(node: yaml.Node | None, path: Sequence[str]) -> int:

@@ -108,6 +108,8 @@ def test_terms_and_exceptions(path: Path, tenant: str, prompt: str, found: list[
         ("flag: 3, block: 6", "redact: 3, block: 6", "tenants.museum.thresholds: redact is not served"),
         ("exceptions: []\n", "exceptions: {}\n", "exceptions: must be a list"),
         ("exceptions: []\n", "exceptions: [\n", "not YAML"),
+        ("exceptions: []\n", "terms: []\n", "terms: is given twice"),
+        ("tenants:\n", "tenants:\n  museum: {version: 2}\n", "tenants.museum: is given twice"),
     ],
 )
 def test_a_mistake_is_told_with_file_and_line(path: Path, old: str, new: str, told: str) -> None:
