@@ -19,6 +19,9 @@ Vectors = NDArray[np.float32]
 WINDOW_WORDS = (
     40  # a longer text is compared piece by piece, as what stands in its midst would be averaged away
 )
+MOST_LETTERS = (
+    250  # in a window: none is more than one token, and the model leaves out what follows its 256th
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,22 @@ class Exemplars:
 
 
 def pieces(plain: str) -> list[str]:
-    """Return a text in windows of words, each beginning in the middle of the one before."""
-    words = plain.split()
-    step = WINDOW_WORDS // 2
-    starts = range(0, max(1, len(words) - step), step)
-    return [" ".join(words[start : start + WINDOW_WORDS]) for start in starts]
+    """Return a text in windows of words, each beginning in the middle of the one before, that the model reads whole."""
+    words = [
+        word[at : at + MOST_LETTERS] for word in plain.split() for at in range(0, len(word), MOST_LETTERS)
+    ]
+    windows, start, end = [], 0, -1
+    while end < len(words):
+        end = _end(words, start)
+        windows.append(" ".join(words[start:end]))
+        start += max(1, (end - start) // 2)
+    return windows
+
+
+def _end(words: Sequence[str], start: int) -> int:
+    letters = 0
+    for end, word in enumerate(words[start : start + WINDOW_WORDS], start):
+        letters += len(word)
+        if letters > MOST_LETTERS:
+            return end
+    return min(start + WINDOW_WORDS, len(words))

@@ -5,7 +5,7 @@ import pytest
 
 from bench.safety.labelled import Half, load
 from services.safety.category import Category
-from services.safety.likeness import WINDOW_WORDS, Exemplars, Vectors, pieces
+from services.safety.likeness import MOST_LETTERS, WINDOW_WORDS, Exemplars, Vectors, pieces
 from services.safety.rulebook import load_exemplars, read
 
 DATA = {
@@ -73,6 +73,15 @@ def test_pieces_hold_every_word(count: int) -> None:
     assert {word for window in windows for word in window} == set(words)
     assert all(len(window) <= WINDOW_WORDS for window in windows)
     assert len(windows) >= 1
+
+
+@pytest.mark.parametrize("filler", ["x" * 3000, "! " * 12, "!" * 40, ""])
+def test_pieces_are_read_to_their_end_whatever_stands_before(filler: str) -> None:
+    text = f"{f'{filler} ' * 14}the end of all"
+    windows = pieces(text)
+    assert "the end of all" in windows[-1]
+    assert all(len(window.replace(" ", "")) <= MOST_LETTERS for window in windows)
+    assert len(windows) < len(text) / 50 + 10
 
 
 def test_the_shipped_exemplars_are_of_the_half_that_may_be_tuned_on() -> None:
