@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from services.prompt.wording import Wording
+from services.prompt.wording import written
 
 # What is left where words were taken out: blanks and commas around nothing.
 _SEAMS = (
@@ -21,10 +21,11 @@ def without(prompt: str, spans: Iterable[str]) -> tuple[str, tuple[str, ...]]:
     """
     left, removed = prompt, []
     for span in spans:
-        words = Wording.of(span).words
+        # As they are written: lower case may have other letters, as `ss` for `ß`, which the prompt has not.
+        words = [re.escape(word).replace("'", "['\u2019]") for word in written(span)]
         if not words:
             continue
-        pattern = re.compile(r"(?<!\w)" + r"[\W_]+".join(map(re.escape, words)) + r"(?!\w)", re.IGNORECASE)
+        pattern = re.compile(r"(?<!\w)" + r"[\W_]+".join(words) + r"(?!\w)", re.IGNORECASE)
         left, count = pattern.subn(" ", left)
         if count:
             removed.append(span)

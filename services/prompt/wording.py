@@ -83,7 +83,7 @@ class Wording:
     @classmethod
     def of(cls, text: str) -> "Wording":
         """Read a text."""
-        return cls(tuple(_WORD.findall(text.replace("\u2019", "'").casefold())))
+        return cls(tuple(written(text.casefold())))
 
     @cached_property
     def content(self) -> frozenset[str]:
@@ -119,6 +119,11 @@ class Wording:
 def phrases(texts: Iterable[object]) -> tuple[Wording, ...]:
     """Read phrases from data; numbers that a data file did not quote are words too."""
     return tuple(Wording.of(str(text)) for text in texts)
+
+
+def written(text: str) -> list[str]:
+    """Return the words of a text as they are written, but for one kind of apostrophe."""
+    return _WORD.findall(text.replace("\u2019", "'"))
 
 
 def clauses(text: str) -> list[str]:
