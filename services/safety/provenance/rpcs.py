@@ -1,7 +1,8 @@
 """The rpcs of provenance: seal what is to be delivered, tell where a picture comes from."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -51,13 +52,13 @@ class Provenance:
 
     async def seal(self, request: safety_pb2.SealMediaRequest) -> safety_pb2.SealMediaResponse:
         """Seal one picture and store what came of it."""
-        async with self._seals.enter():
-            return await self._in_time("the picture could not be sealed in time", self._sealed(request))
+        late = "the picture could not be sealed in time"
+        return await self._in_turn(self._seals, late, lambda: self._sealed(request))
 
     async def verify(self, media: MediaRef) -> safety_pb2.VerifyProvenanceResponse:
         """Read a picture's manifest and look for the watermark."""
-        async with self._verifications.enter():
-            return await self._in_time("the picture could not be verified in time", self._verified(media))
+        late = "the picture could not be verified in time"
+        return await self._in_turn(self._verifications, late, lambda: self._verified(media))
 
     async def _sealed(self, request: safety_pb2.SealMediaRequest) -> safety_pb2.SealMediaResponse:
         data = await self._blobs.get(request.media)
@@ -96,10 +97,22 @@ class Provenance:
             watermark_p_value=found.p_value,
         )
 
-    async def _in_time(self, late: str, work: Awaitable[T]) -> T:
+    async def _in_turn(self, turns: Admission, late: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a turn, work in it, and raise MeshError with the words `late` when that takes too long.
+
+        Threads cannot be stopped. Who leaves early leaves its turn to the work until that has ended: otherwise callers
+        with little time would fill the memory and all threads, and prompts could not be checked any more.
+        """
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(turns.enter())
+            seconds = budget(self._seconds)
+            task = asyncio.create_task(_held(turn.pop_all(), work))
+        task.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # nobody may be left to read it
         try:
-            async with asyncio.timeout(budget(self._seconds)) as scope:
-                return await work
+            async with asyncio.timeout(seconds) as scope:
+                return await asyncio.shield(task)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -108,6 +121,11 @@ class Provenance:
                 f"{late}; try again shortly",
                 retry_after=DEFAULT_RETRY_SECONDS,
             ) from None
+
+
+async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
+    async with turn:
+        return await work()
 
 
 def _redacted(description: Mapping[str, str]) -> dict[str, str]:

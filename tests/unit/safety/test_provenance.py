@@ -1,3 +1,4 @@
+import asyncio
 import io
 import socketserver
 import threading
@@ -14,9 +15,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from scrollintel.visual.cli import png
+from scrollintel.visual.v1 import errors_pb2
+from scrollintel.visual.v1.media_pb2 import MediaRef
+from services.runtime.errors import MeshError
 from services.safety.provenance import credentials, development
 from services.safety.provenance.manifest import ANOTHERS, NO_MANIFEST, UNREADABLE, Facts, Manifests, Source
+from services.safety.provenance.rpcs import Provenance
 from services.safety.provenance.seal import Seal
+from services.safety.settings import Settings
 
 FACTS = Facts("gen-1", "text_to_image_house")
 PICTURE = np.kron(
@@ -212,3 +218,29 @@ def points_to(address):
         '<rdf:Description xmlns:dcterms="http://purl.org/dc/terms/" rdf:about="" '
         f'dcterms:provenance="{address}"/></rdf:RDF></x:xmpmeta>'
     ).encode()
+
+
+async def test_who_leaves_early_leaves_the_turn_to_the_work(tmp_path):
+    reading, may_end = threading.Event(), threading.Event()
+
+    def get(_):
+        reading.set()
+        may_end.wait(5)
+        raise MeshError(errors_pb2.ERROR_REASON_NOT_FOUND, "gone")
+
+    class Slow:
+        async def get(self, ref):
+            return await asyncio.to_thread(get, ref)
+
+    provenance = Provenance(None, Slow(), Settings(home=tmp_path, seals=1, seals_waiting=0))
+    first = asyncio.create_task(provenance.verify(MediaRef()))
+    await asyncio.to_thread(reading.wait, 5)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    with pytest.raises(MeshError, match="full"):
+        await provenance.verify(MediaRef())
+    may_end.set()
+    await asyncio.sleep(0.1)
+    with pytest.raises(MeshError, match="gone"):
+        await provenance.verify(MediaRef())
