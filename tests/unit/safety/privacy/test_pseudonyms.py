@@ -59,7 +59,8 @@ def test_the_surer_find_names_the_kind_then_the_longer_one() -> None:
 @given(st.text(max_size=60))
 def test_what_is_folded_stands_where_it_stood(text: str) -> None:
     reading = read(text)
-    for place in range(len(reading.plain)):
-        start, end = reading.span(place, place + 1)
-        assert end == start + 1
-        assert read(text[start:end]).plain == reading.plain[place]
+    spans = [reading.span(place, place + 1) for place in range(len(reading.plain))]
+    assert all(start < end for start, end in spans)
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
+    for (start, end), character in zip(spans, reading.plain, strict=True):
+        assert read(text[start:end]).plain == character
