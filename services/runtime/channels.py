@@ -17,12 +17,15 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # one raw 3840 × 2160 RGBA frame is 33 MB
 UNARY_SECONDS = 30.0  # for a call that was given no timeout, so that no await is without a deadline
 STREAM_SECONDS = 600.0
 
-# Both ends must agree on pings: a server that allows fewer than its clients send answers ENHANCE_YOUR_CALM.
+# Both ends agree on pings: a server that allows fewer than its clients send would end their connections.
 KEEPALIVE_MS = 30_000
 SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 3),
+    # A ping that comes too soon ends no connection: those that gRPC's clients measure bandwidth with are counted, too, and
+    # in one whole run of the tests the models server told its callers `too_many_pings`, which failed what they were at.
+    ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     # Connections stick to the pods they found: ended now and then, they find the new ones. Calls have time to finish.
     ("grpc.max_connection_age_ms", 300_000),

@@ -53,7 +53,7 @@ READ_SECONDS = 30.0
 LOAD_SECONDS = 600.0
 PAGE = 200
 
-# The pings match what the mesh's servers allow; a shorter interval would be answered with ENHANCE_YOUR_CALM.
+# The pings are as often as those between the mesh's own servers.
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
