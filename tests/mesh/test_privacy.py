@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from scrollintel.visual import Denoise, VisualClient, VisualMeshError
 from scrollintel.visual.v1 import prompt_pb2, prompt_pb2_grpc, safety_pb2, safety_pb2_grpc
+from services.local import logs
 from services.local.mesh import LocalMesh
 from services.orchestrator.calls import MeshSteps
 from services.runtime import telemetry
@@ -60,6 +61,15 @@ def files_of(home: Path) -> dict[str, set[str]]:
     return found
 
 
+@pytest.fixture
+def log_file(mesh: LocalMesh) -> Iterator[None]:
+    """Send logs to the mesh's file, as at its start: another mesh of this process took that back when it ended."""
+    with logs.open_file(mesh.home) as stream:
+        telemetry.configure_logs(stream)
+        yield
+
+
+@pytest.mark.usefixtures("log_file")
 async def test_no_secret_of_a_prompt_leaves_the_owners_records(
     mesh: LocalMesh,
     client: VisualClient,
