@@ -27,8 +27,6 @@ from router.turns import Attempt, Turns
 from services.runtime import deadline, telemetry
 from services.runtime.errors import MeshError
 
-__all__ = ["Drawn", "Event", "Execution", "Fallback", "Order", "Routed"]
-
 _hedges = telemetry.meter.create_counter(
     "vmesh.router.hedges", description="Second runs that were started beside a late one"
 )
@@ -102,9 +100,8 @@ class Execution:
         words = reasons(decision, chosen, self.policy)
         yield Routed(chosen, decision, [why, *words] if why else words)
         course = _Course(order, decision, chosen)
-        if not order.shadow:
-            self.splitter.mirrored(order, self)
-            self._budget.earn()
+        self.splitter.mirrored(order, self)
+        self._budget.earn()
         while True:
             try:
                 async with aclosing(self._led(course)) as events:
@@ -125,7 +122,7 @@ class Execution:
 
         If its own had to alone, an arm that takes less would be measured on easier requests than the others.
         """
-        if not order.demand.model and not order.shadow and (assignment := self.splitter.split(order)):
+        if not order.demand.model and (assignment := self.splitter.split(order)):
             assigned = order.assigned(assignment)
             decision = self._decided(assigned.demand)
             if decision.candidates and all(
@@ -148,7 +145,7 @@ class Execution:
         """Choose who goes on after a failure; return False when nobody does."""
         failure, order = course.failure, course.order
         course.decision = self._decided(order.demand, course.tried)
-        if failure is None or failure.next() is Next.NOBODY or course.drew or order.shadow:
+        if failure is None or failure.next() is Next.NOBODY or course.drew:
             return False
         if not course.decision.candidates and order.assignment:
             course.order = order.released()
@@ -162,7 +159,7 @@ class Execution:
         """Run on the chosen backend, and on a second one beside it when that is late."""
         first, order = course.chosen, course.order
         running = self._attempted(course, first)
-        if order.shadow or not is_hedged(course.decision, first.backend):
+        if not is_hedged(course.decision, first.backend):
             async with aclosing(running):
                 async for event in running:
                     yield event

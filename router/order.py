@@ -28,8 +28,8 @@ class Order:
     """A request to run: what it demands, what to draw, and at how many steps of the run to show previews (0 is none).
 
     `tenant` and `user` say who asks, `generation_id` what for; they may be empty. `source` is a picture to work from,
-    `fps` the frames of a second of video. `assignment` is set where an experiment chose the model; a `shadow` is a copy
-    whose result nobody sees. `wordings` are prompts for models that are better given another one than `prompt`.
+    `fps` the frames of a second of video. `assignment` is set where an experiment chose the model. `wordings` are
+    prompts for models that are better given another one than `prompt`.
     """
 
     demand: Demand
@@ -44,7 +44,6 @@ class Order:
     source: Source | None = None
     fps: float = 0.0
     assignment: Assignment | None = None
-    shadow: bool = False
     wordings: tuple[Wording, ...] = ()
 
     def job(self, backend: BackendView, attempt: int = 1) -> Job:

@@ -176,7 +176,6 @@ class Turns:
             at=time.time(),
             experiment=assignment.experiment if assignment else "",
             arm=assignment.arm if assignment else "",
-            shadow=order.shadow,
             unit=assignment.unit if assignment else "",
         )
         _runs.add(1, {"backend": backend.name, "outcome": outcome})

@@ -51,9 +51,9 @@ class Experiments:
     def split(self, order: Order) -> Assignment | None:
         """Return the arm of an order: of the oldest experiment whose models all make what it asks for, if any does.
 
-        One that names a model is never split, and neither is a copy.
+        One that names a model is never split; a copy names its arm's.
         """
-        if order.demand.model or order.shadow:
+        if order.demand.model:
             return None
         now = self.clock()
         for experiment in self._running:
@@ -68,7 +68,7 @@ class Experiments:
     def mirrored(self, order: Order, execution: Execution) -> None:
         """Start the copies that shadows get of an order of the control; never waits."""
         assignment = order.assignment
-        if assignment is None or order.shadow:
+        if assignment is None:
             return
         for experiment in self._running:
             if experiment.id == assignment.experiment and assignment.arm == experiment.plan.control.name:

@@ -178,7 +178,6 @@ def copy_of(order: Order, experiment: str, arm: Arm) -> Order:
         assignment=Assignment(
             experiment, arm.name, arm.model, order.assignment.unit if order.assignment else ""
         ),
-        shadow=True,
         demand=replace(order.demand, model=arm.model, time_limit=None, tried=frozenset()),
     )
 

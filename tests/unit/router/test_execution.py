@@ -361,16 +361,6 @@ async def test_an_arm_that_fails_falls_back_to_another_model_outside_the_experim
     ]
 
 
-async def test_a_shadow_is_split_into_no_arm_mirrored_by_none_and_falls_back_to_nobody():
-    diary, arm = Diary(), Arm("beta")
-    execution, backends = await started(entry("alpha"), entry("beta"), journal=diary, splitter=arm)
-    backends["alpha"].failures[2] = gone("alpha")
-    with pytest.raises(MeshError, match="MODEL_UNAVAILABLE"):
-        await collect(execution, replace(order(), shadow=True))
-    assert [(run.model, run.shadow) for run in diary.runs] == [("alpha", True)]
-    assert not arm.shown
-
-
 async def test_an_explorer_may_choose_another_candidate_and_says_why():
     class Last:
         def pick(self, decision, rng):

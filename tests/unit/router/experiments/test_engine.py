@@ -15,6 +15,7 @@ from router.demand import Demand, Modality
 from router.experiments.engine import Experiments, experimenting
 from router.experiments.experiment import Arm, Experiment, Metric, Plan, State, Unit
 from router.experiments.sequential import Sums
+from router.experiments.shadow import copy_of
 from router.experiments.store import ExperimentStore
 from router.experiments.tally import Tally
 from router.order import Assignment, Order
@@ -114,7 +115,7 @@ async def test_another_replica_splits_alike(experiments, database, clock):
 async def test_who_names_a_model_is_never_split_and_a_copy_neither(experiments):
     await experiments.create(PLAN, "")
     assert experiments.split(order(model="gamma")) is None
-    assert experiments.split(replace(order(), shadow=True)) is None
+    assert experiments.split(copy_of(order(), "exp-1", COPIES[0])) is None
 
 
 async def test_an_experiment_claims_only_what_its_models_make(experiments):
@@ -158,7 +159,7 @@ async def test_shadows_get_copies_of_their_share_of_the_control(experiments):
         order(),  # in no experiment
         replace(order(), assignment=Assignment(created.id, "twin", "alpha")),
         replace(order(), assignment=Assignment("exp-other", "a", "alpha")),
-        replace(order(), assignment=Assignment(created.id, "a", "alpha"), shadow=True),
+        copy_of(order(), created.id, COPIES[0]),
     ):
         experiments.mirrored(one, None)
     assert not experiments.shadows.started
