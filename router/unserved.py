@@ -11,7 +11,7 @@ from services.runtime.errors import MeshError, calling
 if TYPE_CHECKING:
     from scrollintel.visual.v1.models_pb2_grpc import ModelServiceAsyncStub
 
-ASK_SECONDS = 1.0
+ASK_SECONDS = 5.0  # a machine with all its cores at work once took more than one second
 
 
 class Unserved:
