@@ -1,0 +1,1 @@
+"""What can be asked of a mesh, by subject; `VisualClient` has all of it."""
