@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -9,8 +10,8 @@ import structlog
 
 from scrollintel.visual.v1 import errors_pb2, safety_pb2
 from services.runtime.admission import Admission
-from services.runtime.deadline import budget
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
+from services.runtime.turns import in_turn
 from services.safety.privacy.pseudonyms import Redacted
 from services.safety.privacy.redactor import shipped
 from services.safety.settings import Settings
@@ -30,8 +31,8 @@ class PrivacyRpcs:
         self, request: safety_pb2.RedactPromptRequest, context: Context
     ) -> safety_pb2.RedactPromptResponse:
         """Replace what is personal by pseudonyms."""
-        async with self._prompts.enter():
-            redacted, checks = await self._redacted(request.prompt)
+        work = partial(self._redacted, request.prompt)
+        redacted, checks = await in_turn(self._prompts, self._settings.prompt_seconds, work, _unread)
         return safety_pb2.RedactPromptResponse(
             prompt=redacted.text,
             entities=redacted.kinds,
@@ -47,16 +48,17 @@ class PrivacyRpcs:
             return redactor.redact(text), redactor.checks
 
         try:
-            async with asyncio.timeout(budget(self._settings.prompt_seconds)):
-                return await asyncio.to_thread(work)
-        except MeshError:  # the caller's deadline has passed
-            raise
+            return await asyncio.to_thread(work)
         except (
             Exception
         ) as error:  # whatever it was, the text is not free of personal data, and it may quote the text
             log.error("not redacted", error=type(error).__name__)
-            raise MeshError(
-                errors_pb2.ERROR_REASON_SAFETY_UNCHECKED,
-                "the prompt could not be read for personal data, so nothing of it is returned; try again",
-                retry_after=DEFAULT_RETRY_SECONDS,
-            ) from None
+            raise _unread() from None
+
+
+def _unread() -> MeshError:
+    return MeshError(
+        errors_pb2.ERROR_REASON_SAFETY_UNCHECKED,
+        "the prompt could not be read for personal data, so nothing of it is returned; try again",
+        retry_after=DEFAULT_RETRY_SECONDS,
+    )

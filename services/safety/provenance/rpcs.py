@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -12,8 +11,8 @@ from scrollintel.visual.v1.media_pb2 import MediaRef
 from services.runtime import images
 from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore
-from services.runtime.deadline import budget
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
+from services.runtime.turns import in_turn
 from services.safety.privacy.redactor import shipped
 from services.safety.provenance.credentials import load
 from services.safety.provenance.manifest import Facts, Source
@@ -98,34 +97,16 @@ class Provenance:
         )
 
     async def _in_turn(self, turns: Admission, late: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a turn, work in it, and raise MeshError with the words `late` when that takes too long.
+        """Work when it is this call's turn; raises MeshError with the words `late` when that takes too long."""
 
-        Threads cannot be stopped. Who leaves early leaves its turn to the work until that has ended: otherwise callers
-        with little time would fill the memory and all threads, and prompts could not be checked any more.
-        """
-        async with AsyncExitStack() as turn:
-            await turn.enter_async_context(turns.enter())
-            seconds = budget(self._seconds)
-            task = asyncio.create_task(_held(turn.pop_all(), work))
-        task.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # nobody may be left to read it
-        try:
-            async with asyncio.timeout(seconds) as scope:
-                return await asyncio.shield(task)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise MeshError(
+        def told() -> MeshError:
+            return MeshError(
                 errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
                 f"{late}; try again shortly",
                 retry_after=DEFAULT_RETRY_SECONDS,
-            ) from None
+            )
 
-
-async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
-    async with turn:
-        return await work()
+        return await in_turn(turns, self._seconds, work, told)
 
 
 def _redacted(description: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""CheckPrompt: the part of SafetyService that judges what people ask for."""
+
+import asyncio
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+
+from scrollintel.visual.v1 import safety_pb2
+from services.runtime import identity
+from services.runtime.admission import Admission
+from services.runtime.turns import in_turn
+from services.safety.category import Action, Category
+from services.safety.policy import strongest
+from services.safety.policybook import TenantPolicy
+from services.safety.policyfile import PolicyFile
+from services.safety.resemblance import Resemblance
+from services.safety.rules import RuleSet
+from services.safety.settings import Settings
+from services.safety.unchecked import checking, late
+from services.safety.verdict import Check, to_verdict
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class PromptRpcs:
+    """Judges prompts by the rules and, where that is configured, by what they resemble."""
+
+    _rules: RuleSet
+    _policies: PolicyFile
+    _resemblance: Resemblance | None
+    _prompts: Admission
+    _settings: Settings
+
+    async def CheckPrompt(
+        self, request: safety_pb2.CheckPromptRequest, context: Context
+    ) -> safety_pb2.CheckPromptResponse:
+        """Check a prompt against every rule, and the negative prompt against those on injection.
+
+        What the rules do not refuse is compared with exemplars, too, where that is configured.
+        """
+        work, told = partial(self._checked, request), partial(late, "the prompt")
+        return await in_turn(self._prompts, self._settings.prompt_seconds, work, told)
+
+    async def _checked(self, request: safety_pb2.CheckPromptRequest) -> safety_pb2.CheckPromptResponse:
+        with checking("the prompt"):
+            held = self._policies.of(identity.current().tenant)
+            read = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
+            checks = [read, *await self._compared(request.prompt, read, held)]
+            return safety_pb2.CheckPromptResponse(verdict=to_verdict(checks, held.policy))
+
+    async def _compared(self, prompt: str, read: Check, held: TenantPolicy) -> list[Check]:
+        """Compare a prompt with exemplars, unless the rules refuse it already; empty where that is not configured.
+
+        What the tenant allows is left out of the comparison.
+        """
+        if self._resemblance is None:
+            return []
+        if strongest(held.policy.judge(read.signals or ())) is Action.BLOCK:
+            return [Check(self._resemblance.checker, None)]
+        plain = await asyncio.to_thread(self._rules.disguises.plain, prompt)
+        for _, phrase in held.allowed:
+            plain = phrase.taken_out(plain)
+        return [Check(self._resemblance.checker, await self._resemblance.check(plain))]
+
+    def _read(self, prompt: str, negative_prompt: str, held: TenantPolicy) -> Check:
+        """Read a prompt by the rules and by what the tenant forbids and allows besides."""
+        signals = self._rules.check(prompt, extra=held.terms, allowed=held.allowed)
+        if negative_prompt:
+            signals += self._rules.check(
+                negative_prompt, [Category.PROMPT_INJECTION], extra=held.terms, allowed=held.allowed
+            )
+        return Check(self._rules.checker, list(dict.fromkeys(signals)))

@@ -1,0 +1,76 @@
+"""Work in turn: who leaves early does not let the next one in before its thread has ended."""
+
+import asyncio
+
+import pytest
+
+from scrollintel.visual.v1 import errors_pb2
+from services.runtime import deadline
+from services.runtime.admission import Admission
+from services.runtime.errors import MeshError
+from services.runtime.turns import in_turn
+
+LONG = 30.0
+
+
+def late() -> MeshError:
+    return MeshError(errors_pb2.ERROR_REASON_SAFETY_UNCHECKED, "too late")
+
+
+async def test_who_leaves_early_leaves_its_turn_to_the_work() -> None:
+    turns, going, ended = Admission(1, 1, 1.0), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        going.set()
+        await ended.wait()
+
+    first = asyncio.create_task(in_turn(turns, LONG, work, late))
+    await going.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert turns.active == 1
+    second = asyncio.create_task(in_turn(turns, LONG, asyncio.Event().wait, late))
+    await asyncio.sleep(0)
+    assert turns.queued == 1
+    ended.set()
+    while turns.queued:
+        await asyncio.sleep(0)
+    second.cancel()
+
+
+async def test_work_that_takes_too_long_is_told_so_and_keeps_its_turn() -> None:
+    turns, ended = Admission(1, 0, 1.0), asyncio.Event()
+    with pytest.raises(MeshError) as caught:
+        await in_turn(turns, 0.0, ended.wait, late)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_SAFETY_UNCHECKED
+    assert turns.active == 1
+    with pytest.raises(MeshError) as caught:
+        await in_turn(turns, LONG, ended.wait, late)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_OVERLOADED
+    ended.set()
+    while turns.active:
+        await asyncio.sleep(0)
+
+
+async def test_what_the_work_raises_is_raised_and_the_turn_given_back() -> None:
+    turns = Admission(1, 0, 1.0)
+
+    async def work() -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await in_turn(turns, LONG, work, late)
+    assert turns.active == 0
+
+
+async def test_nothing_is_begun_for_a_caller_whose_time_is_over() -> None:
+    turns = Admission(1, 0, 1.0)
+
+    async def work() -> None:
+        raise AssertionError("was begun")
+
+    with deadline.until(0.0), pytest.raises(MeshError) as caught:
+        await in_turn(turns, LONG, work, late)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
+    assert turns.active == 0
