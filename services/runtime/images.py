@@ -1,6 +1,5 @@
 """Pictures between bytes and arrays, with limits checked before anything is decoded, off the event loop."""
 
-import asyncio
 import io
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
+from services.runtime.threads import in_thread
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 8192 * 8192
@@ -36,12 +36,12 @@ def media_type_of(data: bytes) -> tuple[str, int, int]:
 
 async def decode(data: bytes) -> Pixels:
     """Return a picture as [height, width, 3] uint8 RGB; transparency is laid over white."""
-    return await asyncio.to_thread(_decode, data, "RGB")
+    return await in_thread(_decode, data, "RGB")
 
 
 async def decode_rgba(data: bytes) -> Pixels:
     """Return a picture as [height, width, 4] uint8 RGBA, alpha not premultiplied."""
-    return await asyncio.to_thread(_decode, data, "RGBA")
+    return await in_thread(_decode, data, "RGBA")
 
 
 async def decode_as_shown(data: bytes) -> Pixels:
@@ -50,7 +50,7 @@ async def decode_as_shown(data: bytes) -> Pixels:
     It is turned as its EXIF orientation says, its colours are brought from its own colour profile to sRGB, and 16 bits
     become 8. Alpha is not premultiplied.
     """
-    return await asyncio.to_thread(_decode_as_shown, data)
+    return await in_thread(_decode_as_shown, data)
 
 
 def has_alpha(data: bytes) -> bool:
@@ -64,7 +64,7 @@ async def encode_png(pixels: Pixels, text: Mapping[str, str] | None = None) -> b
 
     Equal arguments give equal bytes: no time and no machine is written.
     """
-    return await asyncio.to_thread(_encode_png, pixels, text or {})
+    return await in_thread(_encode_png, pixels, text or {})
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -8,8 +8,11 @@ from typing import TypeVar
 from services.runtime.admission import Admission
 from services.runtime.deadline import budget
 from services.runtime.errors import MeshError
+from services.runtime.threads import Threads, noted
 
 T = TypeVar("T")
+
+_kept: set[asyncio.Task[None]] = set()  # turns of threads that nobody waits for any more
 
 
 async def in_turn(
@@ -17,14 +20,16 @@ async def in_turn(
 ) -> T:
     """Wait for a turn, work in it, and raise what `late` returns when that takes longer than `seconds`.
 
-    Threads cannot be stopped. Who leaves early leaves its turn to the work until that has ended: otherwise callers
-    with little time would fill the memory and all threads. Raises MeshError OVERLOADED where too many wait already, and
+    Threads cannot be stopped. Who leaves early leaves its turn to the work until that has ended, and work that ends
+    before threads which it began with `in_thread` leaves it to them: otherwise callers with little time would fill the
+    memory and all threads. Raises MeshError OVERLOADED where too many wait already, and
     DEADLINE_EXCEEDED when the caller's time is over before the work begins.
     """
     async with AsyncExitStack() as turn:
         await turn.enter_async_context(turns.enter())
         limit = budget(seconds)
-        task = asyncio.create_task(_held(turn.pop_all(), work))
+        with noted() as threads:
+            task = asyncio.create_task(_held(turn.pop_all(), work, threads))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to read it
     try:
         async with asyncio.timeout(limit) as scope:
@@ -35,6 +40,18 @@ async def in_turn(
         raise late() from None
 
 
-async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
+async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]], threads: Threads) -> T:
     async with turn:
-        return await work()
+        try:
+            return await work()
+        finally:
+            if threads:
+                task = asyncio.create_task(_keep(turn.pop_all(), threads))
+                _kept.add(task)
+                task.add_done_callback(_kept.discard)
+
+
+async def _keep(turn: AsyncExitStack, threads: Threads) -> None:
+    async with turn:
+        while threads:
+            await asyncio.wait(threads)

@@ -35,8 +35,20 @@ class Opinion:
     risk: float = 0.0
 
 
+@dataclass(frozen=True)
+class NeedsWeights:
+    """Says that nothing was looked for, because the mesh has no weights for it.
+
+    It is a fact of the installation. A model that is there and does not answer is a failure, which a checker raises.
+    """
+
+
 class PictureChecker(Protocol):
-    """Looks for one kind of thing. Whatever it raises means that the picture was not checked."""
+    """Looks for one kind of thing. Whatever it raises means that the picture was not checked.
+
+    It may be cancelled at any await; blocking work goes through `services.runtime.threads.in_thread`, so that the picture's
+    turn is held until its threads have ended.
+    """
 
     @property
     def name(self) -> str:
@@ -48,6 +60,6 @@ class PictureChecker(Protocol):
         """How long it may take for one picture."""
         ...
 
-    async def check(self, shown: Shown) -> Opinion:
+    async def check(self, shown: Shown) -> Opinion | NeedsWeights:
         """Look at a picture."""
         ...

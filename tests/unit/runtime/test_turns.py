@@ -1,6 +1,7 @@
 """Work in turn: who leaves early does not let the next one in before its thread has ended."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -8,6 +9,7 @@ from scrollintel.visual.v1 import errors_pb2
 from services.runtime import deadline
 from services.runtime.admission import Admission
 from services.runtime.errors import MeshError
+from services.runtime.threads import in_thread
 from services.runtime.turns import in_turn
 
 LONG = 30.0
@@ -74,3 +76,37 @@ async def test_nothing_is_begun_for_a_caller_whose_time_is_over() -> None:
         await in_turn(turns, LONG, work, late)
     assert caught.value.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED
     assert turns.active == 0
+
+
+async def test_a_turn_is_held_until_threads_have_ended_that_the_work_left_behind() -> None:
+    turns, ended = Admission(1, 0, 1.0), threading.Event()
+
+    async def work() -> None:
+        async with asyncio.timeout(0.01):
+            await in_thread(ended.wait, LONG)
+
+    with pytest.raises(TimeoutError):
+        await in_turn(turns, LONG, work, late)
+    assert turns.active == 1
+    ended.set()
+    while turns.active:
+        await asyncio.sleep(0)
+
+
+async def test_threads_of_tasks_count_and_those_of_others_do_not() -> None:
+    turns, ours, theirs = Admission(1, 0, 1.0), threading.Event(), threading.Event()
+    other = asyncio.create_task(in_thread(theirs.wait, LONG))
+
+    async def work() -> None:
+        task = asyncio.create_task(in_thread(ours.wait, LONG))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    await in_turn(turns, LONG, work, late)
+    assert turns.active == 1
+    ours.set()
+    while turns.active:
+        await asyncio.sleep(0)
+    assert not other.done()
+    theirs.set()
+    await other

@@ -1,0 +1,44 @@
+"""Blocking work in threads, noted where somebody has to know when the last of them has ended.
+
+A thread cannot be stopped: when the code that waits for it is cancelled, it goes on, with the memory that it holds.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Threads = set[asyncio.Future[Any]]
+
+_noted: ContextVar[Threads | None] = ContextVar("threads", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[Threads]:
+    """Give a set that holds, at any time, the threads which `in_thread` began in this context and that have not ended.
+
+    Tasks that are made inside belong to the context, and note theirs even after it was left.
+    """
+    running: Threads = set()
+    token = _noted.set(running)
+    try:
+        yield running
+    finally:
+        _noted.reset(token)
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `asyncio.to_thread` does, and note the thread until it has ended, whoever still waits for it."""
+    thread = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    running = _noted.get()
+    if running is not None:
+        running.add(thread)
+        thread.add_done_callback(running.discard)
+    thread.add_done_callback(
+        lambda done: done.cancelled() or done.exception()
+    )  # nobody may be left to read it
+    return await asyncio.shield(thread)
