@@ -33,6 +33,8 @@ class _SafetyCheckStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Saf
     """Was run to its end."""
     SAFETY_CHECK_STATUS_SKIPPED: _SafetyCheckStatus.ValueType  # 2
     """Was not run, because another check had found what blocks."""
+    SAFETY_CHECK_STATUS_NEEDS_WEIGHTS: _SafetyCheckStatus.ValueType  # 3
+    """Has no weights on this mesh: nothing of its kind was looked for, which ends no call."""
 
 class SafetyCheckStatus(_SafetyCheckStatus, metaclass=_SafetyCheckStatusEnumTypeWrapper):
     """Tells how a check went. One that failed or was late is not among them: it ends the call."""
@@ -43,6 +45,8 @@ SAFETY_CHECK_STATUS_RAN: SafetyCheckStatus.ValueType  # 1
 """Was run to its end."""
 SAFETY_CHECK_STATUS_SKIPPED: SafetyCheckStatus.ValueType  # 2
 """Was not run, because another check had found what blocks."""
+SAFETY_CHECK_STATUS_NEEDS_WEIGHTS: SafetyCheckStatus.ValueType  # 3
+"""Has no weights on this mesh: nothing of its kind was looked for, which ends no call."""
 Global___SafetyCheckStatus: _TypeAlias = SafetyCheckStatus  # noqa: Y015
 
 @_typing.final
@@ -208,7 +212,9 @@ class CheckImageResponse(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     SAFETY_SCORE_FIELD_NUMBER: _builtins.int
     safety_score: _builtins.float
-    """How far the picture is from anything the policy speaks about, in [0, 1]."""
+    """How far the picture is from anything the policy speaks about, in [0, 1]: 1 minus the highest risk that a check saw.
+    Checks without weights are left aside.
+    """
     @_builtins.property
     def verdict(self) -> Global___SafetyVerdict:
         """The verdict."""
@@ -236,7 +242,9 @@ class CheckFramesRequest(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def frame(self) -> _media_pb2.FrameChunk:
-        """The next frame."""
+        """The next frame, or a part of it. Size, pixel format and codec are those of the first; bytes come as `data`. Without
+        `pts` a stream is taken for one of 24 frames a second.
+        """
 
     def __init__(
         self,
@@ -258,18 +266,32 @@ class CheckFramesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERDICT_FIELD_NUMBER: _builtins.int
+    SAFETY_SCORE_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    FRAMES_CHECKED_FIELD_NUMBER: _builtins.int
+    safety_score: _builtins.float
+    """1 minus the highest risk that a check saw in any frame, in [0, 1]."""
+    frames: _builtins.int
+    """Number of frames that came."""
+    frames_checked: _builtins.int
+    """Number of frames that were shown to the checks."""
     @_builtins.property
     def verdict(self) -> Global___SafetyVerdict:
-        """The verdict."""
+        """The verdict. Of each category it has the worst that each checker found, and evidence begins with the frame, such as
+        `frame 17: probability 0.912`.
+        """
 
     def __init__(
         self,
         *,
         verdict: Global___SafetyVerdict | None = ...,
+        safety_score: _builtins.float = ...,
+        frames: _builtins.int = ...,
+        frames_checked: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "frames_checked", b"frames_checked", "safety_score", b"safety_score", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

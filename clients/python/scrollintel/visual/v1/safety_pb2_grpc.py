@@ -84,15 +84,21 @@ class SafetyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckImage(self, request, context):
-        """Judges a stored picture.
-        Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+        """Judges a stored picture by all checks of pictures at one time.
+        Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED and a message that names the check, when one could not be run
+        or was late; with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the
+        picture does not decode, and RESOURCE_EXHAUSTED when too many are judged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckFrames(self, request_iterator, context):
-        """Judges a video from its frames. Answers UNIMPLEMENTED in this version.
+        """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
+        last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
+        scene changes.
+        Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
+        DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,11 +36,18 @@ class SafetyServiceStub:
     CheckPrompt: _grpc.UnaryUnaryMultiCallable[_safety_pb2.CheckPromptRequest, _safety_pb2.CheckPromptResponse]
     """Judges a prompt. An unsafe prompt is an answer with action BLOCK, not an error."""
     CheckImage: _grpc.UnaryUnaryMultiCallable[_safety_pb2.CheckImageRequest, _safety_pb2.CheckImageResponse]
-    """Judges a stored picture.
-    Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+    """Judges a stored picture by all checks of pictures at one time.
+    Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED and a message that names the check, when one could not be run
+    or was late; with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the
+    picture does not decode, and RESOURCE_EXHAUSTED when too many are judged.
     """
     CheckFrames: _grpc.StreamUnaryMultiCallable[_safety_pb2.CheckFramesRequest, _safety_pb2.CheckFramesResponse]
-    """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
+    """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
+    last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
+    scene changes.
+    Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
+    DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
+    """
     RedactPrompt: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RedactPromptRequest, _safety_pb2.RedactPromptResponse]
     """Replaces personal data in a prompt by pseudonyms such as `<EMAIL_1>`. Nothing of the prompt or of the answer is kept.
     Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
@@ -68,11 +75,18 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     CheckPrompt: _aio.UnaryUnaryMultiCallable[_safety_pb2.CheckPromptRequest, _safety_pb2.CheckPromptResponse]  # type: ignore[assignment]
     """Judges a prompt. An unsafe prompt is an answer with action BLOCK, not an error."""
     CheckImage: _aio.UnaryUnaryMultiCallable[_safety_pb2.CheckImageRequest, _safety_pb2.CheckImageResponse]  # type: ignore[assignment]
-    """Judges a stored picture.
-    Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+    """Judges a stored picture by all checks of pictures at one time.
+    Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED and a message that names the check, when one could not be run
+    or was late; with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the
+    picture does not decode, and RESOURCE_EXHAUSTED when too many are judged.
     """
     CheckFrames: _aio.StreamUnaryMultiCallable[_safety_pb2.CheckFramesRequest, _safety_pb2.CheckFramesResponse]  # type: ignore[assignment]
-    """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
+    """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
+    last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
+    scene changes.
+    Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
+    DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
+    """
     RedactPrompt: _aio.UnaryUnaryMultiCallable[_safety_pb2.RedactPromptRequest, _safety_pb2.RedactPromptResponse]  # type: ignore[assignment]
     """Replaces personal data in a prompt by pseudonyms such as `<EMAIL_1>`. Nothing of the prompt or of the answer is kept.
     Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
@@ -107,8 +121,10 @@ class SafetyServiceServicer:
         request: _safety_pb2.CheckImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.CheckImageResponse, _abc.Awaitable[_safety_pb2.CheckImageResponse]]:
-        """Judges a stored picture.
-        Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
+        """Judges a stored picture by all checks of pictures at one time.
+        Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED and a message that names the check, when one could not be run
+        or was late; with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the
+        picture does not decode, and RESOURCE_EXHAUSTED when too many are judged.
         """
 
     def CheckFrames(
@@ -116,7 +132,12 @@ class SafetyServiceServicer:
         request_iterator: _MaybeAsyncIterator[_safety_pb2.CheckFramesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.CheckFramesResponse, _abc.Awaitable[_safety_pb2.CheckFramesResponse]]:
-        """Judges a video from its frames. Answers UNIMPLEMENTED in this version."""
+        """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
+        last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
+        scene changes.
+        Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
+        DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
+        """
 
     def RedactPrompt(
         self,
