@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from scrollintel.visual.v1 import media_pb2 as _media_pb2
+from scrollintel.visual.v1 import prompt_pb2 as _prompt_pb2
 from scrollintel.visual.v1 import quality_pb2 as _quality_pb2
 import builtins as _builtins
 import sys
@@ -34,7 +35,7 @@ class _TemplateKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Template
     TEMPLATE_KIND_PROMPT: _TemplateKind.ValueType  # 1
     """A prompt with holes."""
     TEMPLATE_KIND_STYLE: _TemplateKind.ValueType  # 2
-    """Words that make a style."""
+    """Words that make a style. Refused on input in this version."""
 
 class TemplateKind(_TemplateKind, metaclass=_TemplateKindEnumTypeWrapper):
     """What a stored template is for."""
@@ -44,7 +45,7 @@ TEMPLATE_KIND_UNSPECIFIED: TemplateKind.ValueType  # 0
 TEMPLATE_KIND_PROMPT: TemplateKind.ValueType  # 1
 """A prompt with holes."""
 TEMPLATE_KIND_STYLE: TemplateKind.ValueType  # 2
-"""Words that make a style."""
+"""Words that make a style. Refused on input in this version."""
 Global___TemplateKind: _TypeAlias = TemplateKind  # noqa: Y015
 
 @_typing.final
@@ -839,7 +840,7 @@ Global___DeleteProjectResponse: _TypeAlias = DeleteProjectResponse  # noqa: Y015
 
 @_typing.final
 class StoredTemplate(_message.Message):
-    """A stored prompt or style template."""
+    """A template of a tenant's own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -847,14 +848,30 @@ class StoredTemplate(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Its id."""
+    """Its id, which begins with `own-`: no built-in one does."""
     kind: Global___TemplateKind.ValueType
     """What it is for."""
     name: _builtins.str
-    """Its name."""
+    """Its name for people."""
     text: _builtins.str
-    """Its text."""
+    """Its text, holes written as {name}."""
+    category: _builtins.str
+    """Its category, such as `portrait`."""
+    style: _builtins.str
+    """The style that it is in; empty for none."""
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[_prompt_pb2.TemplateVariable]:
+        """The holes, in the order of the text."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored."""
+
     def __init__(
         self,
         *,
@@ -862,10 +879,14 @@ class StoredTemplate(_message.Message):
         kind: Global___TemplateKind.ValueType = ...,
         name: _builtins.str = ...,
         text: _builtins.str = ...,
+        category: _builtins.str = ...,
+        style: _builtins.str = ...,
+        holes: _abc.Iterable[_prompt_pb2.TemplateVariable] | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "name", b"name", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "created_at", b"created_at", "holes", b"holes", "id", b"id", "kind", b"kind", "name", b"name", "style", b"style", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -881,14 +902,28 @@ class CreateTemplateRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request so that it can be repeated safely."""
     kind: Global___TemplateKind.ValueType
     """What it is for."""
     name: _builtins.str
-    """Its name."""
+    """Its name for people, on one line."""
     text: _builtins.str
-    """Its text."""
+    """Its text, on one line, holes written as {name}: small letters, digits and underscores. Other braces are refused."""
+    id: _builtins.str
+    """Its id, `own-` and then small letters, digits and hyphens; empty makes one."""
+    category: _builtins.str
+    """Its category, one of the built-in templates' or another; empty is `own`."""
+    style: _builtins.str
+    """The style that it is in, as `ImageSpec.style` takes it; empty for none."""
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[_prompt_pb2.TemplateVariable]:
+        """The holes, each once, in the order of the text; the whole template has 16 KiB at most."""
+
     def __init__(
         self,
         *,
@@ -896,10 +931,14 @@ class CreateTemplateRequest(_message.Message):
         kind: Global___TemplateKind.ValueType = ...,
         name: _builtins.str = ...,
         text: _builtins.str = ...,
+        id: _builtins.str = ...,
+        category: _builtins.str = ...,
+        style: _builtins.str = ...,
+        holes: _abc.Iterable[_prompt_pb2.TemplateVariable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "holes", b"holes", "id", b"id", "kind", b"kind", "name", b"name", "request_id", b"request_id", "style", b"style", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

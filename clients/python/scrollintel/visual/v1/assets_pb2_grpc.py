@@ -211,28 +211,31 @@ class AssetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateTemplate(self, request, context):
-        """Creates a prompt or style template. Answers UNIMPLEMENTED in this version.
+        """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+        Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
+        example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
+        QUOTA_EXHAUSTED, when the tenant has as many as it may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTemplate(self, request, context):
-        """Reads a template. Answers UNIMPLEMENTED in this version.
+        """Reads one of the tenant's own templates. Ends with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStoredTemplates(self, request, context):
-        """Lists stored templates. Answers UNIMPLEMENTED in this version.
+        """Lists the tenant's own templates, newest first. The built-in ones are `PromptService.ListTemplates`'.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTemplate(self, request, context):
-        """Deletes a template. Answers UNIMPLEMENTED in this version.
+        """Deletes one of the tenant's own templates. Ends with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,13 +66,17 @@ class AssetServiceStub:
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_assets_pb2.DeleteProjectRequest, _assets_pb2.DeleteProjectResponse]
     """Deletes a project. Answers UNIMPLEMENTED in this version."""
     CreateTemplate: _grpc.UnaryUnaryMultiCallable[_assets_pb2.CreateTemplateRequest, _assets_pb2.CreateTemplateResponse]
-    """Creates a prompt or style template. Answers UNIMPLEMENTED in this version."""
+    """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+    Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
+    example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
+    QUOTA_EXHAUSTED, when the tenant has as many as it may.
+    """
     GetTemplate: _grpc.UnaryUnaryMultiCallable[_assets_pb2.GetTemplateRequest, _assets_pb2.GetTemplateResponse]
-    """Reads a template. Answers UNIMPLEMENTED in this version."""
+    """Reads one of the tenant's own templates. Ends with NOT_FOUND."""
     ListStoredTemplates: _grpc.UnaryUnaryMultiCallable[_assets_pb2.ListStoredTemplatesRequest, _assets_pb2.ListStoredTemplatesResponse]
-    """Lists stored templates. Answers UNIMPLEMENTED in this version."""
+    """Lists the tenant's own templates, newest first. The built-in ones are `PromptService.ListTemplates`'."""
     DeleteTemplate: _grpc.UnaryUnaryMultiCallable[_assets_pb2.DeleteTemplateRequest, _assets_pb2.DeleteTemplateResponse]
-    """Deletes a template. Answers UNIMPLEMENTED in this version."""
+    """Deletes one of the tenant's own templates. Ends with NOT_FOUND."""
 
 @_typing.type_check_only
 class AssetServiceAsyncStub(AssetServiceStub):
@@ -112,13 +116,17 @@ class AssetServiceAsyncStub(AssetServiceStub):
     DeleteProject: _aio.UnaryUnaryMultiCallable[_assets_pb2.DeleteProjectRequest, _assets_pb2.DeleteProjectResponse]  # type: ignore[assignment]
     """Deletes a project. Answers UNIMPLEMENTED in this version."""
     CreateTemplate: _aio.UnaryUnaryMultiCallable[_assets_pb2.CreateTemplateRequest, _assets_pb2.CreateTemplateResponse]  # type: ignore[assignment]
-    """Creates a prompt or style template. Answers UNIMPLEMENTED in this version."""
+    """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+    Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
+    example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
+    QUOTA_EXHAUSTED, when the tenant has as many as it may.
+    """
     GetTemplate: _aio.UnaryUnaryMultiCallable[_assets_pb2.GetTemplateRequest, _assets_pb2.GetTemplateResponse]  # type: ignore[assignment]
-    """Reads a template. Answers UNIMPLEMENTED in this version."""
+    """Reads one of the tenant's own templates. Ends with NOT_FOUND."""
     ListStoredTemplates: _aio.UnaryUnaryMultiCallable[_assets_pb2.ListStoredTemplatesRequest, _assets_pb2.ListStoredTemplatesResponse]  # type: ignore[assignment]
-    """Lists stored templates. Answers UNIMPLEMENTED in this version."""
+    """Lists the tenant's own templates, newest first. The built-in ones are `PromptService.ListTemplates`'."""
     DeleteTemplate: _aio.UnaryUnaryMultiCallable[_assets_pb2.DeleteTemplateRequest, _assets_pb2.DeleteTemplateResponse]  # type: ignore[assignment]
-    """Deletes a template. Answers UNIMPLEMENTED in this version."""
+    """Deletes one of the tenant's own templates. Ends with NOT_FOUND."""
 
 class AssetServiceServicer:
     """Keeps results and uploads, addressed by their content."""
@@ -220,27 +228,31 @@ class AssetServiceServicer:
         request: _assets_pb2.CreateTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.CreateTemplateResponse, _abc.Awaitable[_assets_pb2.CreateTemplateResponse]]:
-        """Creates a prompt or style template. Answers UNIMPLEMENTED in this version."""
+        """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+        Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
+        example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
+        QUOTA_EXHAUSTED, when the tenant has as many as it may.
+        """
 
     def GetTemplate(
         self,
         request: _assets_pb2.GetTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.GetTemplateResponse, _abc.Awaitable[_assets_pb2.GetTemplateResponse]]:
-        """Reads a template. Answers UNIMPLEMENTED in this version."""
+        """Reads one of the tenant's own templates. Ends with NOT_FOUND."""
 
     def ListStoredTemplates(
         self,
         request: _assets_pb2.ListStoredTemplatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.ListStoredTemplatesResponse, _abc.Awaitable[_assets_pb2.ListStoredTemplatesResponse]]:
-        """Lists stored templates. Answers UNIMPLEMENTED in this version."""
+        """Lists the tenant's own templates, newest first. The built-in ones are `PromptService.ListTemplates`'."""
 
     def DeleteTemplate(
         self,
         request: _assets_pb2.DeleteTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.DeleteTemplateResponse, _abc.Awaitable[_assets_pb2.DeleteTemplateResponse]]:
-        """Deletes a template. Answers UNIMPLEMENTED in this version."""
+        """Deletes one of the tenant's own templates. Ends with NOT_FOUND."""
 
 def add_AssetServiceServicer_to_server(servicer: AssetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -245,6 +245,7 @@ class EnhancePromptRequest(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt, 1 to 4,000 characters."""
     negative_prompt: _builtins.str
@@ -257,6 +258,10 @@ class EnhancePromptRequest(_message.Message):
     """Name of the model that will draw it, where the caller chose one; the wording is made for it. Empty, and a model that
     has no dialect of its own, gives the wording that every model reads.
     """
+    seed: _builtins.int
+    """Chooses among wordings that say the same as well, at STANDARD and RICH; equal seeds choose equally. At least 0. Left
+    out, the first of each is taken.
+    """
     def __init__(
         self,
         *,
@@ -265,14 +270,20 @@ class EnhancePromptRequest(_message.Message):
         style: _builtins.str = ...,
         level: _spec_pb2.EnhancementLevel.ValueType | None = ...,
         model: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "level", b"level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_seed", b"_seed", "level", b"level", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "level", b"level", "model", b"model", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_seed", b"_seed", "level", b"level", "model", b"model", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "seed", b"seed", "style", b"style"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
     _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___EnhancePromptRequest: _TypeAlias = EnhancePromptRequest  # noqa: Y015
 
@@ -606,6 +617,7 @@ class PromptTemplate(_message.Message):
     STYLE_FIELD_NUMBER: _builtins.int
     HOLES_FIELD_NUMBER: _builtins.int
     EXAMPLE_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     category: _builtins.str
@@ -618,6 +630,8 @@ class PromptTemplate(_message.Message):
     """The style that it is in; empty for none."""
     example: _builtins.str
     """The prompt that it makes of its own defaults and examples."""
+    own: _builtins.bool
+    """Whether it is one of the caller's own."""
     @_builtins.property
     def variables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the holes, in the order of the text."""
@@ -637,10 +651,11 @@ class PromptTemplate(_message.Message):
         style: _builtins.str = ...,
         holes: _abc.Iterable[Global___TemplateVariable] | None = ...,
         example: _builtins.str = ...,
+        own: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "example", b"example", "holes", b"holes", "id", b"id", "style", b"style", "text", b"text", "title", b"title", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "example", b"example", "holes", b"holes", "id", b"id", "own", b"own", "style", b"style", "text", b"text", "title", b"title", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -717,8 +732,11 @@ class ListTemplatesResponse(_message.Message):
     TEMPLATES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    OWN_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last."""
+    own_unavailable: _builtins.bool
+    """Whether the caller's own templates are left out, because the store did not answer in time."""
     @_builtins.property
     def templates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptTemplate]:
         """The templates."""
@@ -733,10 +751,11 @@ class ListTemplatesResponse(_message.Message):
         templates: _abc.Iterable[Global___PromptTemplate] | None = ...,
         next_page_token: _builtins.str = ...,
         categories: _abc.Iterable[Global___TemplateCategory] | None = ...,
+        own_unavailable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "next_page_token", b"next_page_token", "templates", b"templates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "next_page_token", b"next_page_token", "own_unavailable", b"own_unavailable", "templates", b"templates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,7 +91,7 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTemplates(self, request, context):
-        """Lists the built-in prompt templates, all of them or those that a query means.
+        """Lists the prompt templates, all of them or those that a query means: the built-in ones, then the caller's own.
         Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -99,8 +99,9 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApplyTemplate(self, request, context):
-        """Fills a template's variables.
-        Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+        """Fills a template's variables; an id that begins with `own-` names one of the caller's own.
+        Ends with NOT_FOUND when there is no such template, with UNAVAILABLE when it is one of the caller's own and the store
+        does not answer, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
         and its rule, when a value does not fit, is missing, or is of no variable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -45,12 +45,13 @@ class PromptServiceStub:
     refused prompt is checked like any other when it is drawn, and may be refused again.
     """
     ListTemplates: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]
-    """Lists the built-in prompt templates, all of them or those that a query means.
+    """Lists the prompt templates, all of them or those that a query means: the built-in ones, then the caller's own.
     Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
     """
     ApplyTemplate: _grpc.UnaryUnaryMultiCallable[_prompt_pb2.ApplyTemplateRequest, _prompt_pb2.ApplyTemplateResponse]
-    """Fills a template's variables.
-    Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+    """Fills a template's variables; an id that begins with `own-` names one of the caller's own.
+    Ends with NOT_FOUND when there is no such template, with UNAVAILABLE when it is one of the caller's own and the store
+    does not answer, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
     and its rule, when a value does not fit, is missing, or is of no variable.
     """
 
@@ -71,12 +72,13 @@ class PromptServiceAsyncStub(PromptServiceStub):
     refused prompt is checked like any other when it is drawn, and may be refused again.
     """
     ListTemplates: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ListTemplatesRequest, _prompt_pb2.ListTemplatesResponse]  # type: ignore[assignment]
-    """Lists the built-in prompt templates, all of them or those that a query means.
+    """Lists the prompt templates, all of them or those that a query means: the built-in ones, then the caller's own.
     Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
     """
     ApplyTemplate: _aio.UnaryUnaryMultiCallable[_prompt_pb2.ApplyTemplateRequest, _prompt_pb2.ApplyTemplateResponse]  # type: ignore[assignment]
-    """Fills a template's variables.
-    Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+    """Fills a template's variables; an id that begins with `own-` names one of the caller's own.
+    Ends with NOT_FOUND when there is no such template, with UNAVAILABLE when it is one of the caller's own and the store
+    does not answer, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
     and its rule, when a value does not fit, is missing, or is of no variable.
     """
 
@@ -114,7 +116,7 @@ class PromptServiceServicer:
         request: _prompt_pb2.ListTemplatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_pb2.ListTemplatesResponse, _abc.Awaitable[_prompt_pb2.ListTemplatesResponse]]:
-        """Lists the built-in prompt templates, all of them or those that a query means.
+        """Lists the prompt templates, all of them or those that a query means: the built-in ones, then the caller's own.
         Ends with INVALID_ARGUMENT, reason FIELD_INVALID, for a page token of another question.
         """
 
@@ -123,8 +125,9 @@ class PromptServiceServicer:
         request: _prompt_pb2.ApplyTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_pb2.ApplyTemplateResponse, _abc.Awaitable[_prompt_pb2.ApplyTemplateResponse]]:
-        """Fills a template's variables.
-        Ends with NOT_FOUND when there is no such template, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
+        """Fills a template's variables; an id that begins with `own-` names one of the caller's own.
+        Ends with NOT_FOUND when there is no such template, with UNAVAILABLE when it is one of the caller's own and the store
+        does not answer, and with INVALID_ARGUMENT, reason FIELD_INVALID, naming the variable
         and its rule, when a value does not fit, is missing, or is of no variable.
         """
 
