@@ -23,6 +23,7 @@ from scrollintel.visual.v1.safety_pb2 import (
 from services.runtime.blobs import BlobStore
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
+from services.runtime.identity import Identity
 from services.runtime.images import encode_png
 from services.runtime.server import serve
 from services.safety.service import spec
@@ -118,6 +119,18 @@ async def test_after_a_restart_a_mesh_knows_its_own(tmp_path: Path) -> None:
         told = await verified(stub, sealed.media)
     assert told.manifest_valid
     assert told.watermark == sealed.watermark
+
+
+async def test_two_tenants_equal_works_bear_different_marks_and_one_tenants_equal_ones(
+    tmp_path: Path,
+) -> None:
+    media = await stored(tmp_path)
+    async with safety(tmp_path) as stub:
+        marks = []
+        for tenant in ("ours", "theirs", "ours"):
+            metadata = Identity(tenant).metadata()
+            marks.append((await stub.SealMedia(asked(media), timeout=20, metadata=metadata)).watermark)
+    assert marks[0] == marks[2] != marks[1]
 
 
 async def test_media_that_is_absent_or_no_picture_is_told_as_such(tmp_path: Path) -> None:

@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import c2pa
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from PIL import Image
 
 from scrollintel.visual.version import __version__
+from services.safety.provenance import signer
 from services.safety.provenance.credentials import Credentials
 
 GENERATOR = "visual-mesh"
@@ -31,8 +27,6 @@ SOURCE = "source"
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 DRAWN = _SOURCE_TYPE + "trainedAlgorithmicMedia"
 RESTORED = _SOURCE_TYPE + "algorithmicallyEnhanced"
-
-_CURVES = {"secp256r1": b"es256", "secp384r1": b"es384", "secp521r1": b"es512"}
 
 # What an unreadable manifest, and one that does not hold, is called; other codes are told as they are.
 _REASONS = {
@@ -77,11 +71,12 @@ class Manifests:
     """Signs with a mesh's credentials and believes what they signed. Every method blocks; use it in threads."""
 
     def __init__(self, credentials: Credentials) -> None:
-        """Open the signer and try it; raises ValueError where chain and key are no signer."""
+        """Open the signer and try it; raises ValueError, with the setting and the rule, where chain and key are none."""
+        algorithm = signer.algorithm(credentials.chain, credentials.key)
         try:
             self._signer = c2pa.Signer.from_info(
                 c2pa.C2paSignerInfo(
-                    alg=_algorithm(credentials.key),
+                    alg=algorithm,
                     sign_cert=credentials.chain,
                     private_key=credentials.key,
                     ta_url=None,
@@ -94,12 +89,14 @@ class Manifests:
                 "verify": {"verify_after_sign": False, "remote_manifest_fetch": False},
             }
             self._signing = c2pa.Context.from_dict(quiet)
-            trust = {"user_anchors": credentials.anchor.decode()}
+            trust = {"user_anchors": credentials.anchors.decode()}
             self._reading = c2pa.Context.from_dict(
                 {"trust": trust, "verify": {"verify_trust": True, "remote_manifest_fetch": False}}
             )
         except (c2pa.C2paError, UnicodeDecodeError) as error:
-            raise ValueError("the C2PA chain and key are no signer of manifests, in PEM") from error
+            raise ValueError(
+                f"{signer.CHAIN}: no signer of manifests, as C2PA 2.2, section 14.5, wants one"
+            ) from error
         self._organisation = self._prove()
 
     def sign(self, data: bytes, media_type: str, facts: Facts, source: Source | None = None) -> bytes:
@@ -120,9 +117,10 @@ class Manifests:
         try:
             read = self._read(self.sign(blank.getvalue(), "image/png", Facts("proof")), "image/png")
         except c2pa.C2paError as error:
-            raise ValueError("the C2PA chain and key cannot sign") from error
+            raise ValueError(f"{signer.CHAIN} and {signer.KEY}: cannot sign a manifest") from error
         if read.facts is None:
-            raise ValueError(f"what the C2PA chain and key sign does not hold: {'; '.join(read.reasons)}")
+            told = "; ".join(read.reasons)
+            raise ValueError(f"{signer.CHAIN}: what it signs is not believed by its own authority: {told}")
         return read.issuer
 
     def _signed(self, data: bytes, media_type: str, facts: Facts, source: Source | None) -> bytes:
@@ -157,22 +155,6 @@ class Manifests:
         if state != "Trusted":
             return Reading(found=True, issuer=issuer, reasons=_why(told))
         return Reading(found=True, issuer=issuer, facts=_facts(active))
-
-
-def _algorithm(key: bytes) -> bytes:
-    """Return C2PA's name of what a key signs with (C2PA 2.2, section 13.2); raises ValueError for any other key."""
-    try:
-        loaded = load_pem_private_key(key, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError("the C2PA key must be PKCS 8 in PEM, without a passphrase") from error
-    if isinstance(loaded, RSAPrivateKey):
-        return b"ps256"
-    if isinstance(loaded, Ed25519PrivateKey):
-        return b"ed25519"
-    curve = loaded.curve.name if isinstance(loaded, EllipticCurvePrivateKey) else ""
-    if curve not in _CURVES:
-        raise ValueError(f"the C2PA key must be on a curve of {', '.join(_CURVES)}, Ed25519 or RSA")
-    return _CURVES[curve]
 
 
 def _claim(facts: Facts, *, opened: bool) -> dict[str, Any]:

@@ -2,27 +2,33 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
+import structlog
 
 from scrollintel.visual.v1 import errors_pb2, safety_pb2
 from scrollintel.visual.v1.media_pb2 import MediaRef
-from services.runtime import images
+from services.runtime import identity, images
 from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
 from services.runtime.turns import in_turn
 from services.safety.privacy.redactor import shipped
+from services.safety.provenance import signer
 from services.safety.provenance.credentials import load
 from services.safety.provenance.manifest import Facts, Source
-from services.safety.provenance.seal import Seal
+from services.safety.provenance.seal import Seal, Work
 from services.safety.settings import Settings
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 T = TypeVar("T")
 
+log = structlog.get_logger()
+
 FOLDER = "provenance"
+NEAR = timedelta(days=30)  # the end of a certificate is told of at each start from then on
 
 # First estimates of one call, for those that wait.
 SEAL_SECONDS = 0.2
@@ -41,13 +47,25 @@ class Provenance:
 
     @classmethod
     async def open(cls, settings: Settings, blobs: BlobStore) -> "Provenance":
-        """Read the credentials, or make those for development; raises ValueError where they are none."""
+        """Read the credentials, or make those for development.
+
+        Raises MeshError FIELD_INVALID, with the setting and the rule, where they are none.
+        """
 
         def opened() -> Seal:
             given = (settings.c2pa_chain, settings.c2pa_key, settings.watermark_key)
-            return Seal(load(settings.home / FOLDER, *given))
+            credentials = load(settings.home / FOLDER, *given)
+            seal, ends = Seal(credentials), signer.ends(credentials.chain)
+            if ends - datetime.now(UTC) < NEAR:
+                log.warning(
+                    "the certificate that manifests are signed with ends soon", ends=f"{ends:%Y-%m-%d}"
+                )
+            return seal
 
-        return cls(await asyncio.to_thread(opened), blobs, settings)
+        try:
+            return cls(await asyncio.to_thread(opened), blobs, settings)
+        except ValueError as error:
+            raise MeshError(errors_pb2.ERROR_REASON_FIELD_INVALID, str(error)) from error
 
     async def seal(self, request: safety_pb2.SealMediaRequest) -> safety_pb2.SealMediaResponse:
         """Seal one picture and store what came of it."""
@@ -66,8 +84,9 @@ class Provenance:
         source = await self._source(request.source) if request.HasField("source") else None
         facts = Facts(request.generation_id, request.model)
         description = await asyncio.to_thread(_redacted, request.description)
+        work = Work(identity.current().tenant, request.work)
         sealed = await asyncio.to_thread(
-            self._seal.seal, picture, media_type, request.work, facts, source, description
+            self._seal.seal, picture, media_type, work, facts, source, description
         )
         height, width = picture.shape[:2]
         media = await self._blobs.put(sealed.data, media_type=media_type, width=width, height=height)

@@ -1,6 +1,5 @@
 """Seals pictures and reads seals: the watermark in the pixels first, then the manifest over the finished file."""
 
-import hashlib
 import hmac
 import io
 from collections.abc import Mapping
@@ -27,6 +26,14 @@ _LOSSY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a picture came from, and whose it is: two tenants' equal works are two."""
+
+    tenant: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Sealed:
     """A sealed file, and the payload of the watermark in it."""
 
@@ -47,7 +54,7 @@ class Seal:
         self,
         picture: Pixels,
         media_type: str,
-        work: str,
+        work: Work,
         facts: Facts,
         source: Source | None = None,
         description: Mapping[str, str] | None = None,
@@ -55,7 +62,7 @@ class Seal:
         """Return a picture, uint8 [H,W,3 or 4], as a sealed file of its media type.
 
         A restored picture that still bears the mark keeps it: a second one would only hide the first. `description` is
-        written into PNG files alone. Equal pictures of equal works get equal pixels.
+        written into PNG files alone. Equal pictures of one tenant's equal works get equal pixels.
         """
         restored = source is not None
         borne = self._watermark.find(_over_white(picture), scales=(1.0,)).payload if restored else None
@@ -72,9 +79,10 @@ class Seal:
         """Look for the mark in a picture, uint8 [H,W,3]."""
         return self._watermark.find(picture)
 
-    def payload(self, work: str) -> int:
-        """Return the 32 bits that stand for a work; without the key they say nothing about it."""
-        return int.from_bytes(hmac.new(self._key, work.encode(), hashlib.sha256).digest()[:4], "big")
+    def payload(self, work: Work) -> int:
+        """Return the 32 bits that stand for a tenant's work; without the key they say nothing about either."""
+        tenants = hmac.digest(self._key, work.tenant.encode(), "sha256")
+        return int.from_bytes(hmac.digest(tenants, work.name.encode(), "sha256")[:4], "big")
 
 
 def _over_white(picture: Pixels) -> Pixels:

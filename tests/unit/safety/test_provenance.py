@@ -2,7 +2,7 @@ import asyncio
 import io
 import socketserver
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import cv2
 import numpy as np
@@ -21,10 +21,12 @@ from services.runtime.errors import MeshError
 from services.safety.provenance import credentials, development
 from services.safety.provenance.manifest import ANOTHERS, NO_MANIFEST, UNREADABLE, Facts, Manifests, Source
 from services.safety.provenance.rpcs import Provenance
-from services.safety.provenance.seal import Seal
+from services.safety.provenance.seal import Seal, Work
 from services.safety.settings import Settings
 
+NOW = datetime.now(UTC)
 FACTS = Facts("gen-1", "text_to_image_house")
+WORK, ANOTHER = Work("local", "work"), Work("local", "another")
 PICTURE = np.kron(
     np.random.default_rng(1).integers(40, 215, (6, 8, 3), np.uint8), np.ones((32, 32, 1), np.uint8)
 )
@@ -89,13 +91,68 @@ def test_what_is_no_signer_is_refused_by_name(tmp_path, given, broken):
         Manifests(changed)
 
 
+YEAR = timedelta(days=365)
+
+
+def signed_by(tmp_path, chain, key):
+    for name, content in (("chain", chain), ("key", key)):
+        (tmp_path / name).write_bytes(content)
+    return Manifests(credentials.load(tmp_path / "home", tmp_path / "chain", tmp_path / "key", None))
+
+
+@pytest.mark.parametrize("years", [-11, 1])
+def test_a_certificate_that_is_not_valid_today_is_refused_with_its_days(tmp_path, years):
+    made = NOW + years * YEAR
+    rule = (
+        f"CHAIN: certificate 1 of 2 is valid from {made - development.CLOCKS_DIFFER:%Y-%m-%d} to .*renew it"
+    )
+    with pytest.raises(ValueError, match=rule):
+        signed_by(tmp_path, *development.certificate(made))
+
+
+def test_a_key_of_another_certificate_is_refused_as_that(tmp_path, given):
+    with pytest.raises(ValueError, match=r"^VMESH_SAFETY_C2PA_KEY: must be the key of the first certificate"):
+        signed_by(tmp_path, given.chain, development.certificate()[1])
+
+
+async def test_a_file_that_cannot_be_read_is_told_by_its_setting(tmp_path, given):
+    for name, content in (("chain", given.chain), ("empty", b" \n")):
+        (tmp_path / name).write_bytes(content)
+    for named, fields in {
+        "VMESH_SAFETY_C2PA_CHAIN": {"c2pa_chain": tmp_path / "none", "c2pa_key": tmp_path / "none"},
+        "VMESH_SAFETY_C2PA_KEY": {"c2pa_chain": tmp_path / "chain", "c2pa_key": tmp_path},
+        "VMESH_SAFETY_WATERMARK_KEY": {"watermark_key": tmp_path / "empty"},
+    }.items():
+        with pytest.raises(MeshError, match=f"FIELD_INVALID: {named}: {tmp_path}[^\n]*$"):
+            await Provenance.open(Settings(home=tmp_path / "home", **fields), None)
+
+
+def test_a_development_certificate_is_followed_by_another_at_half_its_days(tmp_path):
+    folder, (chain, key) = tmp_path / "provenance", development.certificate(NOW - 6 * YEAR)
+    credentials._write(folder, {"chain.pem": chain, "key.pem": key, "watermark.key": b"kept"})
+    first = Manifests(credentials.Credentials(chain, key, b"")).sign(blank_png(), "image/png", FACTS)
+    renewed = credentials.load(folder, None, None, None)
+    assert renewed.chain != chain
+    assert renewed == credentials.load(folder, None, None, None), "once"
+    assert len(list(folder.glob("renewed-*"))) == 1
+    assert Manifests(renewed).read(first, "image/png").facts == FACTS, "what was signed before stays valid"
+    other = credentials.Credentials(*development.certificate(), b"")
+    assert Manifests(other).read(first, "image/png").facts is None
+
+
+def blank_png():
+    file = io.BytesIO()
+    Image.fromarray(PICTURE).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/webp"])
 def test_a_sealed_picture_tells_who_made_it_and_any_change(seal, media_type):
-    sealed = seal.seal(PICTURE, media_type, "work", FACTS)
+    sealed = seal.seal(PICTURE, media_type, WORK, FACTS)
     read = seal.read(sealed.data, media_type)
     assert (read.found, read.facts, read.reasons) == (True, FACTS, ())
     assert read.issuer == "Visual Mesh (development)"
-    assert seal.find(pixels(sealed.data)).payload == sealed.payload == seal.payload("work")
+    assert seal.find(pixels(sealed.data)).payload == sealed.payload == seal.payload(WORK)
     tampered = bytearray(sealed.data)
     tampered[len(tampered) // 2] ^= 1
     changed = seal.read(bytes(tampered), media_type)
@@ -104,15 +161,22 @@ def test_a_sealed_picture_tells_who_made_it_and_any_change(seal, media_type):
 
 
 def test_equal_pictures_of_equal_works_have_equal_pixels(seal):
-    one, other = (seal.seal(PICTURE, "image/png", "work", Facts(name, "m")) for name in ("gen-1", "gen-2"))
+    one, other = (seal.seal(PICTURE, "image/png", WORK, Facts(name, "m")) for name in ("gen-1", "gen-2"))
     assert np.array_equal(pixels(one.data), pixels(other.data))
     assert one.data != other.data
     assert png.same_but_manifest(one.data, other.data)
-    assert seal.seal(PICTURE, "image/png", "another", FACTS).payload != one.payload
+    assert seal.seal(PICTURE, "image/png", ANOTHER, FACTS).payload != one.payload
+
+
+def test_two_tenants_equal_works_bear_different_marks(seal):
+    ours, theirs = (seal.payload(Work(tenant, "work")) for tenant in ("ours", "theirs"))
+    assert ours == seal.payload(Work("ours", "work"))
+    assert ours != theirs
+    assert seal.payload(Work("a", "bc")) != seal.payload(Work("ab", "c"))
 
 
 def test_the_description_is_in_the_file_and_not_in_the_manifest(seal):
-    sealed = seal.seal(PICTURE, "image/png", "work", FACTS, None, {"prompt": "a smiling cat"}).data
+    sealed = seal.seal(PICTURE, "image/png", WORK, FACTS, None, {"prompt": "a smiling cat"}).data
     assert png.text_of(sealed) == {"prompt": "a smiling cat"}
     assert png.is_sealed(sealed)
     manifest = b"".join(body for kind, body in png.chunks(sealed) if kind == png.MANIFEST)
@@ -123,19 +187,19 @@ def test_the_description_is_in_the_file_and_not_in_the_manifest(seal):
 
 
 def test_a_restored_picture_keeps_its_mark_and_tells_its_source(seal):
-    drawn = seal.seal(PICTURE, "image/png", "work", FACTS)
+    drawn = seal.seal(PICTURE, "image/png", WORK, FACTS)
     source = Source(drawn.data, "image/png")
-    restored = seal.seal(pixels(drawn.data), "image/png", "another", Facts("gen-2"), source)
+    restored = seal.seal(pixels(drawn.data), "image/png", ANOTHER, Facts("gen-2"), source)
     assert restored.payload == drawn.payload
     assert seal.read(restored.data, "image/png").facts == Facts("gen-2")
     assert b"gen-1" in restored.data, "the source's own manifest is still there"
-    unreadable = seal.seal(PICTURE, "image/png", "work", Facts("gen-2"), Source(b"nothing", "image/png"))
+    unreadable = seal.seal(PICTURE, "image/png", WORK, Facts("gen-2"), Source(b"nothing", "image/png"))
     assert seal.read(unreadable.data, "image/png").facts == Facts("gen-2")
 
 
 def test_what_another_mesh_made_is_not_believed(seal, tmp_path):
     other = Seal(credentials.load(tmp_path / "provenance", None, None, None))
-    sealed = other.seal(PICTURE, "image/png", "work", FACTS).data
+    sealed = other.seal(PICTURE, "image/png", WORK, FACTS).data
     read = seal.read(sealed, "image/png")
     assert read.reasons == ("it is signed by somebody whom this mesh does not trust",)
     assert (read.found, read.facts) == (True, None)
@@ -146,7 +210,7 @@ def test_another_organisation_under_the_same_authority_is_not_believed():
     authority_key, authority = generate_private_key(SECP256R1()), organisation("Authority")
 
     def certificate(name, key, signs):
-        built = development._certificate(name, authority, key.public_key(), authority_key.public_key())
+        built = development._certificate(name, authority, key.public_key(), authority_key.public_key(), NOW)
         built = built.add_extension(x509.BasicConstraints(ca=not signs, path_length=None), critical=True)
         built = built.add_extension(development._usage(signs=signs), critical=True)
         purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])

@@ -422,8 +422,8 @@ class SealMediaRequest(_message.Message):
     model: _builtins.str
     """The model that drew it; empty for a restoration."""
     work: _builtins.str
-    """Names the work that the picture came from; the watermark's payload is derived from it, so that equal works get equal
-    pixels. A picture that bears a watermark already keeps that one.
+    """Names the work that the picture came from; the watermark's payload is derived from it and the tenant, so that a
+    tenant's equal works get equal pixels. A picture that bears a watermark already keeps that one.
     """
     @_builtins.property
     def media(self) -> _media_pb2.MediaRef:
