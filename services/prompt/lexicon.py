@@ -12,7 +12,8 @@ from services.prompt.aspects import Aspect, Opposites
 from services.prompt.dialects import Dialect, Dialects
 from services.prompt.languages import Languages
 from services.prompt.styles import Style, StyleSet
-from services.prompt.templates import Library, Template
+from services.prompt.templates import Library
+from services.runtime.templates.template import Template
 
 
 @dataclass(frozen=True)

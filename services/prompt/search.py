@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from services.prompt.detection import Vectors
-from services.prompt.templates import Template
 from services.prompt.wording import Wording
+from services.runtime.templates.template import Template
 
 # Cosine of a query and a template below which the two have nothing to do with each other; docs/04-prompt.md.
 LIKE = 0.25

@@ -14,16 +14,17 @@ from services.prompt.enhancement import Asked, enhance
 from services.prompt.exemplars import Exemplars
 from services.prompt.lexicon import Lexicon, load
 from services.prompt.meanings import Meanings
-from services.prompt.messages import to_analysis, to_template
+from services.prompt.messages import to_analysis
 from services.prompt.pages import PageTokenError, page
 from services.prompt.search import by_meaning, by_words, told
 from services.prompt.settings import Settings
 from services.prompt.styles import Level, Style, UnknownStyleError
 from services.prompt.suggestions import suggest
-from services.prompt.templates import FillError, Template
 from services.prompt.wording import Wording, unwanted
 from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
+from services.runtime.templates import wire
+from services.runtime.templates.template import FillError, Template
 from services.runtime.triton import TritonClient
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -113,7 +114,7 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
         except PageTokenError as error:
             raise _invalid("page_token", str(error)) from error
         return prompt_pb2.ListTemplatesResponse(
-            templates=map(to_template, shown),
+            templates=map(wire.write, shown),
             next_page_token=token,
             categories=[
                 prompt_pb2.TemplateCategory(name=name, templates=count)

@@ -9,8 +9,9 @@ from services.prompt.analysis import analyse
 from services.prompt.lexicon import load
 from services.prompt.pages import PageTokenError, page
 from services.prompt.search import by_meaning, by_words
-from services.prompt.templates import FillError, Library, Template
-from services.prompt.variables import Choice, Number, Text, Variable, VariableError, parse
+from services.prompt.templates import Library
+from services.runtime.templates.template import FillError, Template
+from services.runtime.templates.variables import Choice, Number, Text, Variable, VariableError, parse
 
 LEXICON = load()
 LIBRARY = LEXICON.library
@@ -135,7 +136,7 @@ def test_a_variable_that_refuses_its_own_sample_is_a_mistake(data: dict[str, obj
 
 def test_mistakes_in_the_file_are_named() -> None:
     entry = {"id": "x", "category": "x", "title": "x", "style": "", "text": "a {b}", "variables": {}}
-    with pytest.raises(ValueError, match="template x: its holes are not its variables"):
+    with pytest.raises(ValueError, match="template x: holes: are to be those of the text"):
         Template.parse(entry)
     with pytest.raises(ValueError, match="template y: 'category' is missing"):
         Template.parse({"id": "y"})

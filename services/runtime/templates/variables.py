@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # the last two end a line and a paragraph
 _WHOLE = re.compile(r"-?\d{1,9}")
 MOST_NEAR = 3
+MOST_CHARACTERS = 1000  # of what fills one hole, of what says what it is for, and of one choice
+MOST_OPTIONS = 64
+LARGEST = 999_999_999  # number, as many digits as are read of one
 
 
 class VariableError(Exception):
@@ -41,7 +44,7 @@ class Text:
             raise VariableError(f"is needed: {self.about}, such as `{self.sample}`")
         if len(said) > self.most:
             raise VariableError(f"takes at most {self.most} characters")
-        if _CONTROL.search(said):
+        if not one_line(said):
             raise VariableError("takes one line without control characters")
         return said
 
@@ -70,7 +73,7 @@ class Choice:
             return self.default
         said = value.strip().casefold()
         for option in self.options:
-            if option.casefold() == said:
+            if option.strip().casefold() == said:
                 return option
         near = tuple(get_close_matches(said, self.options, MOST_NEAR))
         raise VariableError(f"takes one of {', '.join(self.options)}", near or self.options)
@@ -109,17 +112,52 @@ Variable: TypeAlias = Text | Choice | Number
 
 
 def parse(name: str, data: Mapping[str, Any]) -> Variable:
-    """Read one variable of templates.yaml; raises ValueError where its own default or example breaks its rule."""
-    variable: Variable
+    """Read one variable of templates.yaml; raises ValueError as `checked` does."""
     if "choice" in data:
-        variable = Choice(name, data["about"], tuple(map(str, data["choice"])))
-    elif "number" in data:
+        return checked(Choice(name, data["about"], tuple(map(str, data["choice"]))))
+    if "number" in data:
         lowest, highest = data["number"]
-        variable = Number(name, data["about"], lowest, highest, data["default"])
-    else:
-        variable = Text(name, data["about"], data["text"], data.get("example", ""), data.get("default", ""))
+        return checked(Number(name, data["about"], lowest, highest, data["default"]))
+    return checked(Text(name, data["about"], data["text"], data.get("example", ""), data.get("default", "")))
+
+
+def checked(variable: Variable) -> Variable:
+    """Return a variable as it is; raises ValueError, naming it, where no value or not its own default fits it."""
+    if mistake := _mistake(variable):
+        raise ValueError(f"variable {variable.name}: {mistake}")
     try:
         variable.take(variable.sample)
     except VariableError as error:
-        raise ValueError(f"variable {name}: its own sample is refused: it {error}") from error
+        raise ValueError(f"variable {variable.name}: its own sample is refused: it {error}") from error
     return variable
+
+
+def one_line(text: str) -> bool:
+    """Tell whether a text is one line without control characters."""
+    return not _CONTROL.search(text)
+
+
+def _mistake(variable: Variable) -> str:
+    """Return what is wrong with a variable's own rule; empty where nothing is."""
+    if not variable.about.strip():
+        return "its `about` says nothing"
+    if len(variable.about) > MOST_CHARACTERS or not one_line(variable.about):
+        return f"its `about` is one line of at most {MOST_CHARACTERS} characters"
+    match variable:
+        case Text():
+            fits = 1 <= variable.most <= MOST_CHARACTERS
+            return "" if fits else f"a text takes 1 to {MOST_CHARACTERS} characters"
+        case Choice():
+            return _mistake_of(variable.options)
+        case Number():
+            fits = -LARGEST <= variable.lowest <= variable.highest <= LARGEST
+            return "" if fits else f"its lowest is above its highest, or beyond {LARGEST:,}"
+
+
+def _mistake_of(options: tuple[str, ...]) -> str:
+    known = {option.strip().casefold() for option in options}
+    if not 2 <= len(options) <= MOST_OPTIONS or len(known) != len(options) or "" in known:
+        return f"a choice has 2 to {MOST_OPTIONS} options, none empty, none twice"
+    if any(len(option) > MOST_CHARACTERS or not one_line(option) for option in options):
+        return f"an option is one line of at most {MOST_CHARACTERS} characters"
+    return ""
