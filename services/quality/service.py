@@ -31,6 +31,7 @@ from services.runtime.deadline import budget
 from services.runtime.errors import MeshError
 from services.runtime.frames import Frames, Limits
 from services.runtime.server import ServerSpec
+from services.runtime.streams import Patience, arriving
 from services.runtime.triton import TritonClient
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -67,7 +68,7 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         self._threads = threads
         self._room = Admission(settings.threads, settings.waiting, PICTURE_SECONDS)
         self._videos = Admission(settings.videos, settings.videos_waiting, VIDEO_SECONDS)
-        self._idle_seconds = settings.idle_seconds
+        self._patience = Patience(settings.idle_seconds, settings.trickle_seconds)
 
     async def ScoreImage(
         self, request: quality_pb2.ScoreImageRequest, context: Context
@@ -126,9 +127,8 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
     ) -> quality_pb2.ScoreVideoResponse:
         """Measure frame by frame as they come; the next one is read when the last one is measured."""
         video, frames, prompt = Video(self._learnt), Frames(FRAME_LIMITS), ""
-        messages = aiter(request_iterator)
         async with self._videos.enter():
-            while (message := await self._next(messages)) is not None:
+            async for message in arriving(request_iterator, "the video", self._patience):
                 prompt = prompt or message.prompt
                 picture = await frames.add(message.frame)
                 if picture is not None:
@@ -147,18 +147,6 @@ class QualityService(quality_pb2_grpc.QualityServiceServicer):
         )
         if seen is not None and seen.adherence is not None:
             video.adherence.append(seen.adherence)
-
-    async def _next(
-        self, messages: AsyncIterator[quality_pb2.ScoreVideoRequest]
-    ) -> quality_pb2.ScoreVideoRequest | None:
-        try:
-            async with asyncio.timeout(self._idle_seconds):
-                return await anext(messages, None)
-        except TimeoutError:
-            raise MeshError(
-                errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
-                f"no message of the video came for {self._idle_seconds:g} s; send it again without pauses",
-            ) from None
 
     async def CompareImages(
         self, request: quality_pb2.CompareImagesRequest, context: Context

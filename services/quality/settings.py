@@ -23,6 +23,8 @@ class Settings(TritonSettings):
     """Videos that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
     idle_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     """How long a stream of frames may stay silent between two messages."""
+    trickle_seconds: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """How long a stream of frames may keep the server waiting for its messages altogether."""
     database_url: str = ""
     """SQLAlchemy URL of what is remembered of earlier pictures and of models; empty is SQLite under `home`."""
     calibration: Path | None = None

@@ -1,8 +1,8 @@
 """Work in threads that is done in turn, a few at a time, and holds its turn for as long as it goes on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from services.runtime.admission import Admission
@@ -20,16 +20,14 @@ async def in_turn(
 ) -> T:
     """Wait for a turn, work in it, and raise what `late` returns when that takes longer than `seconds`.
 
-    Threads cannot be stopped. Who leaves early leaves its turn to the work until that has ended, and work that ends
-    before threads which it began with `in_thread` leaves it to them: otherwise callers with little time would fill the
-    memory and all threads. Raises MeshError OVERLOADED where too many wait already, and
+    Threads cannot be stopped. Who leaves early leaves its turn to the work until that has ended: otherwise callers
+    with little time would fill the memory and all threads. Raises MeshError OVERLOADED where too many wait already, and
     DEADLINE_EXCEEDED when the caller's time is over before the work begins.
     """
     async with AsyncExitStack() as turn:
         await turn.enter_async_context(turns.enter())
         limit = budget(seconds)
-        with noted() as threads:
-            task = asyncio.create_task(_held(turn.pop_all(), work, threads))
+        task = asyncio.create_task(_held(turn.pop_all(), work))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to read it
     try:
         async with asyncio.timeout(limit) as scope:
@@ -40,15 +38,28 @@ async def in_turn(
         raise late() from None
 
 
-async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]], threads: Threads) -> T:
+async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:
     async with turn:
-        try:
-            return await work()
-        finally:
-            if threads:
-                task = asyncio.create_task(_keep(turn.pop_all(), threads))
-                _kept.add(task)
-                task.add_done_callback(_kept.discard)
+        return await work()
+
+
+@asynccontextmanager
+async def turn_with_threads(turns: Admission) -> AsyncIterator[None]:
+    """Wait for a turn and hold it, for work that stops when its caller leaves, but for the threads that it began.
+
+    It is held until those begun with `in_thread` have ended, too; the body's end is not waited with. Raises MeshError
+    OVERLOADED where too many wait already.
+    """
+    async with AsyncExitStack() as turn:
+        await turn.enter_async_context(turns.enter())
+        with noted() as threads:
+            try:
+                yield
+            finally:
+                if threads:
+                    task = asyncio.create_task(_keep(turn.pop_all(), threads))
+                    _kept.add(task)
+                    task.add_done_callback(_kept.discard)
 
 
 async def _keep(turn: AsyncExitStack, threads: Threads) -> None:

@@ -10,7 +10,7 @@ from services.runtime import deadline
 from services.runtime.admission import Admission
 from services.runtime.errors import MeshError
 from services.runtime.threads import in_thread
-from services.runtime.turns import in_turn
+from services.runtime.turns import in_turn, turn_with_threads
 
 LONG = 30.0
 
@@ -78,15 +78,11 @@ async def test_nothing_is_begun_for_a_caller_whose_time_is_over() -> None:
     assert turns.active == 0
 
 
-async def test_a_turn_is_held_until_threads_have_ended_that_the_work_left_behind() -> None:
+async def test_a_turn_is_held_until_threads_have_ended_that_were_left_behind() -> None:
     turns, ended = Admission(1, 0, 1.0), threading.Event()
-
-    async def work() -> None:
-        async with asyncio.timeout(0.01):
-            await in_thread(ended.wait, LONG)
-
     with pytest.raises(TimeoutError):
-        await in_turn(turns, LONG, work, late)
+        async with turn_with_threads(turns), asyncio.timeout(0.01):
+            await in_thread(ended.wait, LONG)
     assert turns.active == 1
     ended.set()
     while turns.active:
@@ -96,13 +92,10 @@ async def test_a_turn_is_held_until_threads_have_ended_that_the_work_left_behind
 async def test_threads_of_tasks_count_and_those_of_others_do_not() -> None:
     turns, ours, theirs = Admission(1, 0, 1.0), threading.Event(), threading.Event()
     other = asyncio.create_task(in_thread(theirs.wait, LONG))
-
-    async def work() -> None:
+    async with turn_with_threads(turns):
         task = asyncio.create_task(in_thread(ours.wait, LONG))
         await asyncio.sleep(0)
         task.cancel()
-
-    await in_turn(turns, LONG, work, late)
     assert turns.active == 1
     ours.set()
     while turns.active:
@@ -110,3 +103,11 @@ async def test_threads_of_tasks_count_and_those_of_others_do_not() -> None:
     assert not other.done()
     theirs.set()
     await other
+
+
+async def test_a_turn_without_threads_is_given_back_at_once() -> None:
+    turns = Admission(1, 0, 1.0)
+    async with turn_with_threads(turns):
+        await in_thread(len, "done")
+        assert turns.active == 1
+    assert turns.active == 0
