@@ -1,40 +1,16 @@
 """The table of assets."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.runtime.database import SEQUENCE, Database, open_database
+from services.assets.tables import assets
+from services.runtime.database import Database
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)  # integers, not floats: a time comes back as it went in
-
-_metadata = sa.MetaData()
-_assets = sa.Table(
-    "assets",
-    _metadata,
-    sa.Column("sequence", SEQUENCE, primary_key=True, autoincrement=True),
-    sa.Column("tenant", sa.String(128), nullable=False),
-    sa.Column("id", sa.String(128), nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False, index=True),
-    sa.Column("media_type", sa.String(127), nullable=False),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("width", sa.Integer, nullable=False),
-    sa.Column("height", sa.Integer, nullable=False),
-    sa.Column("frames", sa.Integer, nullable=False),
-    sa.Column("created_us", sa.BigInteger, nullable=False),
-    sa.Column("generation_id", sa.String(64), nullable=False),
-    sa.Column("quality", sa.LargeBinary),
-    sa.Column("seed", sa.BigInteger),
-    sa.Column("metadata", sa.JSON, nullable=False),
-    sa.UniqueConstraint("tenant", "id"),
-    sa.Index("assets_by_tenant", "tenant", "sequence"),
-    sqlite_autoincrement=True,  # a number is never used again, so a page token never points at a newer asset
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +47,7 @@ class Records:
         """Store a record and return it with its sequence; when its tenant and id are taken, return the one there."""
 
         def insert(connection: sa.Connection) -> Record:
-            statement = _assets.insert().values(_to_row(record)).returning(_assets.c.sequence)
+            statement = assets.insert().values(_to_row(record)).returning(assets.c.sequence)
             try:
                 with connection.begin_nested():
                     return replace(record, sequence=connection.execute(statement).scalar_one())
@@ -89,10 +65,10 @@ class Records:
 
     async def page(self, tenant: str, before: int | None, size: int) -> list[Record]:
         """Return up to `size` of a tenant's assets, newest first, those before sequence `before` when it is given."""
-        query = _assets.select().where(_assets.c.tenant == tenant)
+        query = assets.select().where(assets.c.tenant == tenant)
         if before is not None:
-            query = query.where(_assets.c.sequence < before)
-        query = query.order_by(_assets.c.sequence.desc()).limit(size)
+            query = query.where(assets.c.sequence < before)
+        query = query.order_by(assets.c.sequence.desc()).limit(size)
         return await self._database.read(
             lambda connection: [_from_row(row) for row in connection.execute(query)]
         )
@@ -103,33 +79,26 @@ class Records:
         def delete(connection: sa.Connection) -> Record | None:
             record = _find(connection, tenant, asset_id)
             if record is not None:
-                connection.execute(_assets.delete().where(_assets.c.sequence == record.sequence))
+                connection.execute(assets.delete().where(assets.c.sequence == record.sequence))
             return record
 
         return await self._database.write(delete)
 
     async def empty(self) -> bool:
         """Return whether there is no record at all."""
-        query = sa.select(_assets.c.sha256).limit(1)
+        query = sa.select(assets.c.sha256).limit(1)
         return await self._database.read(lambda connection: connection.execute(query).first() is None)
 
     async def references(self, sha256: str) -> int:
         """Count the assets, of all tenants, that have these bytes."""
-        query = sa.select(sa.func.count()).select_from(_assets).where(_assets.c.sha256 == sha256)
+        query = sa.select(sa.func.count()).select_from(assets).where(assets.c.sha256 == sha256)
         # On the writer: it must see every write that was asked for before it.
         return await self._database.write(lambda connection: int(connection.execute(query).scalar_one()))
 
 
-@asynccontextmanager
-async def open_records(url: str) -> AsyncIterator[Records]:
-    """Open the table at an SQLAlchemy URL, making it when it is not there; close it on leaving."""
-    async with open_database(url, "the records of assets", _metadata) as database:
-        yield Records(database)
-
-
 def _find(connection: sa.Connection, tenant: str, asset_id: str) -> Record | None:
     row = connection.execute(
-        _assets.select().where(_assets.c.tenant == tenant, _assets.c.id == asset_id)
+        assets.select().where(assets.c.tenant == tenant, assets.c.id == asset_id)
     ).first()
     return None if row is None else _from_row(row)
 

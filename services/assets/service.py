@@ -17,8 +17,11 @@ from scrollintel.visual.v1.quality_pb2 import QualityMetrics
 from services.assets.byte_range import OffsetPastEndError, resolve_range
 from services.assets.library import Library, open_library
 from services.assets.page_token import InvalidPageTokenError, decode_page_token, encode_page_token
-from services.assets.records import Record, open_records
+from services.assets.records import Record, Records
 from services.assets.settings import Settings
+from services.assets.tables import open_tables
+from services.assets.template_rpcs import TemplateRpcs
+from services.assets.templates import Templates
 from services.assets.upload import Upload, UploadRefusedError
 from services.runtime import identity, images
 from services.runtime.admission import Admission
@@ -35,11 +38,12 @@ UPLOAD_SECONDS = 1.0  # first estimate of an upload's length, for those that wai
 log = structlog.get_logger()
 
 
-class AssetService(assets_pb2_grpc.AssetServiceServicer):
-    """Serves stored results and uploads; a tenant sees its own."""
+class AssetService(TemplateRpcs, assets_pb2_grpc.AssetServiceServicer):
+    """Serves stored results, uploads and templates; a tenant sees its own."""
 
-    def __init__(self, library: Library, settings: Settings) -> None:
+    def __init__(self, library: Library, templates: Templates, settings: Settings) -> None:
         self._library = library
+        self._templates = templates
         self._uploads = Admission(settings.uploads, settings.uploads_waiting, UPLOAD_SECONDS)
         self._idle_seconds = settings.idle_seconds
 
@@ -189,13 +193,13 @@ def to_asset(record: Record) -> assets_pb2.Asset:
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[AssetService]:
-    """Open the records and the store, and serve from them."""
+    """Open the tables and the store, and serve from them."""
     settings.home.mkdir(parents=True, exist_ok=True)
     blobs = BlobStore.open(settings.blob_url, settings.home)
-    async with open_records(settings.records_url) as records, open_library(records, blobs) as library:
+    async with open_tables(settings.tables_url) as tables, open_library(Records(tables), blobs) as library:
         sweeper = asyncio.create_task(sweep_regularly(library, timedelta(hours=settings.unrecorded_hours)))
         try:
-            yield AssetService(library, settings)
+            yield AssetService(library, Templates(tables, settings.templates), settings)
         finally:
             sweeper.cancel()
             await asyncio.gather(sweeper, return_exceptions=True)

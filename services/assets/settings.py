@@ -13,7 +13,7 @@ class Settings(ServerSettings):
     model_config = env("assets")
 
     database_url: str = ""
-    """SQLAlchemy URL of the records; empty is SQLite under `home`."""
+    """SQLAlchemy URL of the records and templates; empty is SQLite under `home`."""
     uploads: Annotated[int, Field(ge=1, le=64)] = 2
     """Uploads taken at one time; each may hold a file of 64 MiB and its decoded picture of 200 MB in memory."""
     uploads_waiting: Annotated[int, Field(ge=0, le=1024)] = 16
@@ -24,7 +24,10 @@ class Settings(ServerSettings):
     unrecorded_hours: Annotated[float, Field(gt=0, le=8760)] = 24.0
     """How long bytes that no asset names are kept; a generation takes minutes at most."""
 
+    templates: Annotated[int, Field(ge=1, le=1000)] = 200
+    """Templates of its own that each tenant may keep."""
+
     @property
-    def records_url(self) -> str:
-        """Where the records are."""
+    def tables_url(self) -> str:
+        """Where the tables are."""
         return self.database_url or f"sqlite:///{self.home / 'assets.sqlite'}"

@@ -62,7 +62,19 @@ ROUTES: tuple[Route, ...] = (
     Route(
         _service(assets_pb2, "AssetService"),
         "assets",
-        frozenset({"GetAsset", "ListAssets", "DownloadAsset", "UploadAsset", "DeleteAsset"}),
+        frozenset(
+            {
+                "GetAsset",
+                "ListAssets",
+                "DownloadAsset",
+                "UploadAsset",
+                "DeleteAsset",
+                "CreateTemplate",
+                "GetTemplate",
+                "ListStoredTemplates",
+                "DeleteTemplate",
+            }
+        ),
     ),
     Route(
         _service(models_pb2, "ModelService"),

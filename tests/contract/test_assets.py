@@ -295,6 +295,76 @@ async def test_assets_outlive_the_server(tmp_path: Path) -> None:
         assert b"".join(await Assets(channel, tmp_path).download(asset.id)) == GOOD
 
 
+CAKE = pb.CreateTemplateRequest(
+    request_id="r1",
+    kind=pb.TEMPLATE_KIND_PROMPT,
+    id="own-cake",
+    name="Our cake",
+    text="photograph of a {layers} layer cake with {topping}",
+    holes=[
+        {"name": "layers", "about": "how many", "default_value": "2", "number": {"lowest": 1, "highest": 6}},
+        {"name": "topping", "about": "what is on top", "text": {"max_length": 40, "example": "nuts"}},
+    ],
+)
+
+
+async def test_a_template_is_kept_read_listed_and_deleted(assets: Assets) -> None:
+    kept = (await assets.stub.CreateTemplate(CAKE)).template
+    assert (kept.id, kept.name, kept.category, kept.style) == ("own-cake", "Our cake", "own", "")
+    assert kept.text == CAKE.text
+    assert list(kept.holes) == list(CAKE.holes)
+    assert kept.created_at.seconds > 1_600_000_000
+    assert (await assets.stub.CreateTemplate(CAKE)).template == kept
+    assert (await assets.stub.GetTemplate(pb.GetTemplateRequest(id="own-cake"))).template == kept
+    unnamed = pb.CreateTemplateRequest(kind=pb.TEMPLATE_KIND_PROMPT, name="Plain", text="a red apple")
+    plain = (await assets.stub.CreateTemplate(unnamed)).template
+    assert plain.id.startswith("own-")
+    first = await assets.stub.ListStoredTemplates(pb.ListStoredTemplatesRequest(page_size=1))
+    assert list(first.templates) == [plain]
+    second = await assets.stub.ListStoredTemplates(
+        pb.ListStoredTemplatesRequest(page_size=1, page_token=first.next_page_token)
+    )
+    assert (list(second.templates), second.next_page_token) == ([kept], "")
+    with identity.acting_as(identity.Identity(tenant="somebody-else")):
+        assert not (await assets.stub.ListStoredTemplates(pb.ListStoredTemplatesRequest())).templates
+        gone = pb.DeleteTemplateRequest(id="own-cake")
+        assert (await refusal(assets.stub.DeleteTemplate(gone))).name == "NOT_FOUND"
+    await assets.stub.DeleteTemplate(pb.DeleteTemplateRequest(id="own-cake"))
+    error = await refusal(assets.stub.GetTemplate(pb.GetTemplateRequest(id="own-cake")))
+    assert (error.name, error.field) == ("NOT_FOUND", "id")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"kind": pb.TEMPLATE_KIND_STYLE}, "kind"),
+        ({"kind": 0}, "kind"),
+        ({"id": "cake"}, "id"),
+        ({"name": ""}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"text": "no hole"}, "holes"),
+        ({"text": "{Layers} {topping}"}, "text"),
+        ({"category": "Two words"}, "category"),
+        ({"style": "Two words"}, "style"),
+        ({"holes": [{"name": "layers", "about": "x"}]}, "holes[0]"),
+        ({"holes": [{"name": "layers", "about": "x" * 17_000}]}, "holes"),
+        ({"holes": [{"name": "layers"}] * 33}, "holes"),
+    ],
+)
+async def test_what_is_no_template_is_refused_by_its_field(
+    assets: Assets, change: dict[str, object], field: str
+) -> None:
+    request = pb.CreateTemplateRequest()
+    request.CopyFrom(CAKE)
+    for name in change:
+        request.ClearField(name)  # type: ignore[arg-type]
+    request.MergeFrom(pb.CreateTemplateRequest(**change))  # type: ignore[arg-type]
+    error = await refusal(assets.stub.CreateTemplate(request))
+    assert (error.name, error.field) == ("FIELD_INVALID", field)
+    token = pb.ListStoredTemplatesRequest(page_token="strange")
+    assert (await refusal(assets.stub.ListStoredTemplates(token))).field == "page_token"
+
+
 async def test_what_is_not_served_says_so(assets: Assets) -> None:
     error = await refusal(assets.stub.CreateSignedUrl(pb.CreateSignedUrlRequest(id="a")))
     assert error.name == "UNIMPLEMENTED"

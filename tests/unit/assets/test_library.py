@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.assets.library import Library, open_library
-from services.assets.records import Record, Records, open_records
+from services.assets.records import Record, Records
+from services.assets.tables import open_tables
 from services.runtime.blobs import BlobStore
 from services.runtime.errors import MeshError
 
@@ -34,8 +35,8 @@ class FailingRecords(Records):
 @pytest.fixture
 async def library(tmp_path: Path) -> AsyncIterator[Library]:
     async with (
-        open_records(f"sqlite:///{tmp_path}/a.sqlite") as records,
-        open_library(records, BlobStore.open("", tmp_path)) as library,
+        open_tables(f"sqlite:///{tmp_path}/a.sqlite") as tables,
+        open_library(Records(tables), BlobStore.open("", tmp_path)) as library,
     ):
         yield library
 

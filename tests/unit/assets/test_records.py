@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.assets.records import Record, Records, open_records
+from services.assets.records import Record, Records
+from services.assets.tables import open_tables
 from services.runtime import database
 from services.runtime.errors import MeshError
 
@@ -31,9 +32,11 @@ async def ids(
 
 
 async def test_a_record_comes_back_whole_after_a_restart(url: str) -> None:
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         stored = await records.insert(record("one"))
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         there = await records.get("local", "one")
     assert there is not None
     assert there == stored
@@ -42,14 +45,16 @@ async def test_a_record_comes_back_whole_after_a_restart(url: str) -> None:
 
 
 async def test_an_id_that_is_taken_gives_the_record_that_has_it(url: str) -> None:
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         first = await records.insert(record("one"))
         assert await records.insert(record("one", sha256="b" * 64)) == first
         assert await ids(records) == ["one"]
 
 
 async def test_tenants_do_not_see_each_other(url: str) -> None:
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         await records.insert(record("one", "ann"))
         assert await records.get("bob", "one") is None
         assert await records.delete("bob", "one") is None
@@ -59,7 +64,8 @@ async def test_tenants_do_not_see_each_other(url: str) -> None:
 
 
 async def test_pages_are_newest_first_and_do_not_shift_when_assets_come_and_go(url: str) -> None:
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         for number in range(6):
             await records.insert(record(str(number)))
         first = await records.page("local", None, 2)
@@ -71,14 +77,16 @@ async def test_pages_are_newest_first_and_do_not_shift_when_assets_come_and_go(u
 
 
 async def test_a_deleted_newest_number_is_not_given_again(url: str) -> None:
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         last = await records.insert(record("one"))
         await records.delete("local", "one")
         assert (await records.insert(record("two"))).sequence > last.sequence
 
 
 async def test_many_writers_at_once_all_succeed(url: str) -> None:
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         stored = await asyncio.gather(*(records.insert(record(f"r{n % 20}")) for n in range(100)))
         assert len({r.sequence for r in stored}) == 20
         assert await records.references("a" * 64) == 20
@@ -88,7 +96,8 @@ async def test_a_database_that_does_not_answer_is_told_as_such_without_its_own_w
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_MILLISECONDS", 50)
-    async with open_records(url) as records:
+    async with open_tables(url) as tables:
+        records = Records(tables)
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(MeshError) as caught:

@@ -211,7 +211,7 @@ class AssetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateTemplate(self, request, context):
-        """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+        """Keeps a prompt template of the tenant's own; a request with a request id, sent again, is the same template.
         Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
         example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
         QUOTA_EXHAUSTED, when the tenant has as many as it may.

@@ -66,7 +66,7 @@ class AssetServiceStub:
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_assets_pb2.DeleteProjectRequest, _assets_pb2.DeleteProjectResponse]
     """Deletes a project. Answers UNIMPLEMENTED in this version."""
     CreateTemplate: _grpc.UnaryUnaryMultiCallable[_assets_pb2.CreateTemplateRequest, _assets_pb2.CreateTemplateResponse]
-    """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+    """Keeps a prompt template of the tenant's own; a request with a request id, sent again, is the same template.
     Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
     example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
     QUOTA_EXHAUSTED, when the tenant has as many as it may.
@@ -116,7 +116,7 @@ class AssetServiceAsyncStub(AssetServiceStub):
     DeleteProject: _aio.UnaryUnaryMultiCallable[_assets_pb2.DeleteProjectRequest, _assets_pb2.DeleteProjectResponse]  # type: ignore[assignment]
     """Deletes a project. Answers UNIMPLEMENTED in this version."""
     CreateTemplate: _aio.UnaryUnaryMultiCallable[_assets_pb2.CreateTemplateRequest, _assets_pb2.CreateTemplateResponse]  # type: ignore[assignment]
-    """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+    """Keeps a prompt template of the tenant's own; a request with a request id, sent again, is the same template.
     Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
     example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
     QUOTA_EXHAUSTED, when the tenant has as many as it may.
@@ -228,7 +228,7 @@ class AssetServiceServicer:
         request: _assets_pb2.CreateTemplateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.CreateTemplateResponse, _abc.Awaitable[_assets_pb2.CreateTemplateResponse]]:
-        """Keeps a prompt template of the tenant's own; the same request sent again is the same template.
+        """Keeps a prompt template of the tenant's own; a request with a request id, sent again, is the same template.
         Ends with INVALID_ARGUMENT, reason FIELD_INVALID, when text and holes do not match, a hole refuses its own default or
         example, or the id is taken; ALREADY_EXISTS when the request id made another one; RESOURCE_EXHAUSTED, reason
         QUOTA_EXHAUSTED, when the tenant has as many as it may.
