@@ -1,7 +1,7 @@
 """TensorFlow.js graph models -> ONNX, held against a plain numpy run of the same graph.
 
-Neither TensorFlow nor TensorFlow.js takes part. The graph is made for one size of image: then all that computes shapes
-depends on constants alone, and is computed here by the table that the reference runs on. (With free sizes ONNX Runtime
+Neither TensorFlow nor TensorFlow.js takes part. The graph is made for one size of image, of which a profile may leave
+the number free: then all that computes shapes depends on constants alone, and is computed here by the table that the reference runs on. (With free sizes ONNX Runtime
 spent four minutes on loading MAXIM's 36,000 nodes.) Everything else becomes ONNX nodes through `EMITTERS`, keyed by the
 operation's name; an operation that is not in it is an error that names it. Images stay NHWC, as in the source.
 """
@@ -20,8 +20,9 @@ from services.models.entry import Model
 from services.models.onnx_graph import Graph
 from services.models.optimise import optimise
 from services.models.tfjs import Array, Node, TfjsError, TfjsGraph, read_tfjs
+from services.models.tfjs_files import WRAPPED
 from services.models.tfjs_fusion import fuse
-from services.models.tfjs_numpy import evaluator, run_reference
+from services.models.tfjs_numpy import ends_in_relu6, evaluator, pooling, run_reference
 
 OPSET = 20
 REFERENCE = "the same graph in numpy, single operations"
@@ -141,6 +142,57 @@ def _convolution(make: _Emission, node: Node, inputs: list[str]) -> None:
     make.emit("Transpose", [convolved], node.name, perm=TO_NHWC)
 
 
+def _fused_convolution(make: _Emission, node: Node, inputs: list[str]) -> None:
+    """Always a Conv: between two of them ONNX Runtime takes the turning round out again."""
+    weight, strides = make.fixed(node, 1), _check_convolution(node)
+    depthwise = node.op == "FusedDepthwiseConv2dNative"
+    channels = weight.shape[2] if depthwise else 1
+    order = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
+    kernel = weight.transpose(order).reshape(-1, 1 if depthwise else weight.shape[2], *weight.shape[:2])
+    padding = {"SAME": "SAME_UPPER", "VALID": "VALID"}[str(node.attributes["padding"])]
+    made = make.emit(
+        "Conv",
+        [
+            make.emit("Transpose", inputs[:1], f"{node.name}:nchw", perm=FROM_NHWC),
+            make.constant(f"{node.name}:weight", kernel),
+            make.constant(f"{node.name}:bias", make.fixed(node, 2)),
+        ],
+        f"{node.name}:convolved",
+        auto_pad=padding,
+        strides=list(strides),
+        group=channels,
+    )
+    if ends_in_relu6(node):
+        made = _clip(make, node, made)
+    make.emit("Transpose", [made], node.name, perm=TO_NHWC)
+
+
+def _clip(make: _Emission, node: Node, value: str) -> str:
+    bounds = [make.constant(f"relu6:{bound}", np.array(bound, np.float32)) for bound in (0, 6)]
+    return make.emit("Clip", [value, *bounds], f"{node.name}:clipped")
+
+
+def _fused_product(make: _Emission, node: Node, inputs: list[str]) -> None:
+    if ends_in_relu6(node) or node.attributes["transpose_a"] or node.attributes["transpose_b"]:
+        raise TfjsError(f"{node.name} ({node.op}): {node.attributes} is not supported")
+    product = make.emit("MatMul", inputs[:2], f"{node.name}:product")
+    make.emit("Add", [product, inputs[2]], node.name)
+
+
+def _average(make: _Emission, node: Node, inputs: list[str]) -> None:
+    strides, (_, *window, _) = pooling(node), node.integers("ksize")
+    turned = make.emit("Transpose", inputs, f"{node.name}:nchw", perm=FROM_NHWC)
+    pooled = make.emit(
+        "AveragePool", [turned], f"{node.name}:pooled", kernel_shape=window, strides=list(strides)
+    )
+    make.emit("Transpose", [pooled], node.name, perm=TO_NHWC)
+
+
+def _squeeze(make: _Emission, node: Node, inputs: list[str]) -> None:
+    axes = make.integers(f"{node.name}:axes", *node.integers("squeeze_dims"))
+    make.emit("Squeeze", [inputs[0], axes], node.name)
+
+
 def _transposed_convolution(make: _Emission, node: Node, inputs: list[str]) -> None:
     """Only where windows do not overlap: there the result's size is the stride times the image's, and needs no input."""
     strides, weight = _check_convolution(node), make.fixed(node, 1)
@@ -154,12 +206,14 @@ def _transposed_convolution(make: _Emission, node: Node, inputs: list[str]) -> N
 
 EMITTERS: dict[str, Emitter] = {
     "AddV2": _same("Add"),
+    "AvgPool": _average,
     "BroadcastTo": _same("Expand"),
     "ConcatV2": lambda make, node, x: make.emit("Concat", x[:-1], node.name, axis=int(make.fixed(node, -1))),
     "Conv2D": _convolution,
     "Conv2DBackpropInput": _transposed_convolution,
     "Einsum": _einsum,
     "Exp": _same("Exp"),
+    "FusedDepthwiseConv2dNative": _fused_convolution,
     "GatherV2": lambda make, node, x: make.emit("Gather", x[:2], node.name, axis=int(make.fixed(node, 2))),
     "Gelu": lambda make, node, x: make.emit("Gelu", x, node.name, approximate="tanh"),
     "GreaterEqual": _same("GreaterOrEqual"),
@@ -173,7 +227,9 @@ EMITTERS: dict[str, Emitter] = {
     "Reshape": _same("Reshape"),
     "Rsqrt": _followed_by("Sqrt", "Reciprocal"),
     "SelectV2": _same("Where"),
+    "Softmax": lambda make, node, x: make.emit("Softmax", x, node.name, axis=-1),
     "Square": lambda make, node, x: make.emit("Mul", [x[0], x[0]], node.name),
+    "Squeeze": _squeeze,
     "StridedSlice": _strided_slice,
     "Sub": _same("Sub"),
     "Sum": _sum,
@@ -181,17 +237,22 @@ EMITTERS: dict[str, Emitter] = {
     "Transpose": lambda make, node, x: make.emit(
         "Transpose", x[:1], node.name, perm=make.fixed(node, 1).ravel().tolist()
     ),
+    "_FusedConv2D": _fused_convolution,
+    "_FusedMatMul": _fused_product,
 }
 
 
-def to_onnx(source: TfjsGraph, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """One image of `shape` (1, H, W, channels) fp32 in under the graph's own name, one out. Raises TfjsError."""
+def to_onnx(source: TfjsGraph, shape: tuple[int, ...], *, batches: bool = False) -> onnx.ModelProto:
+    """Images of `shape` (N, H, W, channels) fp32 in under the graph's own name, one value out. Raises TfjsError.
+
+    With `batches` the number of images is free, which no graph can have that computes with its input's shape.
+    """
     make, nodes = _Emission(source), {node.name: node for node in source.nodes}
     (image,), (output,) = source.inputs, source.outputs
     for node in source.nodes:
         if node.op == "Placeholder":
             continue
-        if node.op == "Shape" and node.inputs == (image,):
+        if node.op == "Shape" and node.inputs == (image,) and not batches:
             make.known[node.name] = np.array(shape, np.int32)
         elif all(name in make.known for name in node.inputs):
             make.known[node.name] = np.asarray(evaluator(node)(*(make.known[name] for name in node.inputs)))
@@ -202,8 +263,12 @@ def to_onnx(source: TfjsGraph, shape: tuple[int, ...]) -> onnx.ModelProto:
     make.graph.nodes = _used(make.graph.nodes, output)
     return make.graph.model(
         "tfjs",
-        [helper.make_tensor_value_info(image, TensorProto.FLOAT, shape)],
-        helper.make_tensor_value_info(output, TensorProto.FLOAT, shape),
+        [
+            helper.make_tensor_value_info(
+                image, TensorProto.FLOAT, ("images", *shape[1:]) if batches else shape
+            )
+        ],
+        helper.make_tensor_value_info(output, TensorProto.FLOAT, None),
         OPSET,
         ir_version=9,
     )
@@ -230,11 +295,14 @@ def convert(model: Model, sources: Path, destination: Path, report: Report) -> N
     """Write the one component that `outputs` names, for the size its profile says. Raises TfjsError and ParityError."""
     ((component, stem),) = model.outputs.items()
     report("reading the graph")
-    source = read_tfjs(sources / f"{stem}.json")
+    plain, wrapped = sources / f"{stem}.json", sources / f"{stem}{WRAPPED}"
+    source = read_tfjs(wrapped if wrapped.is_file() else plain)
     (image,) = source.inputs
-    shape = model.profiles[component][image].opt
+    profile = model.profiles[component][image]
+    shape = profile.opt
     report("converting")
-    optimise(to_onnx(source, shape).SerializeToString(), destination / f"{component}.onnx")
+    converted = to_onnx(source, shape, batches=profile.min[0] != profile.max[0])
+    optimise(converted.SerializeToString(), destination / f"{component}.onnx")
     report("checking")
     feed = {image: np.random.default_rng(0).random(shape, dtype=np.float32)}
     expected = run_reference(source, feed)

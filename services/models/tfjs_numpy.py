@@ -40,6 +40,58 @@ def _conv2d(node: Node, x: Array, weight: Array) -> Array:
     return result
 
 
+def _depthwise(node: Node, x: Array, weight: Array) -> Array:
+    """Each channel with kernels of its own."""
+    (down, across), (tall, wide) = _strides(node), weight.shape[:2]
+    if node.attributes["padding"] == "SAME":
+        pads = same_padding(x.shape[1], tall, down), same_padding(x.shape[2], wide, across)
+        x = np.pad(x, ((0, 0), *pads, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide), (1, 2))[:, ::down, ::across]  # type: ignore[call-overload]
+    result: Array = np.einsum("nhwcij,ijcm->nhwcm", windows, weight)
+    return result.reshape(*result.shape[:3], -1)
+
+
+def _fused(operation: Callable[..., Array]) -> Callable[..., Array]:
+    """An operation with the bias and, where it is named, the ReLU6 that were fused into it."""
+
+    def run(node: Node, x: Array, weight: Array, bias: Array) -> Array:
+        result = operation(node, x, weight) + bias
+        return np.clip(result, 0, 6) if ends_in_relu6(node) else result
+
+    return run
+
+
+def ends_in_relu6(node: Node) -> bool:
+    """Tell whether a fused operation clips its result to [0, 6]. Raises TfjsError for what is fused in any other way."""
+    if (fused := node.texts("fused_ops")) not in (("BiasAdd",), ("BiasAdd", "Relu6")):
+        raise TfjsError(f"{node.name} ({node.op}): fusing {fused} is not supported")
+    return len(fused) == 2
+
+
+def _product(node: Node, x: Array, weight: Array) -> Array:
+    if node.attributes["transpose_a"] or node.attributes["transpose_b"]:
+        raise TfjsError(f"{node.name} ({node.op}): transposed operands are not supported")
+    return np.asarray(x @ weight)
+
+
+def _average(node: Node, x: Array) -> Array:
+    (down, across), (_, tall, wide, _) = pooling(node), node.integers("ksize")
+    windows = np.lib.stride_tricks.sliding_window_view(x, (tall, wide), (1, 2))[:, ::down, ::across]  # type: ignore[call-overload]
+    return np.asarray(windows.mean((-2, -1)))
+
+
+def pooling(node: Node) -> tuple[int, int]:
+    """Return a pooling's strides. Raises TfjsError unless it is NHWC, over H and W, and without padding."""
+    if node.attributes["padding"] != "VALID" or {node.integers("ksize")[axis] for axis in (0, 3)} != {1}:
+        raise TfjsError(f"{node.name} ({node.op}): windows {node.attributes} are not supported")
+    return _strides(node)
+
+
+def _softmax(node: Node, x: Array) -> Array:
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
 def _conv2d_transposed(node: Node, size: Array, weight: Array, x: Array) -> Array:
     """The gradient of a convolution; where the kernel is as large as the stride the windows do not overlap."""
     strides = _strides(node)
@@ -79,6 +131,7 @@ def _plain(function: Callable[..., Array]) -> Callable[..., Array]:
 EVALUATORS: dict[str, Callable[..., Array]] = {
     "Abs": _plain(np.abs),
     "AddV2": _plain(np.add),
+    "AvgPool": _average,
     "BroadcastTo": _plain(np.broadcast_to),
     "Cast": lambda node, x: x.astype(DTYPES[node.attributes["DstT"]]),
     "ConcatV2": lambda node, *values: np.concatenate(values[:-1], int(values[-1])),
@@ -90,6 +143,7 @@ EVALUATORS: dict[str, Callable[..., Array]] = {
     "Floor": _plain(np.floor),
     "FloorDiv": _plain(np.floor_divide),
     "FloorMod": _plain(np.mod),
+    "FusedDepthwiseConv2dNative": _fused(_depthwise),
     "GatherV2": lambda node, x, indices, axis: np.take(x, indices, int(axis)),
     "Greater": _plain(np.greater),
     "GreaterEqual": _plain(np.greater_equal),
@@ -111,6 +165,7 @@ EVALUATORS: dict[str, Callable[..., Array]] = {
     "SelectV2": _plain(np.where),
     "Shape": lambda node, x: np.array(x.shape, np.int32),
     "Sign": _plain(np.sign),
+    "Softmax": _softmax,
     "Square": _plain(np.square),
     "Squeeze": lambda node, x: np.squeeze(x, node.integers("squeeze_dims") or None),
     "StridedSlice": _strided_slice,
@@ -118,6 +173,8 @@ EVALUATORS: dict[str, Callable[..., Array]] = {
     "Sum": lambda node, x, axes: x.sum(_axes(axes), keepdims=bool(node.attributes["keep_dims"])),
     "Tanh": _plain(np.tanh),
     "Transpose": lambda node, x, order: x.transpose(_axes(order)),
+    "_FusedConv2D": _fused(_conv2d),
+    "_FusedMatMul": _fused(_product),
 }
 
 

@@ -26,6 +26,8 @@ PINNED = {
     "text_to_image_house",
     "upscale_realesrgan",
     "nsfw_open_nsfw",
+    "nsfw_nsfwjs",
+    "face_detection_centerface",
     "image_text_matcher",
 }
 

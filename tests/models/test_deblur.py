@@ -147,6 +147,11 @@ def kernel(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
 
 
+def fused(op: str, *what: str, **attributes: Any) -> Node:
+    ops = {"list": {"s": [text(each)["s"] for each in what]}}
+    return node(op, "x", "w", "b", fused_ops=ops, **(attributes or CONVOLUTION))
+
+
 @pytest.mark.parametrize(
     ("last", "constants"),
     [
@@ -175,6 +180,21 @@ def kernel(*shape: int) -> NDArray[np.float32]:
         ),
         (node("Rsqrt", "x"), {}),
         (node("SelectV2", "GreaterEqual/result", "x", "w"), {"w": np.array(0.5, np.float32)}),
+        (fused("_FusedConv2D", "BiasAdd", "Relu6"), {"w": 4 * kernel(3, 3, 3, 5), "b": kernel(5)}),
+        (fused("_FusedConv2D", "BiasAdd"), {"w": kernel(1, 1, 3, 2), "b": kernel(2)}),
+        (
+            fused("FusedDepthwiseConv2dNative", "BiasAdd", "Relu6"),
+            {"w": 4 * kernel(3, 3, 3, 2), "b": kernel(6)},
+        ),
+        (
+            fused("_FusedMatMul", "BiasAdd", transpose_a={"b": False}, transpose_b={"b": False}),
+            {"w": kernel(3, 4), "b": kernel(4)},
+        ),
+        (
+            node("AvgPool", "x", **CONVOLUTION | {"ksize": numbers(1, 3, 2, 1), "padding": text("VALID")}),
+            {},
+        ),
+        (node("Softmax", "x"), {}),
     ],
 )
 def test_operations_mean_in_onnx_what_they_mean_in_numpy(
@@ -185,7 +205,6 @@ def test_operations_mean_in_onnx_what_they_mean_in_numpy(
     image = np.random.default_rng(0).random((1, 8, 6, 3), dtype=np.float32)
     ((name, expected),) = run_reference(source, {"x": image}).items()
     made = to_onnx(source, image.shape)
-    made.graph.output[0].type.tensor_type.ClearField("shape")  # an operation alone changes it
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run([name], {"x": image})[0], expected, atol=1e-5)
 
@@ -207,6 +226,11 @@ def test_operations_mean_in_onnx_what_they_mean_in_numpy(
             "are not supported",
         ),
         (node("Neg", "w"), {"w": np.zeros(3, np.float64)}, "only plain float32, int32, bool constants"),
+        (
+            fused("_FusedConv2D", "BiasAdd", "Elu"),
+            {"w": kernel(3, 3, 3, 1), "b": kernel(1)},
+            r"fusing \('BiasAdd', 'Elu'\) is not supported",
+        ),
     ],
 )
 def test_what_the_converter_does_not_know_is_named(
@@ -215,6 +239,28 @@ def test_what_the_converter_does_not_know_is_named(
     others = [] if last["op"] == "Neg" else [node("Neg", "x")]
     with pytest.raises(TfjsError, match=message):
         to_onnx(read_tfjs(write(tmp_path, last, *others, **constants)), (1, 8, 6, 3))
+
+
+def test_a_graph_for_any_number_of_images(tmp_path: Path) -> None:
+    source = read_tfjs(write(tmp_path, node("Softmax", "x")))
+    made = to_onnx(source, (2, 8, 6, 3), batches=True)
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        image = np.random.default_rng(0).random((count, 8, 6, 3), dtype=np.float32)
+        (expected,) = run_reference(source, {"x": image}).values()
+        np.testing.assert_allclose(session.run(None, {"x": image})[0], expected, atol=1e-6)
+
+
+def test_branches_that_meet_again_and_again_are_no_cycle(tmp_path: Path) -> None:
+    def add(index: int, *inputs: str) -> Node:
+        return node("AddV2", *inputs) | {"name": f"add{index}"}
+
+    chain = [add(index, f"add{index - 1}", f"add{index - 1}") for index in range(1, 12)]
+    source = read_tfjs(write(tmp_path, chain[-1], *chain[:-1], add(0, "x", "x")))
+    (result,) = run_reference(source, {"x": np.ones((1, 1, 1, 1), np.float32)}).values()
+    assert result.item() == 2**12
+    with pytest.raises(TfjsError, match="takes part in a cycle"):
+        read_tfjs(write(tmp_path, chain[-1], *chain[:-1], add(0, "x", "add5")))
 
 
 def test_a_shard_cut_short_is_noticed(tmp_path: Path) -> None:
