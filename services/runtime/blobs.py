@@ -17,6 +17,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from scrollintel.visual.v1 import errors_pb2
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, MeshError
+from services.runtime.threads import in_thread
 
 SCHEME = "blob:"
 FRESH = timedelta(hours=1)
@@ -85,7 +86,7 @@ class BlobStore:
                 raise MeshError(errors_pb2.ERROR_REASON_MEDIA_INVALID, message)
             return data
 
-        return await asyncio.to_thread(work)
+        return await in_thread(work)
 
     async def get_range(self, sha256: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start`; raises MeshError NOT_FOUND. The caller keeps within the size."""

@@ -1,6 +1,5 @@
 """Frames on their way in: chunks put together and decoded, with limits checked before anything is held."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from scrollintel.visual.v1 import errors_pb2, media_pb2
 from scrollintel.visual.v1.media_pb2 import FrameChunk
 from services.runtime import images
 from services.runtime.errors import MeshError
+from services.runtime.threads import in_thread
 
 Pixels = NDArray[np.uint8]
 
@@ -85,7 +85,7 @@ class Frames:
             raise _invalid(
                 "data", f"a frame of this size has {layout.most_bytes} bytes, and {len(data)} came"
             )
-        return await asyncio.to_thread(FORMATS[layout.pixel_format].read, data, layout.height, layout.width)
+        return await in_thread(FORMATS[layout.pixel_format].read, data, layout.height, layout.width)
 
     def end(self) -> None:
         """Say that no more comes. Raises MeshError when nothing came, or a frame is left without its end."""
@@ -120,7 +120,7 @@ class Frames:
 
 
 async def _decoded(data: bytes, layout: Layout) -> Pixels:
-    _, width, height = await asyncio.to_thread(images.media_type_of, data)
+    _, width, height = await in_thread(images.media_type_of, data)
     if (width, height) != (layout.width, layout.height):
         raise _invalid("data", f"is {width} × {height}, announced as {layout.width} × {layout.height}")
     return await images.decode(data)

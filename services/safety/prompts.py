@@ -18,7 +18,7 @@ from services.safety.resemblance import Resemblance
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
 from services.safety.unchecked import checking, late
-from services.safety.verdict import Check, to_verdict
+from services.safety.verdict import Check, Went, to_verdict
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -56,8 +56,8 @@ class PromptRpcs:
         """
         if self._resemblance is None:
             return []
-        if strongest(held.policy.judge(read.signals or ())) is Action.BLOCK:
-            return [Check(self._resemblance.checker, None)]
+        if strongest(held.policy.judge(read.signals)) is Action.BLOCK:
+            return [Check(self._resemblance.checker, went=Went.SKIPPED)]
         plain = await asyncio.to_thread(self._rules.disguises.plain, prompt)
         for _, phrase in held.allowed:
             plain = phrase.taken_out(plain)

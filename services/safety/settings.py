@@ -29,12 +29,30 @@ class Settings(TritonSettings):
     """Whether prompts that the rules do not refuse are compared with exemplars, too, by Triton's `text_embedding`."""
     exemplars_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     """How long one call to that model may take before the prompt counts as not checked."""
+    picture_seconds: Annotated[float, Field(gt=0, le=600)] = 12.0
+    """How long reading one picture and checking it may take altogether; the orchestrator waits for 15."""
     nsfw_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long the picture model may take before the picture counts as not checked."""
     pictures: Annotated[int, Field(ge=1, le=64)] = 4
     """Pictures decoded at one time; each may hold 200 MB."""
     pictures_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    videos: Annotated[int, Field(ge=1, le=16)] = 1
+    """Videos checked at one time."""
+    videos_waiting: Annotated[int, Field(ge=0, le=256)] = 8
+    """Videos that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
+    video_seconds: Annotated[float, Field(gt=0, le=3600)] = 600.0
+    """How long checking one video may take before it counts as not checked."""
+    frames_at_once: Annotated[int, Field(ge=1, le=16)] = 2
+    """Frames of one video that are shown to the checks at one time; two more are held, and the rest wait at the caller."""
+    frames_every: Annotated[int, Field(ge=1, le=240)] = 12
+    """One in so many frames is shown to the checks at least."""
+    frames_seconds: Annotated[float, Field(gt=0, le=10)] = 0.5
+    """And the first that is shown so much later than the last, where frames say when they are shown."""
+    idle_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    """How long a stream of frames may stay silent between two messages."""
+    trickle_seconds: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """How long a stream of frames may keep the server waiting for its messages altogether."""
     c2pa_chain: Path | None = None
     """The certificates that manifests are signed with, the signer's first, in PEM; None makes one for development."""
     c2pa_key: Path | None = None

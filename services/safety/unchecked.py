@@ -24,29 +24,32 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def checking(what: str) -> Iterator[None]:
+def checking(what: str, by: str = "") -> Iterator[None]:
     """Turn whatever keeps a check from running into SAFETY_UNCHECKED; `what` names what was to be checked.
 
-    Faults of the media, and a caller's own deadline, are told as they are.
+    `by` names the checker, where there are several. A caller's own deadline is told as it is, and so are faults of the
+    media, unless it is a checker that tells of them: it is shown what could be read.
     """
     try:
         yield
     except MeshError as error:
-        if error.reason in OF_THE_MEDIA or (
-            error.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED and _caller_is_late()
+        if error.reason == errors_pb2.ERROR_REASON_SAFETY_UNCHECKED or (
+            error.reason in OF_THE_MEDIA and not by
         ):
             raise
-        log.warning("not checked", what=what, cause=str(error))
-        raise _unchecked(what, error.retry_after) from error
+        if error.reason == errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED and _caller_is_late():
+            raise
+        log.warning("not checked", what=what, by=by, cause=str(error))
+        raise _unchecked(what, by, error.retry_after) from error
     except Exception as error:  # whatever it was, it is not a pass
-        log.exception("not checked", what=what)
-        raise _unchecked(what, None) from error
+        log.exception("not checked", what=what, by=by)
+        raise _unchecked(what, by, None) from error
 
 
 def late(what: str) -> MeshError:
     """Return what is told of a check that has taken too long."""
     log.warning("not checked", what=what, cause="late")
-    return _unchecked(what, None)
+    return _unchecked(what, "", None)
 
 
 def _caller_is_late() -> bool:
@@ -54,9 +57,9 @@ def _caller_is_late() -> bool:
     return left is not None and left <= 2 * MARGIN_SECONDS
 
 
-def _unchecked(what: str, retry_after: float | None) -> MeshError:
+def _unchecked(what: str, by: str, retry_after: float | None) -> MeshError:
     return MeshError(
         errors_pb2.ERROR_REASON_SAFETY_UNCHECKED,
-        f"{what} could not be checked for safety, which is no pass; try again",
+        f"{what} could not be checked for safety{f' by {by}' if by else ''}, which is no pass; try again",
         retry_after=RETRY_SECONDS if retry_after is None else retry_after,
     )

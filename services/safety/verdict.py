@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyAction, SafetyCategory, SafetyFinding
 from scrollintel.visual.v1.safety_pb2 import SafetyCheck, SafetyCheckStatus, SafetyVerdict
@@ -9,29 +10,37 @@ from services.safety.category import Signal
 from services.safety.policy import Finding, Policy, strongest
 
 
+class Went(IntEnum):
+    """How a check went; the numbers are the contract's. One that failed is in no verdict."""
+
+    RAN = 1
+    SKIPPED = 2
+    """Others had decided already."""
+    NEEDS_WEIGHTS = 3
+
+
 @dataclass(frozen=True)
 class Check:
-    """A checker that was asked, and what it saw: None where it was not run, because others had decided already."""
+    """A checker, how its check went, and what it saw."""
 
     checker: str
-    signals: Sequence[Signal] | None
+    signals: Sequence[Signal] = ()
+    went: Went = Went.RAN
 
 
 def to_verdict(checks: Sequence[Check], policy: Policy) -> SafetyVerdict:
     """Judge what the checks saw. Whether a check was run and whether it saw anything are told apart."""
-    findings = policy.judge(signal for check in checks for signal in check.signals or ())
+    findings = policy.judge(signal for check in checks for signal in check.signals)
     return SafetyVerdict(
         action=SafetyAction.ValueType(strongest(findings)),
         findings=[to_finding(finding) for finding in findings],
         policy_version=policy.version,
-        checks=[check.checker for check in checks if check.signals is not None],
+        checks=[check.checker for check in checks if check.went is Went.RAN],
         policy_link=policy.link,
         check_results=[
             SafetyCheck(
                 checker=check.checker,
-                status=SafetyCheckStatus.SAFETY_CHECK_STATUS_SKIPPED
-                if check.signals is None
-                else SafetyCheckStatus.SAFETY_CHECK_STATUS_RAN,
+                status=SafetyCheckStatus.ValueType(check.went),
                 matched=bool(check.signals),
             )
             for check in checks
