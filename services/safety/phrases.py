@@ -11,10 +11,14 @@ _TAKEN_OUT = " ~ "
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase to search in a text's plain spelling, or, when `native`, in the text in its own letters."""
+    """A phrase to search in a text's plain spelling, or, when `native`, in the text in its own letters.
+
+    `words` is its regular expression without the borders of words that `pattern` asks for besides.
+    """
 
     pattern: re.Pattern[str]
     native: bool
+    words: str
 
     @classmethod
     def of(cls, text: str, disguises: Disguises) -> "Phrase":
@@ -27,7 +31,7 @@ class Phrase:
         if not any(character.isalnum() for character in folded):
             raise ValueError("must hold a letter or a digit")
         words = _GAP.join(re.escape(word) for word in re.split(_GAP, folded) if word)
-        return cls(re.compile(words if own else rf"(?<![a-z0-9]){words}(?![a-z0-9])"), bool(own))
+        return cls(re.compile(words if own else rf"(?<![a-z0-9]){words}(?![a-z0-9])"), bool(own), words)
 
     def taken_out(self, text: str) -> str:
         """Return a text without this phrase."""

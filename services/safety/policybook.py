@@ -9,7 +9,7 @@ from services.safety.normalisation import Disguises
 from services.safety.nsfw import Scale
 from services.safety.phrases import Phrase
 from services.safety.policy import Policy, PolicyError
-from services.safety.rules import Rule
+from services.safety.rule import Rule
 
 KEYS = frozenset({"version", "link", "thresholds", "nsfw_severities", "terms", "exceptions", "tenants"})
 OF_A_TENANT = frozenset({"version", "link", "thresholds", "terms", "exceptions"})
@@ -107,7 +107,7 @@ def _terms(path: Sequence[str], entries: Any, disguises: Disguises, tenant: str 
             raise PolicyError((*place, "severity"), f"must be a whole number from 1 to {WORST}")
         phrase = _phrase((*place, "term"), entry["term"], disguises)
         name = ".".join(filter(None, ("terms", tenant, str(int(place[-1]) + 1))))
-        yield Rule(name, category, severity, [phrase.pattern], None, native=phrase.native)
+        yield Rule(name, category, severity, [phrase.words], None, native=phrase.native)
 
 
 def _allowed(path: Sequence[str], entries: Any, disguises: Disguises) -> Iterator[tuple[Category, Phrase]]:

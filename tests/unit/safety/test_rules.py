@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.prompt.lexicon import load as lexicon_of_the_prompt_room
 from services.safety.category import Action, Category
 from services.safety.policy import strongest
+from services.safety.rule import rule_of
 from services.safety.rulebook import read
 from services.safety.rules import RuleSet
 from tests.unit.safety.prompts import BLOCKED, DISGUISED, HARMLESS, LATER_BLOCKED, LATER_HARMLESS
@@ -218,3 +219,20 @@ def test_a_language_with_unknown_words_is_refused() -> None:
     others = {"skeleton": [], "languages": {"xx": {"nude": "x"}}, "native": {}}
     with pytest.raises(ValueError, match=r"language xx: no rule asks for \['nude'\]"):
         RuleSet.parse(read("rules.yaml"), RULES.disguises, others)
+
+
+def test_of_a_text_in_many_disguises_only_the_first_phrases_are_excused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "nude lipstick, white power outlet, 4k"
+    assert blocking(text) == set()
+    monkeypatch.setattr("services.safety.readings.MOST_LETTERS", 1)
+    assert blocking("nude lipstick, 4k") == set()
+    assert len(blocking(text)) == 1
+
+
+def test_terms_of_a_tenant_are_searched_beside_the_rules() -> None:
+    term = rule_of({"name": "t", "category": "hate", "severity": 5, "patterns": ["nightjar"]}, {})
+    assert [signal.evidence for signal in RULES.check("a n1ghtjar", extra=[term])] == [
+        "rule t, disguised spelling"
+    ]

@@ -1,0 +1,69 @@
+"""What one kind of offence looks like, read from data."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.safety.category import WORST, Category
+from services.safety.patterns import ANY_GAP, GAP, Patterns, expanded
+
+_TAKEN_OUT = " ~ "  # stands where an exception was, so that its neighbours do not become a phrase
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One kind of offence. `groups` are regular expressions; all of them must be found, of whole words unless `native`.
+
+    Rules of the `chapter` of other languages are silent where one in English has told as much.
+    """
+
+    name: str
+    category: Category
+    severity: int
+    groups: Sequence[str]
+    exceptions: re.Pattern[str] | None
+    native: bool = False
+    chapter: str = ""
+
+    def without_exceptions(self, plain: str) -> str:
+        """Return the plain text with the rule's harmless phrases taken out."""
+        return plain if self.exceptions is None else self.exceptions.sub(_TAKEN_OUT, plain)
+
+
+def rule_of(entry: Mapping[str, Any], vocabulary: Mapping[str, str]) -> Rule:
+    """Read `{name, category, severity, patterns | together, exceptions, native}`; raises ValueError naming the rule."""
+    name = entry.get("name", "without a name")
+    try:
+        severity = entry["severity"]
+        if not 1 <= severity <= WORST:
+            raise ValueError(f"severity must be from 1 to {WORST}")
+        patterns, together = entry.get("patterns", []), entry.get("together", [])
+        if bool(patterns) == bool(together):
+            raise ValueError("give either patterns or together")
+        native = bool(entry.get("native", False))
+        groups = [_either([pattern], vocabulary, native) for pattern in together] or [
+            _either(patterns, vocabulary, native)
+        ]
+        for group in groups:
+            re.compile(group) if native else Patterns([group])
+        exceptions = entry.get("exceptions")
+        return Rule(
+            entry["name"],
+            Category(entry["category"]),
+            severity,
+            groups,
+            _exceptions(_either(exceptions, vocabulary, native), native) if exceptions else None,
+            native,
+            entry.get("chapter", ""),
+        )
+    except (KeyError, TypeError, ValueError, re.error) as error:
+        raise ValueError(f"rule {name}: {error}") from error
+
+
+def _either(patterns: Sequence[str], vocabulary: Mapping[str, str], native: bool) -> str:
+    return "|".join(expanded(pattern, vocabulary, ANY_GAP if native else GAP) for pattern in patterns)
+
+
+def _exceptions(either: str, native: bool) -> re.Pattern[str]:
+    return re.compile(either if native else rf"(?<![a-z0-9])(?:{either})(?![a-z0-9])")
