@@ -45,6 +45,7 @@ PROMPTS = Path(__file__).parent / "prompts" / "enhancement.txt"
 PAINTER = "text_to_image_house"
 GUIDANCE = 2.5  # as router/backends.yaml draws
 SECONDS = 120.0
+NOBODY = "127.0.0.1:1"  # an asset server, which enhancement never asks
 LEVELS = {"none": 1, "light": 2, "standard": 3, "rich": 4}
 
 
@@ -118,7 +119,9 @@ async def compare(prompts: Sequence[tuple[str, str]], home: Path, steps: int, se
         models = (TEXT, MATCHER, PAINTER)
         async with Triton(TritonSettings(Path(scratch), served_repository(home), models)) as server:
             await server.wait_ready(SECONDS)
-            settings = Settings.model_validate({"home": Path(scratch), "triton_address": server.grpc_address})
+            settings = Settings.model_validate(
+                {"home": Path(scratch), "triton_address": server.grpc_address, "assets_address": NOBODY}
+            )
             matcher_settings = QualitySettings.model_validate({"home": home})
             async with (
                 serve(spec(settings)) as room,

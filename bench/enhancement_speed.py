@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.enhancement import PROMPTS, SECONDS, read
+from bench.enhancement import NOBODY, PROMPTS, SECONDS, read
 from scrollintel.visual.v1 import prompt_pb2
 from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceStub
 from services.local.bench.figures import quantile
@@ -36,7 +36,9 @@ async def measure(home: Path, passes: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as scratch:
         async with Triton(TritonSettings(Path(scratch), served_repository(home), (MODEL,))) as server:
             await server.wait_ready(SECONDS)
-            settings = Settings.model_validate({"home": Path(scratch), "triton_address": server.grpc_address})
+            settings = Settings.model_validate(
+                {"home": Path(scratch), "triton_address": server.grpc_address, "assets_address": NOBODY}
+            )
             async with serve(spec(settings)) as room, connect(room.address) as channel:
                 stub = PromptServiceStub(channel)
                 for number in range(passes):

@@ -8,6 +8,7 @@ import numpy as np
 import structlog
 
 from services.prompt.detection import Vectors
+from services.prompt.recollection import Recollection
 from services.runtime.deadline import MARGIN_SECONDS, remaining
 from services.runtime.errors import MeshError
 from services.runtime.triton import TritonClient
@@ -29,16 +30,22 @@ class Meanings:
         self._triton = triton
         self._timeout = timeout
         self._vectors: Vectors | None = None
+        self._recollection = Recollection()
         self._loading = asyncio.Lock()
         self._not_before = 0.0
 
-    async def compare(self, text: str) -> Vectors | None:
-        """Return the cosine with each known text, [N] in [-1, 1]; None when the model does not answer in time."""
+    async def compare(self, text: str, others: Sequence[str] = ()) -> Vectors | None:
+        """Return the cosine with each known text and then each of M others, [N+M] in [-1, 1].
+
+        None when the model does not answer in time.
+        """
         try:
             known = await self._embedded()
             if known is None or self._pausing():
                 return None
             (vector,) = await self._embed([text])
+            if others:
+                known = np.concatenate([known, await self._recalled(others)])
         except (MeshError, KeyError, ValueError) as error:
             if not _caller_is_late():
                 self._not_before = time.monotonic() + RETRY_SECONDS
@@ -53,6 +60,17 @@ class Meanings:
                 if self._vectors is None and not self._pausing():
                     self._vectors = await self._embed(self._texts)
         return self._vectors
+
+    async def _recalled(self, texts: Sequence[str]) -> Vectors:
+        """Return the embeddings of texts that may have been met before, [M,D]; those that are made are kept at once."""
+        found = self._recollection.of(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in found]
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            made = dict(zip(batch, await self._embed(batch), strict=True))
+            self._recollection.add(made)
+            found |= made
+        return np.stack([found[text] for text in texts])
 
     def _pausing(self) -> bool:
         return time.monotonic() < self._not_before

@@ -1,4 +1,7 @@
-"""Pages of a list that does not change: tokens that hold only for the question they were made for."""
+"""Pages of a list that seldom changes: tokens that hold only for the question they were made for.
+
+An entry that comes or goes between two pages may shift those behind it by one.
+"""
 
 import hashlib
 import re

@@ -1,7 +1,7 @@
 """PromptService: from the wire to the lexicon and back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -15,32 +15,32 @@ from services.prompt.exemplars import Exemplars
 from services.prompt.lexicon import Lexicon, load
 from services.prompt.meanings import Meanings
 from services.prompt.messages import to_analysis
-from services.prompt.pages import PageTokenError, page
-from services.prompt.search import by_meaning, by_words, told
+from services.prompt.own import OwnTemplates
+from services.prompt.search import told
 from services.prompt.settings import Settings
 from services.prompt.styles import Level, Style, UnknownStyleError
 from services.prompt.suggestions import suggest
+from services.prompt.template_rpcs import TemplateRpcs
 from services.prompt.wording import Wording, unwanted
+from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.server import ServerSpec
-from services.runtime.templates import wire
-from services.runtime.templates.template import FillError, Template
 from services.runtime.triton import TritonClient
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 WARM_UP = "a cat"
-PAGE = 50  # templates, where the caller does not say
-SUGGESTIONS = 3  # likewise
+SUGGESTIONS = 3  # where the caller does not say
 
 
-class PromptService(prompt_pb2_grpc.PromptServiceServicer):
+class PromptService(TemplateRpcs, prompt_pb2_grpc.PromptServiceServicer):
     """Analyses and enhances prompts, and makes them of templates."""
 
-    def __init__(self, lexicon: Lexicon, exemplars: Exemplars, templates: Meanings) -> None:
+    def __init__(self, lexicon: Lexicon, exemplars: Exemplars, meanings: Meanings, own: OwnTemplates) -> None:
         self._lexicon = lexicon
         self._exemplars = exemplars
-        self._templates = templates
+        self._meanings = meanings
+        self._own = own
 
     async def AnalyzePrompt(
         self, request: prompt_pb2.AnalyzePromptRequest, context: Context
@@ -95,61 +95,6 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             ],
         )
 
-    async def ListTemplates(
-        self, request: prompt_pb2.ListTemplatesRequest, context: Context
-    ) -> prompt_pb2.ListTemplatesResponse:
-        """Return a page of the templates, or of those that a query means."""
-        found = [
-            template
-            for template in await self._found(request.query.strip())
-            if request.category in ("", template.category)
-        ]
-        try:
-            shown, token = page(
-                found,
-                request.page_size or PAGE,
-                request.page_token,
-                (request.query.strip(), request.category),
-            )
-        except PageTokenError as error:
-            raise _invalid("page_token", str(error)) from error
-        return prompt_pb2.ListTemplatesResponse(
-            templates=map(wire.write, shown),
-            next_page_token=token,
-            categories=[
-                prompt_pb2.TemplateCategory(name=name, templates=count)
-                for name, count in self._lexicon.library.categories.items()
-            ],
-        )
-
-    async def ApplyTemplate(
-        self, request: prompt_pb2.ApplyTemplateRequest, context: Context
-    ) -> prompt_pb2.ApplyTemplateResponse:
-        """Fill a template's holes."""
-        library = self._lexicon.library
-        template = library.get(request.id)
-        if template is None:
-            near = library.near(request.id)
-            raise MeshError(
-                errors_pb2.ERROR_REASON_NOT_FOUND,
-                f"id: there is no such template; {'did you mean ' + ' or '.join(near) if near else 'list them'}",
-                field="id",
-                suggestions=near,
-            )
-        try:
-            prompt = template.fill(dict(request.variables))
-        except FillError as error:
-            raise _invalid(f"variables.{error.variable}", str(error), error.near) from error
-        return prompt_pb2.ApplyTemplateResponse(prompt=prompt, style=template.style)
-
-    async def _found(self, query: str) -> Sequence[Template]:
-        """Return the templates that a query means, nearest first; all of them without one."""
-        templates = self._lexicon.library.templates
-        if not query:
-            return templates
-        cosines = await self._templates.compare(query)
-        return by_words(query, templates) if cosines is None else by_meaning(cosines, templates)
-
     def _named(self, name: str) -> Style:
         try:
             return self._lexicon.styles.get(name)
@@ -172,21 +117,16 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
         return detection.by_likeness(likeness) if likeness else []
 
 
-def _invalid(field: str, rule: str, near: Sequence[str] = ()) -> MeshError:
-    return MeshError(
-        errors_pb2.ERROR_REASON_FIELD_INVALID, f"{field}: {rule}", field=field, suggestions=list(near)
-    )
-
-
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[PromptService]:
     """Read the lexicon and embed the exemplars; without the model the server starts with keywords alone."""
     lexicon = await asyncio.to_thread(load)
-    async with TritonClient(settings.triton_address) as triton:
+    async with TritonClient(settings.triton_address) as triton, connect(settings.assets_address) as assets:
         exemplars = Exemplars(lexicon.styles, triton, settings.embedding_seconds)
         await exemplars.compare(WARM_UP)
         templates = [told(template) for template in lexicon.library.templates]
-        yield PromptService(lexicon, exemplars, Meanings(templates, triton, settings.embedding_seconds))
+        meanings = Meanings(templates, triton, settings.embedding_seconds)
+        yield PromptService(lexicon, exemplars, meanings, OwnTemplates(assets, settings.templates_seconds))
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -16,14 +16,6 @@ class Library:
         if len({template.id for template in self.templates}) != len(self.templates):
             raise ValueError("templates: an id is given twice")
 
-    @property
-    def categories(self) -> dict[str, int]:
-        """The categories in the order of the file, with the number of their templates."""
-        counts: dict[str, int] = {}
-        for template in self.templates:
-            counts[template.category] = counts.get(template.category, 0) + 1
-        return counts
-
     def get(self, template_id: str) -> Template | None:
         """Return a template by id, or None."""
         return next((template for template in self.templates if template.id == template_id), None)

@@ -4,19 +4,29 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 import pytest_asyncio
 
-from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc, spec_pb2
+from scrollintel.visual.v1 import (
+    assets_pb2,
+    assets_pb2_grpc,
+    errors_pb2,
+    prompt_pb2,
+    prompt_pb2_grpc,
+    spec_pb2,
+)
+from services.assets.service import spec as assets_spec
+from services.assets.settings import Settings as AssetSettings
 from services.local.triton import Triton
 from services.prompt import exemplars, meanings
 from services.prompt.lexicon import load
 from services.prompt.service import spec
 from services.prompt.settings import Settings
-from services.runtime import deadline
+from services.runtime import deadline, identity
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
 from services.runtime.server import serve
@@ -72,10 +82,16 @@ def closed_port() -> str:
 
 @asynccontextmanager
 async def prompt_server(
-    home: Path, triton_address: str
+    home: Path, triton_address: str, assets_address: str = ""
 ) -> AsyncIterator["prompt_pb2_grpc.PromptServiceAsyncStub"]:
     settings = Settings.model_validate(
-        {"home": home, "triton_address": triton_address, "embedding_seconds": 10}
+        {
+            "home": home,
+            "triton_address": triton_address,
+            "embedding_seconds": 10,
+            "assets_address": assets_address or closed_port(),
+            "templates_seconds": 20,
+        }
     )
     async with serve(spec(settings)) as server, connect(server.address) as channel:
         yield prompt_pb2_grpc.PromptServiceStub(channel)
@@ -91,12 +107,49 @@ async def alone(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def asset_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of an asset server."""
+    async with serve(assets_spec(AssetSettings(home=tmp_path_factory.mktemp("assets")))) as server:
+        yield server.address
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def whole(
-    triton: Triton, tmp_path_factory: pytest.TempPathFactory
+    triton: Triton, asset_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator["prompt_pb2_grpc.PromptServiceAsyncStub"]:
-    """A prompt server with the real Triton."""
-    async with prompt_server(tmp_path_factory.mktemp("whole"), triton.grpc_address) as stub:
+    """A prompt server with the real Triton, and an asset server behind it."""
+    async with prompt_server(tmp_path_factory.mktemp("whole"), triton.grpc_address, asset_server) as stub:
         yield stub
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A prompt server without a model, and the asset server that it asks for templates."""
+
+    prompts: "prompt_pb2_grpc.PromptServiceAsyncStub"
+    assets: "assets_pb2_grpc.AssetServiceAsyncStub"
+
+    @staticmethod
+    def template(
+        template_id: str, name: str, text: str, category: str = ""
+    ) -> assets_pb2.CreateTemplateRequest:
+        rule = {"max_length": 40, "example": "nuts"}
+        holes = [{"name": "topping", "about": "what is on top", "text": rule}] if "{" in text else []
+        return assets_pb2.CreateTemplateRequest(
+            kind=assets_pb2.TEMPLATE_KIND_PROMPT,
+            id=template_id,
+            name=name,
+            text=text,
+            category=category,
+            style="photographic",
+            holes=holes,  # type: ignore[arg-type]
+        )
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shelf(asset_server: str, tmp_path: Path) -> AsyncIterator[Shelf]:
+    async with prompt_server(tmp_path, closed_port(), asset_server) as prompts, connect(asset_server) as door:
+        yield Shelf(prompts, assets_pb2_grpc.AssetServiceStub(door))
 
 
 async def enhanced(
@@ -299,6 +352,71 @@ async def test_what_cannot_be_filled_is_refused_by_name(
     assert (error.name, error.field) == (name, field)
     assert name != "NOT_FOUND" or "did you mean food-cake" in str(error)
     assert suggestion is None or error.suggestions[0] == suggestion
+
+
+async def test_own_templates_come_after_the_shipped_and_only_to_their_tenant(shelf: Shelf) -> None:
+    cake = shelf.template("own-cake", "Our cake", "photograph of a cake with {topping}", category="cakes")
+    await shelf.assets.CreateTemplate(cake, timeout=20)
+    await shelf.assets.CreateTemplate(
+        shelf.template("own-food", "Soup", "a bowl of soup", "food"), timeout=20
+    )
+    answer = await shelf.prompts.ListTemplates(prompt_pb2.ListTemplatesRequest(page_size=200), timeout=20)
+    assert not answer.own_unavailable
+    assert [template.id for template in answer.templates if template.own] == ["own-food", "own-cake"]
+    assert [template.own for template in answer.templates] == [False] * 61 + [True, True]
+    assert answer.templates[-1].example == "photograph of a cake with nuts"
+    counts = {category.name: category.templates for category in answer.categories}
+    assert (counts["food"], counts["cakes"]) == (sum(one.category == "food" for one in answer.templates), 1)
+    found = await shelf.prompts.ListTemplates(
+        prompt_pb2.ListTemplatesRequest(query="soup in a bowl"), timeout=20
+    )
+    assert found.templates[0].id == "own-food"
+    fill = prompt_pb2.ApplyTemplateRequest(id="own-cake", variables={"topping": "berries"})
+    filled = await shelf.prompts.ApplyTemplate(fill, timeout=20)
+    assert (filled.prompt, filled.style) == ("photograph of a cake with berries", "photographic")
+    fill.variables["topping"] = "x" * 41
+    error = await error_of(shelf.prompts.ApplyTemplate(fill, timeout=20))
+    assert (error.name, error.field) == ("FIELD_INVALID", "variables.topping")
+    with identity.acting_as(identity.Identity(tenant="somebody-else")):
+        answer = await shelf.prompts.ListTemplates(prompt_pb2.ListTemplatesRequest(page_size=200), timeout=20)
+        assert not any(template.own for template in answer.templates)
+        error = await error_of(shelf.prompts.ApplyTemplate(fill, timeout=20))
+        assert (error.name, error.field) == ("NOT_FOUND", "id")
+
+
+async def test_without_the_asset_server_the_shipped_templates_are_there_and_the_answer_says_so(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    answer = await alone.ListTemplates(prompt_pb2.ListTemplatesRequest(query="isometric room"), timeout=20)
+    assert answer.own_unavailable
+    assert answer.templates
+    own = await error_of(alone.ApplyTemplate(prompt_pb2.ApplyTemplateRequest(id="own-cake"), timeout=20))
+    assert own.name == "DEPENDENCY_UNAVAILABLE"
+    assert own.retry_after
+
+
+async def test_own_templates_are_found_by_meaning_and_embedded_once(
+    whole: "prompt_pb2_grpc.PromptServiceAsyncStub", asset_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    embed = meanings.Meanings._embed
+
+    async def counting(self: meanings.Meanings, texts: list[str]) -> object:
+        embedded.append(len(texts))
+        return await embed(self, texts)
+
+    monkeypatch.setattr(meanings.Meanings, "_embed", counting)
+    with identity.acting_as(identity.Identity(tenant="by-meaning")):
+        async with connect(asset_server) as door:
+            stub = assets_pb2_grpc.AssetServiceStub(door)
+            for name, text in (("boat", "a sailing yacht at sea"), ("plane", "an aircraft above clouds")):
+                await stub.CreateTemplate(Shelf.template(f"own-{name}", name, text), timeout=20)
+        request = prompt_pb2.ListTemplatesRequest(query="airliner in the sky")
+        for _ in range(2):
+            embedded.clear()
+            answer = await whole.ListTemplates(request, timeout=20)
+            assert answer.templates[0].id == "own-plane"
+    assert embedded == [1]  # the second time the query alone
 
 
 async def test_clearer_prompts_are_suggested(alone: "prompt_pb2_grpc.PromptServiceAsyncStub") -> None:
