@@ -1,4 +1,4 @@
-"""Exports the twins of big models beside the tests that need none: on a fresh machine that is minutes of one core.
+"""Builds what few tests ask for, the twins of big models above all, beside the others: minutes of one core at first.
 
 The builder lets several processes build at once, so a test that comes too early waits for what is under way, and one that
 finds nothing builds it itself.
@@ -15,6 +15,7 @@ from services.models.build import build_repository
 from tests.triton_fixture import BUILD_HOME
 
 TWINS: Mapping[str, tuple[str, ...]] = {
+    "language": ("language_model",),
     "diffusers": ("sdxl-test", "sdxl-refiner-test", "stable-diffusion-test", "sd3-test", "flux-test"),
     "video": ("svd-test", "wan-test"),
 }

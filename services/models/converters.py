@@ -42,6 +42,7 @@ CONVERTERS: Mapping[Converter, Conversion] = {
     Converter.ONNX: Conversion("services.models.convert_onnx:convert"),
     Converter.COPY: Conversion("services.models.convert_onnx:copy"),
     Converter.MINILM: Conversion("services.models.convert_minilm:convert"),
+    Converter.LLAMA: Conversion("services.models.convert_llama:convert"),
     Converter.NCNN: Conversion("services.models.convert_ncnn:convert"),
     Converter.TFJS: Conversion("services.models.convert_tfjs:convert"),
     Converter.DIFFUSERS: Conversion("services.models.diffusers.convert:convert", DIFFUSERS),

@@ -27,6 +27,7 @@ class Task(StrEnum):
     """What a model does; the router matches requests to models by it."""
 
     TEXT_EMBEDDING = "text-embedding"
+    TEXT_GENERATION = "text-generation"
     TEXT_TO_IMAGE = "text-to-image"
     IMAGE_TO_IMAGE = "image-to-image"
     TEXT_TO_VIDEO = "text-to-video"
@@ -46,6 +47,7 @@ class Converter(StrEnum):
 
     ONNX = "onnx"
     MINILM = "minilm"
+    LLAMA = "llama"
     NCNN = "ncnn"
     DIFFUSERS = "diffusers"
     DIFFUSERS_VIDEO = "diffusers-video"

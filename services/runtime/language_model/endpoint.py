@@ -47,6 +47,11 @@ class Endpoint:
         """The name that the settings give."""
         return self._model
 
+    @property
+    def writes(self) -> bool:
+        """True: whoever runs the mesh chose it for that."""
+        return True
+
     async def complete(
         self,
         messages: Sequence[Message],
@@ -75,7 +80,14 @@ class Endpoint:
                 errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, f"{WHO} did not answer in time"
             ) from None
 
-    async def choose(self, messages: Sequence[Message], choices: Sequence[str], *, seconds: float) -> Choice:
+    async def choose(
+        self,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        *,
+        seconds: float,
+        neutral: Sequence[Message] = (),
+    ) -> Choice:
         """Ask for one of the answers by its number; see `LanguageModel`. An endpoint tells no margin."""
         listed = "\n".join(f"{number}. {text}" for number, text in enumerate(choices, 1))
         question = user(f"Choose one of these by its number. Answer with the number alone.\n{listed}")

@@ -71,6 +71,11 @@ class LanguageModel(Protocol):
         """What it is called in figures and answers, such as `smollm2-135m-instruct`."""
         ...
 
+    @property
+    def writes(self) -> bool:
+        """Whether it is worth asking for texts of its own; a small model knows better what fits than what to say."""
+        ...
+
     async def complete(
         self,
         messages: Sequence[Message],
@@ -88,6 +93,17 @@ class LanguageModel(Protocol):
         """
         ...
 
-    async def choose(self, messages: Sequence[Message], choices: Sequence[str], *, seconds: float) -> Choice:
-        """Return which of 2 to 64 different answers comes next most likely."""
+    async def choose(
+        self,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        *,
+        seconds: float,
+        neutral: Sequence[Message] = (),
+    ) -> Choice:
+        """Return which of 2 to 64 different answers comes next most likely.
+
+        `neutral` is the same talk about nothing in particular. Where it is given, what counts is how much likelier the
+        talk makes an answer than that one does, and not how common the answer's words are. An endpoint does without.
+        """
         ...

@@ -1,0 +1,97 @@
+"""How fast the language model is on this machine, and what it costs in memory.
+
+    nice python -m bench.language_model [--home HOME]
+
+Builds the model if need be, starts a Triton with it alone, and asks through the client that servers use. One to two
+minutes on two cores.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.local.triton import Triton, TritonSettings
+from services.models.build import build_repository
+from services.models.presence import served_repository
+from services.runtime.language_model import LanguageModel, Message, system, user
+from services.runtime.language_model.house import House
+from services.runtime.settings import default_home
+from services.runtime.triton import TritonClient
+from services.runtime.workers import find_workers
+
+MODEL = "language_model"
+SECONDS = 600.0
+RUNS = 5
+WRITTEN = 64  # tokens
+COLORS = ("red", "green", "blue", "yellow", "black", "white", "orange", "purple")
+STORY = [user("Tell a long story about a lighthouse.")]
+
+
+async def seconds(model: LanguageModel, messages: Sequence[Message], most_tokens: int) -> float:
+    """Return how long an answer takes."""
+    began = time.perf_counter()
+    await model.complete(messages, most_tokens=most_tokens, seconds=SECONDS)
+    return time.perf_counter() - began
+
+
+async def choosing(model: LanguageModel, number: int) -> float:
+    """Return how long a choice among eight takes, after an opening that it has read before."""
+    began = time.perf_counter()
+    messages = [system("You know which colors things have."), user(f"Which color has thing {number}?")]
+    await model.choose(messages, COLORS, seconds=SECONDS)
+    return time.perf_counter() - began
+
+
+def resident(pid: int) -> float:
+    """Return the memory that a process has in RAM, in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+async def measure(home: Path) -> None:
+    """Build, start, ask, print."""
+    (outcome,) = await asyncio.to_thread(build_repository, home, [MODEL])
+    if not outcome.served:
+        raise SystemExit(outcome.detail)
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = TritonSettings(Path(scratch), served_repository(home), (MODEL,))
+        async with Triton(settings) as server, TritonClient(server.grpc_address) as triton:
+            await server.wait_ready(SECONDS)
+            (worker,) = find_workers(int(settings.pid_file.read_text()))
+            await triton.unload(MODEL, SECONDS)
+            while (await triton.index()).get(MODEL) != "UNAVAILABLE":  # noqa: ASYNC110 - Triton tells nobody
+                await asyncio.sleep(0.1)
+            began = time.perf_counter()
+            await triton.load(MODEL, SECONDS)
+            print(f"load average {os.getloadavg()[0]:.1f}; loaded in {time.perf_counter() - began:.1f} s")
+            (worker,) = (pid for pid in find_workers(int(settings.pid_file.read_text())) if pid != worker)
+            model = House(triton, None)
+            first = [await seconds(model, STORY, 1) for _ in range(RUNS)]
+            whole = [await seconds(model, STORY, WRITTEN) for _ in range(RUNS)]
+            rate = (WRITTEN - 1) / (statistics.median(whole) - statistics.median(first))
+            print(f"first token {1000 * statistics.median(first):.0f} ms, then {rate:.0f} tokens a second")
+            chosen = [await choosing(model, number) for number in range(RUNS + 1)][1:]
+            print(f"one of eight chosen in {1000 * statistics.median(chosen):.0f} ms")
+            print(f"memory {resident(worker):.0f} MiB", end=", ")
+            longest = [user("one two three four five six seven eight nine " * 194)]
+            spent = await seconds(model, longest, 256)
+            print(f"after the longest talk, which took {spent:.1f} s, {resident(worker):.0f} MiB")
+            print(f"load average {os.getloadavg()[0]:.1f}")
+
+
+def main() -> None:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--home", type=Path, default=default_home(), help="where models are built")
+    asyncio.run(measure(parser.parse_args().home))
+
+
+if __name__ == "__main__":
+    main()
