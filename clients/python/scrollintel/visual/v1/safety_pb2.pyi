@@ -243,7 +243,7 @@ class CheckFramesRequest(_message.Message):
     @_builtins.property
     def frame(self) -> _media_pb2.FrameChunk:
         """The next frame, or a part of it. Size, pixel format and codec are those of the first; bytes come as `data`. Without
-        `pts` a stream is taken for one of 24 frames a second.
+        `pts` the half second does not count.
         """
 
     def __init__(

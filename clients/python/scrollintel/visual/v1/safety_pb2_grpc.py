@@ -95,8 +95,8 @@ class SafetyServiceServicer:
 
     def CheckFrames(self, request_iterator, context):
         """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
-        last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
-        scene changes.
+        last frame are shown to the checks of pictures, between them one in 12, the first half a second after the last one shown,
+        and each at which the scene changes.
         Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
         DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
         """

@@ -43,8 +43,8 @@ class SafetyServiceStub:
     """
     CheckFrames: _grpc.StreamUnaryMultiCallable[_safety_pb2.CheckFramesRequest, _safety_pb2.CheckFramesResponse]
     """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
-    last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
-    scene changes.
+    last frame are shown to the checks of pictures, between them one in 12, the first half a second after the last one shown,
+    and each at which the scene changes.
     Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
     DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
     """
@@ -82,8 +82,8 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     """
     CheckFrames: _aio.StreamUnaryMultiCallable[_safety_pb2.CheckFramesRequest, _safety_pb2.CheckFramesResponse]  # type: ignore[assignment]
     """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
-    last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
-    scene changes.
+    last frame are shown to the checks of pictures, between them one in 12, the first half a second after the last one shown,
+    and each at which the scene changes.
     Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
     DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
     """
@@ -133,8 +133,8 @@ class SafetyServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.CheckFramesResponse, _abc.Awaitable[_safety_pb2.CheckFramesResponse]]:
         """Judges a video from its frames, up to 3,600 of up to 9,437,184 pixels each; for the mesh's servers. The first and the
-        last frame are shown to the checks of pictures, one at least every half second between them, and each at which the
-        scene changes.
+        last frame are shown to the checks of pictures, between them one in 12, the first half a second after the last one shown,
+        and each at which the scene changes.
         Ends as CheckImage does, with INVALID_ARGUMENT, reason FIELD_INVALID, when a chunk breaks a rule of its stream, and with
         DEADLINE_EXCEEDED when the caller keeps it waiting: 30 s between two messages, or 120 s altogether.
         """
