@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from scrollintel.visual.v1 import media_pb2 as scrollintel_dot_visual_dot_v1_dot_media__pb2
 from scrollintel.visual.v1 import safety_finding_pb2 as scrollintel_dot_visual_dot_v1_dot_safety__finding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/safety.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!scrollintel/visual/v1/media.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"\xf4\x01\n\rSafetyVerdict\x12\x33\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x04 \x03(\t\x12\x13\n\x0bpolicy_link\x18\x05 \x01(\t\x12\x39\n\rcheck_results\x18\x06 \x03(\x0b\x32\".scrollintel.visual.v1.SafetyCheck\"i\n\x0bSafetyCheck\x12\x0f\n\x07\x63hecker\x18\x01 \x01(\t\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32(.scrollintel.visual.v1.SafetyCheckStatus\x12\x0f\n\x07matched\x18\x03 \x01(\x08\"S\n\x12\x43heckPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"L\n\x13\x43heckPromptResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"K\n\x11\x43heckImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"a\n\x12\x43heckImageResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\"N\n\x12\x43heckFramesRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\"\x8a\x01\n\x13\x43heckFramesResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x03\x12\x16\n\x0e\x66rames_checked\x18\x04 \x01(\x03\"I\n\x13RedactPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12\x16\n\x0ewith_originals\x18\x02 \x01(\x08\"\xc9\x01\n\x14RedactPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x10\n\x08\x65ntities\x18\x02 \x03(\t\x12\x0e\n\x06\x63hecks\x18\x03 \x03(\t\x12M\n\toriginals\x18\x04 \x03(\x0b\x32:.scrollintel.visual.v1.RedactPromptResponse.OriginalsEntry\x1a\x30\n\x0eOriginalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xec\x02\n\x10SealMediaRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12 \n\rgeneration_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12/\n\x06source\x18\x04 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x18\n\x04work\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x66\n\x0b\x64\x65scription\x18\x06 \x03(\x0b\x32\x38.scrollintel.visual.v1.SealMediaRequest.DescriptionEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@\x1a\x32\n\x10\x44\x65scriptionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x11SealMediaResponse\x12.\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x11\n\twatermark\x18\x02 \x01(\t\"Q\n\x17VerifyProvenanceRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"\xd8\x01\n\x18VerifyProvenanceResponse\x12\x16\n\x0emanifest_valid\x18\x01 \x01(\x08\x12\x17\n\x0fwatermark_found\x18\x02 \x01(\x08\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x15\n\rgeneration_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x11\n\twatermark\x18\x06 \x01(\t\x12\x19\n\x11watermark_p_value\x18\x07 \x01(\x01\x12\x0f\n\x07reasons\x18\x08 \x03(\t\x12\x16\n\x0emanifest_found\x18\t \x01(\x08\"\xa4\x01\n\x1cRegisterProtectedWorkRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x36\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06holder\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"+\n\x1dRegisterProtectedWorkResponse\x12\n\n\x02id\x18\x01 \x01(\t*\x9d\x01\n\x11SafetyCheckStatus\x12#\n\x1fSAFETY_CHECK_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17SAFETY_CHECK_STATUS_RAN\x10\x01\x12\x1f\n\x1bSAFETY_CHECK_STATUS_SKIPPED\x10\x02\x12%\n!SAFETY_CHECK_STATUS_NEEDS_WEIGHTS\x10\x03\x32\x9c\x06\n\rSafetyService\x12i\n\x0b\x43heckPrompt\x12).scrollintel.visual.v1.CheckPromptRequest\x1a*.scrollintel.visual.v1.CheckPromptResponse\"\x03\x90\x02\x01\x12\x66\n\nCheckImage\x12(.scrollintel.visual.v1.CheckImageRequest\x1a).scrollintel.visual.v1.CheckImageResponse\"\x03\x90\x02\x01\x12k\n\x0b\x43heckFrames\x12).scrollintel.visual.v1.CheckFramesRequest\x1a*.scrollintel.visual.v1.CheckFramesResponse\"\x03\x90\x02\x01(\x01\x12l\n\x0cRedactPrompt\x12*.scrollintel.visual.v1.RedactPromptRequest\x1a+.scrollintel.visual.v1.RedactPromptResponse\"\x03\x90\x02\x01\x12^\n\tSealMedia\x12\'.scrollintel.visual.v1.SealMediaRequest\x1a(.scrollintel.visual.v1.SealMediaResponse\x12x\n\x10VerifyProvenance\x12..scrollintel.visual.v1.VerifyProvenanceRequest\x1a/.scrollintel.visual.v1.VerifyProvenanceResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x15RegisterProtectedWork\x12\x33.scrollintel.visual.v1.RegisterProtectedWorkRequest\x1a\x34.scrollintel.visual.v1.RegisterProtectedWorkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/safety.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!scrollintel/visual/v1/media.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"\xf4\x01\n\rSafetyVerdict\x12\x33\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x0e\n\x06\x63hecks\x18\x04 \x03(\t\x12\x13\n\x0bpolicy_link\x18\x05 \x01(\t\x12\x39\n\rcheck_results\x18\x06 \x03(\x0b\x32\".scrollintel.visual.v1.SafetyCheck\"i\n\x0bSafetyCheck\x12\x0f\n\x07\x63hecker\x18\x01 \x01(\t\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32(.scrollintel.visual.v1.SafetyCheckStatus\x12\x0f\n\x07matched\x18\x03 \x01(\x08\"S\n\x12\x43heckPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"L\n\x13\x43heckPromptResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\"K\n\x11\x43heckImageRequest\x12\x36\n\x05image\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"a\n\x12\x43heckImageResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\"N\n\x12\x43heckFramesRequest\x12\x38\n\x05\x66rame\x18\x01 \x01(\x0b\x32!.scrollintel.visual.v1.FrameChunkB\x06\xbaH\x03\xc8\x01\x01\"\x8a\x01\n\x13\x43heckFramesResponse\x12\x35\n\x07verdict\x18\x01 \x01(\x0b\x32$.scrollintel.visual.v1.SafetyVerdict\x12\x14\n\x0csafety_score\x18\x02 \x01(\x01\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x03\x12\x16\n\x0e\x66rames_checked\x18\x04 \x01(\x03\"I\n\x13RedactPromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc0>\x12\x16\n\x0ewith_originals\x18\x02 \x01(\x08\"\xc9\x01\n\x14RedactPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x10\n\x08\x65ntities\x18\x02 \x03(\t\x12\x0e\n\x06\x63hecks\x18\x03 \x03(\t\x12M\n\toriginals\x18\x04 \x03(\x0b\x32:.scrollintel.visual.v1.RedactPromptResponse.OriginalsEntry\x1a\x30\n\x0eOriginalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xec\x02\n\x10SealMediaRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12 \n\rgeneration_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12/\n\x06source\x18\x04 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x18\n\x04work\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x66\n\x0b\x64\x65scription\x18\x06 \x03(\x0b\x32\x38.scrollintel.visual.v1.SealMediaRequest.DescriptionEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80@\x1a\x32\n\x10\x44\x65scriptionEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x11SealMediaResponse\x12.\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x11\n\twatermark\x18\x02 \x01(\t\"Q\n\x17VerifyProvenanceRequest\x12\x36\n\x05media\x18\x01 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\"\xd8\x01\n\x18VerifyProvenanceResponse\x12\x16\n\x0emanifest_valid\x18\x01 \x01(\x08\x12\x17\n\x0fwatermark_found\x18\x02 \x01(\x08\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x15\n\rgeneration_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x11\n\twatermark\x18\x06 \x01(\t\x12\x19\n\x11watermark_p_value\x18\x07 \x01(\x01\x12\x0f\n\x07reasons\x18\x08 \x03(\t\x12\x16\n\x0emanifest_found\x18\t \x01(\x08\"\xa4\x01\n\x1cRegisterProtectedWorkRequest\x12\x30\n\nrequest_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$\x12\x36\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRefB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x06holder\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"+\n\x1dRegisterProtectedWorkResponse\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\rProtectedWork\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x19ListProtectedWorksRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"j\n\x1aListProtectedWorksResponse\x12\x33\n\x05works\x18\x01 \x03(\x0b\x32$.scrollintel.visual.v1.ProtectedWork\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x1aRemoveProtectedWorkRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\x1d\n\x1bRemoveProtectedWorkResponse*\x9d\x01\n\x11SafetyCheckStatus\x12#\n\x1fSAFETY_CHECK_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17SAFETY_CHECK_STATUS_RAN\x10\x01\x12\x1f\n\x1bSAFETY_CHECK_STATUS_SKIPPED\x10\x02\x12%\n!SAFETY_CHECK_STATUS_NEEDS_WEIGHTS\x10\x03\x32\x9a\x08\n\rSafetyService\x12i\n\x0b\x43heckPrompt\x12).scrollintel.visual.v1.CheckPromptRequest\x1a*.scrollintel.visual.v1.CheckPromptResponse\"\x03\x90\x02\x01\x12\x66\n\nCheckImage\x12(.scrollintel.visual.v1.CheckImageRequest\x1a).scrollintel.visual.v1.CheckImageResponse\"\x03\x90\x02\x01\x12k\n\x0b\x43heckFrames\x12).scrollintel.visual.v1.CheckFramesRequest\x1a*.scrollintel.visual.v1.CheckFramesResponse\"\x03\x90\x02\x01(\x01\x12l\n\x0cRedactPrompt\x12*.scrollintel.visual.v1.RedactPromptRequest\x1a+.scrollintel.visual.v1.RedactPromptResponse\"\x03\x90\x02\x01\x12^\n\tSealMedia\x12\'.scrollintel.visual.v1.SealMediaRequest\x1a(.scrollintel.visual.v1.SealMediaResponse\x12x\n\x10VerifyProvenance\x12..scrollintel.visual.v1.VerifyProvenanceRequest\x1a/.scrollintel.visual.v1.VerifyProvenanceResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x15RegisterProtectedWork\x12\x33.scrollintel.visual.v1.RegisterProtectedWorkRequest\x1a\x34.scrollintel.visual.v1.RegisterProtectedWorkResponse\x12~\n\x12ListProtectedWorks\x12\x30.scrollintel.visual.v1.ListProtectedWorksRequest\x1a\x31.scrollintel.visual.v1.ListProtectedWorksResponse\"\x03\x90\x02\x01\x12|\n\x13RemoveProtectedWork\x12\x31.scrollintel.visual.v1.RemoveProtectedWorkRequest\x1a\x32.scrollintel.visual.v1.RemoveProtectedWorkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,6 +67,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERPROTECTEDWORKREQUEST'].fields_by_name['media']._serialized_options = b'\272H\003\310\001\001'
   _globals['_REGISTERPROTECTEDWORKREQUEST'].fields_by_name['holder']._loaded_options = None
   _globals['_REGISTERPROTECTEDWORKREQUEST'].fields_by_name['holder']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_LISTPROTECTEDWORKSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPROTECTEDWORKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\310\001(\000'
+  _globals['_LISTPROTECTEDWORKSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTPROTECTEDWORKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_REMOVEPROTECTEDWORKREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_REMOVEPROTECTEDWORKREQUEST'].fields_by_name['id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_SAFETYSERVICE'].methods_by_name['CheckPrompt']._loaded_options = None
   _globals['_SAFETYSERVICE'].methods_by_name['CheckPrompt']._serialized_options = b'\220\002\001'
   _globals['_SAFETYSERVICE'].methods_by_name['CheckImage']._loaded_options = None
@@ -76,44 +83,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAFETYSERVICE'].methods_by_name['RedactPrompt']._serialized_options = b'\220\002\001'
   _globals['_SAFETYSERVICE'].methods_by_name['VerifyProvenance']._loaded_options = None
   _globals['_SAFETYSERVICE'].methods_by_name['VerifyProvenance']._serialized_options = b'\220\002\001'
-  _globals['_SAFETYCHECKSTATUS']._serialized_start=2332
-  _globals['_SAFETYCHECKSTATUS']._serialized_end=2489
-  _globals['_SAFETYVERDICT']._serialized_start=170
-  _globals['_SAFETYVERDICT']._serialized_end=414
-  _globals['_SAFETYCHECK']._serialized_start=416
-  _globals['_SAFETYCHECK']._serialized_end=521
-  _globals['_CHECKPROMPTREQUEST']._serialized_start=523
-  _globals['_CHECKPROMPTREQUEST']._serialized_end=606
-  _globals['_CHECKPROMPTRESPONSE']._serialized_start=608
-  _globals['_CHECKPROMPTRESPONSE']._serialized_end=684
-  _globals['_CHECKIMAGEREQUEST']._serialized_start=686
-  _globals['_CHECKIMAGEREQUEST']._serialized_end=761
-  _globals['_CHECKIMAGERESPONSE']._serialized_start=763
-  _globals['_CHECKIMAGERESPONSE']._serialized_end=860
-  _globals['_CHECKFRAMESREQUEST']._serialized_start=862
-  _globals['_CHECKFRAMESREQUEST']._serialized_end=940
-  _globals['_CHECKFRAMESRESPONSE']._serialized_start=943
-  _globals['_CHECKFRAMESRESPONSE']._serialized_end=1081
-  _globals['_REDACTPROMPTREQUEST']._serialized_start=1083
-  _globals['_REDACTPROMPTREQUEST']._serialized_end=1156
-  _globals['_REDACTPROMPTRESPONSE']._serialized_start=1159
-  _globals['_REDACTPROMPTRESPONSE']._serialized_end=1360
-  _globals['_REDACTPROMPTRESPONSE_ORIGINALSENTRY']._serialized_start=1312
-  _globals['_REDACTPROMPTRESPONSE_ORIGINALSENTRY']._serialized_end=1360
-  _globals['_SEALMEDIAREQUEST']._serialized_start=1363
-  _globals['_SEALMEDIAREQUEST']._serialized_end=1727
-  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_start=1677
-  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_end=1727
-  _globals['_SEALMEDIARESPONSE']._serialized_start=1729
-  _globals['_SEALMEDIARESPONSE']._serialized_end=1815
-  _globals['_VERIFYPROVENANCEREQUEST']._serialized_start=1817
-  _globals['_VERIFYPROVENANCEREQUEST']._serialized_end=1898
-  _globals['_VERIFYPROVENANCERESPONSE']._serialized_start=1901
-  _globals['_VERIFYPROVENANCERESPONSE']._serialized_end=2117
-  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_start=2120
-  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_end=2284
-  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_start=2286
-  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_end=2329
-  _globals['_SAFETYSERVICE']._serialized_start=2492
-  _globals['_SAFETYSERVICE']._serialized_end=3288
+  _globals['_SAFETYSERVICE'].methods_by_name['ListProtectedWorks']._loaded_options = None
+  _globals['_SAFETYSERVICE'].methods_by_name['ListProtectedWorks']._serialized_options = b'\220\002\001'
+  _globals['_SAFETYCHECKSTATUS']._serialized_start=2740
+  _globals['_SAFETYCHECKSTATUS']._serialized_end=2897
+  _globals['_SAFETYVERDICT']._serialized_start=203
+  _globals['_SAFETYVERDICT']._serialized_end=447
+  _globals['_SAFETYCHECK']._serialized_start=449
+  _globals['_SAFETYCHECK']._serialized_end=554
+  _globals['_CHECKPROMPTREQUEST']._serialized_start=556
+  _globals['_CHECKPROMPTREQUEST']._serialized_end=639
+  _globals['_CHECKPROMPTRESPONSE']._serialized_start=641
+  _globals['_CHECKPROMPTRESPONSE']._serialized_end=717
+  _globals['_CHECKIMAGEREQUEST']._serialized_start=719
+  _globals['_CHECKIMAGEREQUEST']._serialized_end=794
+  _globals['_CHECKIMAGERESPONSE']._serialized_start=796
+  _globals['_CHECKIMAGERESPONSE']._serialized_end=893
+  _globals['_CHECKFRAMESREQUEST']._serialized_start=895
+  _globals['_CHECKFRAMESREQUEST']._serialized_end=973
+  _globals['_CHECKFRAMESRESPONSE']._serialized_start=976
+  _globals['_CHECKFRAMESRESPONSE']._serialized_end=1114
+  _globals['_REDACTPROMPTREQUEST']._serialized_start=1116
+  _globals['_REDACTPROMPTREQUEST']._serialized_end=1189
+  _globals['_REDACTPROMPTRESPONSE']._serialized_start=1192
+  _globals['_REDACTPROMPTRESPONSE']._serialized_end=1393
+  _globals['_REDACTPROMPTRESPONSE_ORIGINALSENTRY']._serialized_start=1345
+  _globals['_REDACTPROMPTRESPONSE_ORIGINALSENTRY']._serialized_end=1393
+  _globals['_SEALMEDIAREQUEST']._serialized_start=1396
+  _globals['_SEALMEDIAREQUEST']._serialized_end=1760
+  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_start=1710
+  _globals['_SEALMEDIAREQUEST_DESCRIPTIONENTRY']._serialized_end=1760
+  _globals['_SEALMEDIARESPONSE']._serialized_start=1762
+  _globals['_SEALMEDIARESPONSE']._serialized_end=1848
+  _globals['_VERIFYPROVENANCEREQUEST']._serialized_start=1850
+  _globals['_VERIFYPROVENANCEREQUEST']._serialized_end=1931
+  _globals['_VERIFYPROVENANCERESPONSE']._serialized_start=1934
+  _globals['_VERIFYPROVENANCERESPONSE']._serialized_end=2150
+  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_start=2153
+  _globals['_REGISTERPROTECTEDWORKREQUEST']._serialized_end=2317
+  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_start=2319
+  _globals['_REGISTERPROTECTEDWORKRESPONSE']._serialized_end=2362
+  _globals['_PROTECTEDWORK']._serialized_start=2364
+  _globals['_PROTECTEDWORK']._serialized_end=2455
+  _globals['_LISTPROTECTEDWORKSREQUEST']._serialized_start=2457
+  _globals['_LISTPROTECTEDWORKSREQUEST']._serialized_end=2545
+  _globals['_LISTPROTECTEDWORKSRESPONSE']._serialized_start=2547
+  _globals['_LISTPROTECTEDWORKSRESPONSE']._serialized_end=2653
+  _globals['_REMOVEPROTECTEDWORKREQUEST']._serialized_start=2655
+  _globals['_REMOVEPROTECTEDWORKREQUEST']._serialized_end=2706
+  _globals['_REMOVEPROTECTEDWORKRESPONSE']._serialized_start=2708
+  _globals['_REMOVEPROTECTEDWORKRESPONSE']._serialized_end=2737
+  _globals['_SAFETYSERVICE']._serialized_start=2900
+  _globals['_SAFETYSERVICE']._serialized_end=3950
 # @@protoc_insertion_point(module_scope)

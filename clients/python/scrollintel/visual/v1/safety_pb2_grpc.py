@@ -70,6 +70,16 @@ class SafetyServiceStub:
                 request_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RegisterProtectedWorkRequest.SerializeToString,
                 response_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RegisterProtectedWorkResponse.FromString,
                 _registered_method=True)
+        self.ListProtectedWorks = channel.unary_unary(
+                '/scrollintel.visual.v1.SafetyService/ListProtectedWorks',
+                request_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.ListProtectedWorksRequest.SerializeToString,
+                response_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.ListProtectedWorksResponse.FromString,
+                _registered_method=True)
+        self.RemoveProtectedWork = channel.unary_unary(
+                '/scrollintel.visual.v1.SafetyService/RemoveProtectedWork',
+                request_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RemoveProtectedWorkRequest.SerializeToString,
+                response_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RemoveProtectedWorkResponse.FromString,
+                _registered_method=True)
 
 
 class SafetyServiceServicer:
@@ -133,7 +143,27 @@ class SafetyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegisterProtectedWork(self, request, context):
-        """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version.
+        """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
+        its perceptual hash is kept. The same bytes for the same holder are one work, however often a tenant registers them.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+        not decode, reason FIELD_INVALID, when it shows too little to be told from others, or reason REQUEST_ID_REUSED, and
+        RESOURCE_EXHAUSTED when too many works are registered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProtectedWorks(self, request, context):
+        """Lists the works that the caller's tenant registered, newest first.
+        Ends with INVALID_ARGUMENT when the page token is not one of this rpc.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveProtectedWork(self, request, context):
+        """Takes out a work that the caller's tenant registered; other replicas know within seconds.
+        Ends with NOT_FOUND when there is none of that id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +206,16 @@ def add_SafetyServiceServicer_to_server(servicer, server):
                     servicer.RegisterProtectedWork,
                     request_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RegisterProtectedWorkRequest.FromString,
                     response_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RegisterProtectedWorkResponse.SerializeToString,
+            ),
+            'ListProtectedWorks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProtectedWorks,
+                    request_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.ListProtectedWorksRequest.FromString,
+                    response_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.ListProtectedWorksResponse.SerializeToString,
+            ),
+            'RemoveProtectedWork': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveProtectedWork,
+                    request_deserializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RemoveProtectedWorkRequest.FromString,
+                    response_serializer=scrollintel_dot_visual_dot_v1_dot_safety__pb2.RemoveProtectedWorkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -368,6 +408,60 @@ class SafetyService:
             '/scrollintel.visual.v1.SafetyService/RegisterProtectedWork',
             scrollintel_dot_visual_dot_v1_dot_safety__pb2.RegisterProtectedWorkRequest.SerializeToString,
             scrollintel_dot_visual_dot_v1_dot_safety__pb2.RegisterProtectedWorkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProtectedWorks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scrollintel.visual.v1.SafetyService/ListProtectedWorks',
+            scrollintel_dot_visual_dot_v1_dot_safety__pb2.ListProtectedWorksRequest.SerializeToString,
+            scrollintel_dot_visual_dot_v1_dot_safety__pb2.ListProtectedWorksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveProtectedWork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scrollintel.visual.v1.SafetyService/RemoveProtectedWork',
+            scrollintel_dot_visual_dot_v1_dot_safety__pb2.RemoveProtectedWorkRequest.SerializeToString,
+            scrollintel_dot_visual_dot_v1_dot_safety__pb2.RemoveProtectedWorkResponse.FromString,
             options,
             channel_credentials,
             insecure,

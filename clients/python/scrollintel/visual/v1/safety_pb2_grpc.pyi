@@ -65,7 +65,20 @@ class SafetyServiceStub:
     not decode, and RESOURCE_EXHAUSTED when too many are verified.
     """
     RegisterProtectedWork: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]
-    """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version."""
+    """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
+    its perceptual hash is kept. The same bytes for the same holder are one work, however often a tenant registers them.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+    not decode, reason FIELD_INVALID, when it shows too little to be told from others, or reason REQUEST_ID_REUSED, and
+    RESOURCE_EXHAUSTED when too many works are registered.
+    """
+    ListProtectedWorks: _grpc.UnaryUnaryMultiCallable[_safety_pb2.ListProtectedWorksRequest, _safety_pb2.ListProtectedWorksResponse]
+    """Lists the works that the caller's tenant registered, newest first.
+    Ends with INVALID_ARGUMENT when the page token is not one of this rpc.
+    """
+    RemoveProtectedWork: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RemoveProtectedWorkRequest, _safety_pb2.RemoveProtectedWorkResponse]
+    """Takes out a work that the caller's tenant registered; other replicas know within seconds.
+    Ends with NOT_FOUND when there is none of that id.
+    """
 
 @_typing.type_check_only
 class SafetyServiceAsyncStub(SafetyServiceStub):
@@ -104,7 +117,20 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     not decode, and RESOURCE_EXHAUSTED when too many are verified.
     """
     RegisterProtectedWork: _aio.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]  # type: ignore[assignment]
-    """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version."""
+    """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
+    its perceptual hash is kept. The same bytes for the same holder are one work, however often a tenant registers them.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+    not decode, reason FIELD_INVALID, when it shows too little to be told from others, or reason REQUEST_ID_REUSED, and
+    RESOURCE_EXHAUSTED when too many works are registered.
+    """
+    ListProtectedWorks: _aio.UnaryUnaryMultiCallable[_safety_pb2.ListProtectedWorksRequest, _safety_pb2.ListProtectedWorksResponse]  # type: ignore[assignment]
+    """Lists the works that the caller's tenant registered, newest first.
+    Ends with INVALID_ARGUMENT when the page token is not one of this rpc.
+    """
+    RemoveProtectedWork: _aio.UnaryUnaryMultiCallable[_safety_pb2.RemoveProtectedWorkRequest, _safety_pb2.RemoveProtectedWorkResponse]  # type: ignore[assignment]
+    """Takes out a work that the caller's tenant registered; other replicas know within seconds.
+    Ends with NOT_FOUND when there is none of that id.
+    """
 
 class SafetyServiceServicer:
     """Judges prompts and media against the policy."""
@@ -175,6 +201,29 @@ class SafetyServiceServicer:
         request: _safety_pb2.RegisterProtectedWorkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.RegisterProtectedWorkResponse, _abc.Awaitable[_safety_pb2.RegisterProtectedWorkResponse]]:
-        """Adds a work that must not be reproduced. Answers UNIMPLEMENTED in this version."""
+        """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
+        its perceptual hash is kept. The same bytes for the same holder are one work, however often a tenant registers them.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
+        not decode, reason FIELD_INVALID, when it shows too little to be told from others, or reason REQUEST_ID_REUSED, and
+        RESOURCE_EXHAUSTED when too many works are registered.
+        """
+
+    def ListProtectedWorks(
+        self,
+        request: _safety_pb2.ListProtectedWorksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_safety_pb2.ListProtectedWorksResponse, _abc.Awaitable[_safety_pb2.ListProtectedWorksResponse]]:
+        """Lists the works that the caller's tenant registered, newest first.
+        Ends with INVALID_ARGUMENT when the page token is not one of this rpc.
+        """
+
+    def RemoveProtectedWork(
+        self,
+        request: _safety_pb2.RemoveProtectedWorkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_safety_pb2.RemoveProtectedWorkResponse, _abc.Awaitable[_safety_pb2.RemoveProtectedWorkResponse]]:
+        """Takes out a work that the caller's tenant registered; other replicas know within seconds.
+        Ends with NOT_FOUND when there is none of that id.
+        """
 
 def add_SafetyServiceServicer_to_server(servicer: SafetyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
