@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from scrollintel.visual.v1 import spec_pb2 as scrollintel_dot_visual_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/prompt.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a scrollintel/visual/v1/spec.proto\"/\n\nStyleMatch\x12\r\n\x05style\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x01\"-\n\x0cPromptAspect\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07phrases\x18\x02 \x03(\t\"a\n\tAmbiguity\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.scrollintel.visual.v1.AmbiguityKind\x12\x0e\n\x06phrase\x18\x02 \x01(\t\x12\x10\n\x08readings\x18\x03 \x03(\t\"\xfb\x01\n\x0ePromptAnalysis\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x31\n\x06styles\x18\x02 \x03(\x0b\x32!.scrollintel.visual.v1.StyleMatch\x12\x17\n\x0fmissing_aspects\x18\x03 \x03(\t\x12\r\n\x05words\x18\x04 \x01(\x05\x12\x34\n\x07\x61spects\x18\x05 \x03(\x0b\x32#.scrollintel.visual.v1.PromptAspect\x12\x35\n\x0b\x61mbiguities\x18\x06 \x03(\x0b\x32 .scrollintel.visual.v1.Ambiguity\x12\x10\n\x08language\x18\x07 \x01(\t\"2\n\x14\x41nalyzePromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\"P\n\x15\x41nalyzePromptResponse\x12\x37\n\x08\x61nalysis\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.PromptAnalysis\"\xad\x02\n\x14\x45nhancePromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12(\n\x05style\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{0,40}$\x12G\n\x05level\x18\x04 \x01(\x0e\x32\'.scrollintel.visual.v1.EnhancementLevelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x88\x01\x01\x12\x34\n\x05model\x18\x05 \x01(\tB%\xbaH\"r 2\x1e^[a-z0-9][a-z0-9._-]{0,63}$|^$\x12\x1a\n\x04seed\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x42\x08\n\x06_levelB\x07\n\x05_seed\"O\n\rPromptWording\x12\"\n\x06models\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x08\x01\x10 \"\x06r\x04\x10\x01\x18@\x12\x1a\n\x06prompt\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\"\xd1\x01\n\x15\x45nhancePromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\r\n\x05style\x18\x03 \x01(\t\x12\x37\n\x08\x61nalysis\x18\x04 \x01(\x0b\x32%.scrollintel.visual.v1.PromptAnalysis\x12\x0f\n\x07\x64ialect\x18\x05 \x01(\t\x12\x36\n\x08wordings\x18\x06 \x03(\x0b\x32$.scrollintel.visual.v1.PromptWording\"o\n\x15SuggestPromptsRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x18\n\x05\x63ount\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x00\x12 \n\x05\x61void\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10 \"\x07r\x05\x10\x01\x18\xc8\x01\"\xa3\x01\n\x10PromptSuggestion\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x41\n\x05\x61\x64\x64\x65\x64\x18\x03 \x03(\x0b\x32\x32.scrollintel.visual.v1.PromptSuggestion.AddedEntry\x1a,\n\nAddedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x16SuggestPromptsResponse\x12\x0f\n\x07prompts\x18\x01 \x03(\t\x12<\n\x0bsuggestions\x18\x02 \x03(\x0b\x32\'.scrollintel.visual.v1.PromptSuggestion\"/\n\x08TextRule\x12\x12\n\nmax_length\x18\x01 \x01(\x05\x12\x0f\n\x07\x65xample\x18\x02 \x01(\t\"\x1d\n\nChoiceRule\x12\x0f\n\x07options\x18\x01 \x03(\t\"-\n\nNumberRule\x12\x0e\n\x06lowest\x18\x01 \x01(\x05\x12\x0f\n\x07highest\x18\x02 \x01(\x05\"\xe9\x01\n\x10TemplateVariable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x15\n\rdefault_value\x18\x03 \x01(\t\x12/\n\x04text\x18\x04 \x01(\x0b\x32\x1f.scrollintel.visual.v1.TextRuleH\x00\x12\x33\n\x06\x63hoice\x18\x05 \x01(\x0b\x32!.scrollintel.visual.v1.ChoiceRuleH\x00\x12\x33\n\x06number\x18\x06 \x01(\x0b\x32!.scrollintel.visual.v1.NumberRuleH\x00\x42\x06\n\x04rule\"\xc3\x01\n\x0ePromptTemplate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tvariables\x18\x04 \x03(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\r\n\x05style\x18\x06 \x01(\t\x12\x36\n\x05holes\x18\x07 \x03(\x0b\x32\'.scrollintel.visual.v1.TemplateVariable\x12\x0f\n\x07\x65xample\x18\x08 \x01(\t\x12\x0b\n\x03own\x18\t \x01(\x08\"3\n\x10TemplateCategory\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\ttemplates\x18\x02 \x01(\x05\"\x86\x01\n\x14ListTemplatesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08\x63\x61tegory\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x05query\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\xc0\x01\n\x15ListTemplatesResponse\x12\x38\n\ttemplates\x18\x01 \x03(\x0b\x32%.scrollintel.visual.v1.PromptTemplate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12;\n\ncategories\x18\x03 \x03(\x0b\x32\'.scrollintel.visual.v1.TemplateCategory\x12\x17\n\x0fown_unavailable\x18\x04 \x01(\x08\"\xb8\x01\n\x14\x41pplyTemplateRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12W\n\tvariables\x18\x02 \x03(\x0b\x32:.scrollintel.visual.v1.ApplyTemplateRequest.VariablesEntryB\x08\xbaH\x05\x9a\x01\x02\x10 \x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x15\x41pplyTemplateResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\r\n\x05style\x18\x02 \x01(\t*\x88\x01\n\rAmbiguityKind\x12\x1e\n\x1a\x41MBIGUITY_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41MBIGUITY_KIND_MEANINGS\x10\x01\x12\x18\n\x14\x41MBIGUITY_KIND_VAGUE\x10\x02\x12 \n\x1c\x41MBIGUITY_KIND_CONTRADICTION\x10\x03\x32\xc7\x04\n\rPromptService\x12o\n\rAnalyzePrompt\x12+.scrollintel.visual.v1.AnalyzePromptRequest\x1a,.scrollintel.visual.v1.AnalyzePromptResponse\"\x03\x90\x02\x01\x12o\n\rEnhancePrompt\x12+.scrollintel.visual.v1.EnhancePromptRequest\x1a,.scrollintel.visual.v1.EnhancePromptResponse\"\x03\x90\x02\x01\x12r\n\x0eSuggestPrompts\x12,.scrollintel.visual.v1.SuggestPromptsRequest\x1a-.scrollintel.visual.v1.SuggestPromptsResponse\"\x03\x90\x02\x01\x12o\n\rListTemplates\x12+.scrollintel.visual.v1.ListTemplatesRequest\x1a,.scrollintel.visual.v1.ListTemplatesResponse\"\x03\x90\x02\x01\x12o\n\rApplyTemplate\x12+.scrollintel.visual.v1.ApplyTemplateRequest\x1a,.scrollintel.visual.v1.ApplyTemplateResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/prompt.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\x1a scrollintel/visual/v1/spec.proto\"/\n\nStyleMatch\x12\r\n\x05style\x18\x01 \x01(\t\x12\x12\n\nconfidence\x18\x02 \x01(\x01\"-\n\x0cPromptAspect\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07phrases\x18\x02 \x03(\t\"a\n\tAmbiguity\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.scrollintel.visual.v1.AmbiguityKind\x12\x0e\n\x06phrase\x18\x02 \x01(\t\x12\x10\n\x08readings\x18\x03 \x03(\t\"\xfb\x01\n\x0ePromptAnalysis\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x31\n\x06styles\x18\x02 \x03(\x0b\x32!.scrollintel.visual.v1.StyleMatch\x12\x17\n\x0fmissing_aspects\x18\x03 \x03(\t\x12\r\n\x05words\x18\x04 \x01(\x05\x12\x34\n\x07\x61spects\x18\x05 \x03(\x0b\x32#.scrollintel.visual.v1.PromptAspect\x12\x35\n\x0b\x61mbiguities\x18\x06 \x03(\x0b\x32 .scrollintel.visual.v1.Ambiguity\x12\x10\n\x08language\x18\x07 \x01(\t\"2\n\x14\x41nalyzePromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\"P\n\x15\x41nalyzePromptResponse\x12\x37\n\x08\x61nalysis\x18\x01 \x01(\x0b\x32%.scrollintel.visual.v1.PromptAnalysis\"\xad\x02\n\x14\x45nhancePromptRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12!\n\x0fnegative_prompt\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12(\n\x05style\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^[a-z0-9_-]{0,40}$\x12G\n\x05level\x18\x04 \x01(\x0e\x32\'.scrollintel.visual.v1.EnhancementLevelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00\x88\x01\x01\x12\x34\n\x05model\x18\x05 \x01(\tB%\xbaH\"r 2\x1e^[a-z0-9][a-z0-9._-]{0,63}$|^$\x12\x1a\n\x04seed\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x42\x08\n\x06_levelB\x07\n\x05_seed\"O\n\rPromptWording\x12\"\n\x06models\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x08\x01\x10 \"\x06r\x04\x10\x01\x18@\x12\x1a\n\x06prompt\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\"\x9a\x02\n\x15\x45nhancePromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\r\n\x05style\x18\x03 \x01(\t\x12\x37\n\x08\x61nalysis\x18\x04 \x01(\x0b\x32%.scrollintel.visual.v1.PromptAnalysis\x12\x0f\n\x07\x64ialect\x18\x05 \x01(\t\x12\x36\n\x08wordings\x18\x06 \x03(\x0b\x32$.scrollintel.visual.v1.PromptWording\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12\x37\n\x08\x66\x61llback\x18\x08 \x01(\x0e\x32%.scrollintel.visual.v1.EngineFallback\"o\n\x15SuggestPromptsRequest\x12\x1a\n\x06prompt\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x18\n\x05\x63ount\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x00\x12 \n\x05\x61void\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10 \"\x07r\x05\x10\x01\x18\xc8\x01\"\xa3\x01\n\x10PromptSuggestion\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x41\n\x05\x61\x64\x64\x65\x64\x18\x03 \x03(\x0b\x32\x32.scrollintel.visual.v1.PromptSuggestion.AddedEntry\x1a,\n\nAddedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x16SuggestPromptsResponse\x12\x0f\n\x07prompts\x18\x01 \x03(\t\x12<\n\x0bsuggestions\x18\x02 \x03(\x0b\x32\'.scrollintel.visual.v1.PromptSuggestion\"/\n\x08TextRule\x12\x12\n\nmax_length\x18\x01 \x01(\x05\x12\x0f\n\x07\x65xample\x18\x02 \x01(\t\"\x1d\n\nChoiceRule\x12\x0f\n\x07options\x18\x01 \x03(\t\"-\n\nNumberRule\x12\x0e\n\x06lowest\x18\x01 \x01(\x05\x12\x0f\n\x07highest\x18\x02 \x01(\x05\"\xe9\x01\n\x10TemplateVariable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x15\n\rdefault_value\x18\x03 \x01(\t\x12/\n\x04text\x18\x04 \x01(\x0b\x32\x1f.scrollintel.visual.v1.TextRuleH\x00\x12\x33\n\x06\x63hoice\x18\x05 \x01(\x0b\x32!.scrollintel.visual.v1.ChoiceRuleH\x00\x12\x33\n\x06number\x18\x06 \x01(\x0b\x32!.scrollintel.visual.v1.NumberRuleH\x00\x42\x06\n\x04rule\"\xc3\x01\n\x0ePromptTemplate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tvariables\x18\x04 \x03(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\r\n\x05style\x18\x06 \x01(\t\x12\x36\n\x05holes\x18\x07 \x03(\x0b\x32\'.scrollintel.visual.v1.TemplateVariable\x12\x0f\n\x07\x65xample\x18\x08 \x01(\t\x12\x0b\n\x03own\x18\t \x01(\x08\"3\n\x10TemplateCategory\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\ttemplates\x18\x02 \x01(\x05\"\x86\x01\n\x14ListTemplatesRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x19\n\x08\x63\x61tegory\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x05query\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\xc0\x01\n\x15ListTemplatesResponse\x12\x38\n\ttemplates\x18\x01 \x03(\x0b\x32%.scrollintel.visual.v1.PromptTemplate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12;\n\ncategories\x18\x03 \x03(\x0b\x32\'.scrollintel.visual.v1.TemplateCategory\x12\x17\n\x0fown_unavailable\x18\x04 \x01(\x08\"\xb8\x01\n\x14\x41pplyTemplateRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12W\n\tvariables\x18\x02 \x03(\x0b\x32:.scrollintel.visual.v1.ApplyTemplateRequest.VariablesEntryB\x08\xbaH\x05\x9a\x01\x02\x10 \x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x15\x41pplyTemplateResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\r\n\x05style\x18\x02 \x01(\t*\x88\x01\n\rAmbiguityKind\x12\x1e\n\x1a\x41MBIGUITY_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41MBIGUITY_KIND_MEANINGS\x10\x01\x12\x18\n\x14\x41MBIGUITY_KIND_VAGUE\x10\x02\x12 \n\x1c\x41MBIGUITY_KIND_CONTRADICTION\x10\x03*\xdf\x02\n\x0e\x45ngineFallback\x12\x1f\n\x1b\x45NGINE_FALLBACK_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NGINE_FALLBACK_LATE\x10\x01\x12\x1f\n\x1b\x45NGINE_FALLBACK_UNAVAILABLE\x10\x02\x12\x1a\n\x16\x45NGINE_FALLBACK_PAUSED\x10\x03\x12\x1c\n\x18\x45NGINE_FALLBACK_TOO_LONG\x10\x04\x12\x1c\n\x18\x45NGINE_FALLBACK_LANGUAGE\x10\x05\x12\x1a\n\x16\x45NGINE_FALLBACK_UNSURE\x10\x06\x12\x1e\n\x1a\x45NGINE_FALLBACK_UNREADABLE\x10\x07\x12\x1f\n\x1b\x45NGINE_FALLBACK_NEW_SUBJECT\x10\x08\x12!\n\x1d\x45NGINE_FALLBACK_CONTRADICTION\x10\t\x12\x19\n\x15\x45NGINE_FALLBACK_DRIFT\x10\n2\xc7\x04\n\rPromptService\x12o\n\rAnalyzePrompt\x12+.scrollintel.visual.v1.AnalyzePromptRequest\x1a,.scrollintel.visual.v1.AnalyzePromptResponse\"\x03\x90\x02\x01\x12o\n\rEnhancePrompt\x12+.scrollintel.visual.v1.EnhancePromptRequest\x1a,.scrollintel.visual.v1.EnhancePromptResponse\"\x03\x90\x02\x01\x12r\n\x0eSuggestPrompts\x12,.scrollintel.visual.v1.SuggestPromptsRequest\x1a-.scrollintel.visual.v1.SuggestPromptsResponse\"\x03\x90\x02\x01\x12o\n\rListTemplates\x12+.scrollintel.visual.v1.ListTemplatesRequest\x1a,.scrollintel.visual.v1.ListTemplatesResponse\"\x03\x90\x02\x01\x12o\n\rApplyTemplate\x12+.scrollintel.visual.v1.ApplyTemplateRequest\x1a,.scrollintel.visual.v1.ApplyTemplateResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -83,8 +83,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPTSERVICE'].methods_by_name['ListTemplates']._serialized_options = b'\220\002\001'
   _globals['_PROMPTSERVICE'].methods_by_name['ApplyTemplate']._loaded_options = None
   _globals['_PROMPTSERVICE'].methods_by_name['ApplyTemplate']._serialized_options = b'\220\002\001'
-  _globals['_AMBIGUITYKIND']._serialized_start=2878
-  _globals['_AMBIGUITYKIND']._serialized_end=3014
+  _globals['_AMBIGUITYKIND']._serialized_start=2951
+  _globals['_AMBIGUITYKIND']._serialized_end=3087
+  _globals['_ENGINEFALLBACK']._serialized_start=3090
+  _globals['_ENGINEFALLBACK']._serialized_end=3441
   _globals['_STYLEMATCH']._serialized_start=124
   _globals['_STYLEMATCH']._serialized_end=171
   _globals['_PROMPTASPECT']._serialized_start=173
@@ -102,37 +104,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPTWORDING']._serialized_start=1011
   _globals['_PROMPTWORDING']._serialized_end=1090
   _globals['_ENHANCEPROMPTRESPONSE']._serialized_start=1093
-  _globals['_ENHANCEPROMPTRESPONSE']._serialized_end=1302
-  _globals['_SUGGESTPROMPTSREQUEST']._serialized_start=1304
-  _globals['_SUGGESTPROMPTSREQUEST']._serialized_end=1415
-  _globals['_PROMPTSUGGESTION']._serialized_start=1418
-  _globals['_PROMPTSUGGESTION']._serialized_end=1581
-  _globals['_PROMPTSUGGESTION_ADDEDENTRY']._serialized_start=1537
-  _globals['_PROMPTSUGGESTION_ADDEDENTRY']._serialized_end=1581
-  _globals['_SUGGESTPROMPTSRESPONSE']._serialized_start=1583
-  _globals['_SUGGESTPROMPTSRESPONSE']._serialized_end=1686
-  _globals['_TEXTRULE']._serialized_start=1688
-  _globals['_TEXTRULE']._serialized_end=1735
-  _globals['_CHOICERULE']._serialized_start=1737
-  _globals['_CHOICERULE']._serialized_end=1766
-  _globals['_NUMBERRULE']._serialized_start=1768
-  _globals['_NUMBERRULE']._serialized_end=1813
-  _globals['_TEMPLATEVARIABLE']._serialized_start=1816
-  _globals['_TEMPLATEVARIABLE']._serialized_end=2049
-  _globals['_PROMPTTEMPLATE']._serialized_start=2052
-  _globals['_PROMPTTEMPLATE']._serialized_end=2247
-  _globals['_TEMPLATECATEGORY']._serialized_start=2249
-  _globals['_TEMPLATECATEGORY']._serialized_end=2300
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=2303
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=2437
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=2440
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=2632
-  _globals['_APPLYTEMPLATEREQUEST']._serialized_start=2635
-  _globals['_APPLYTEMPLATEREQUEST']._serialized_end=2819
-  _globals['_APPLYTEMPLATEREQUEST_VARIABLESENTRY']._serialized_start=2771
-  _globals['_APPLYTEMPLATEREQUEST_VARIABLESENTRY']._serialized_end=2819
-  _globals['_APPLYTEMPLATERESPONSE']._serialized_start=2821
-  _globals['_APPLYTEMPLATERESPONSE']._serialized_end=2875
-  _globals['_PROMPTSERVICE']._serialized_start=3017
-  _globals['_PROMPTSERVICE']._serialized_end=3600
+  _globals['_ENHANCEPROMPTRESPONSE']._serialized_end=1375
+  _globals['_SUGGESTPROMPTSREQUEST']._serialized_start=1377
+  _globals['_SUGGESTPROMPTSREQUEST']._serialized_end=1488
+  _globals['_PROMPTSUGGESTION']._serialized_start=1491
+  _globals['_PROMPTSUGGESTION']._serialized_end=1654
+  _globals['_PROMPTSUGGESTION_ADDEDENTRY']._serialized_start=1610
+  _globals['_PROMPTSUGGESTION_ADDEDENTRY']._serialized_end=1654
+  _globals['_SUGGESTPROMPTSRESPONSE']._serialized_start=1656
+  _globals['_SUGGESTPROMPTSRESPONSE']._serialized_end=1759
+  _globals['_TEXTRULE']._serialized_start=1761
+  _globals['_TEXTRULE']._serialized_end=1808
+  _globals['_CHOICERULE']._serialized_start=1810
+  _globals['_CHOICERULE']._serialized_end=1839
+  _globals['_NUMBERRULE']._serialized_start=1841
+  _globals['_NUMBERRULE']._serialized_end=1886
+  _globals['_TEMPLATEVARIABLE']._serialized_start=1889
+  _globals['_TEMPLATEVARIABLE']._serialized_end=2122
+  _globals['_PROMPTTEMPLATE']._serialized_start=2125
+  _globals['_PROMPTTEMPLATE']._serialized_end=2320
+  _globals['_TEMPLATECATEGORY']._serialized_start=2322
+  _globals['_TEMPLATECATEGORY']._serialized_end=2373
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=2376
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=2510
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=2513
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=2705
+  _globals['_APPLYTEMPLATEREQUEST']._serialized_start=2708
+  _globals['_APPLYTEMPLATEREQUEST']._serialized_end=2892
+  _globals['_APPLYTEMPLATEREQUEST_VARIABLESENTRY']._serialized_start=2844
+  _globals['_APPLYTEMPLATEREQUEST_VARIABLESENTRY']._serialized_end=2892
+  _globals['_APPLYTEMPLATERESPONSE']._serialized_start=2894
+  _globals['_APPLYTEMPLATERESPONSE']._serialized_end=2948
+  _globals['_PROMPTSERVICE']._serialized_start=3444
+  _globals['_PROMPTSERVICE']._serialized_end=4027
 # @@protoc_insertion_point(module_scope)

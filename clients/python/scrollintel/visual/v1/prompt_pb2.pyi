@@ -48,6 +48,62 @@ AMBIGUITY_KIND_CONTRADICTION: AmbiguityKind.ValueType  # 3
 """The prompt asks for two things that no picture can show at once."""
 Global___AmbiguityKind: _TypeAlias = AmbiguityKind  # noqa: Y015
 
+class _EngineFallback:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngineFallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EngineFallback.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGINE_FALLBACK_UNSPECIFIED: _EngineFallback.ValueType  # 0
+    """The engine that was chosen worded the prompt, or there was nothing to ask it."""
+    ENGINE_FALLBACK_LATE: _EngineFallback.ValueType  # 1
+    """It did not answer in its time, or the call had too little left."""
+    ENGINE_FALLBACK_UNAVAILABLE: _EngineFallback.ValueType  # 2
+    """It is away, not built, or out of room."""
+    ENGINE_FALLBACK_PAUSED: _EngineFallback.ValueType  # 3
+    """It failed several times before, and is not asked for a while."""
+    ENGINE_FALLBACK_TOO_LONG: _EngineFallback.ValueType  # 4
+    """The prompt is longer than it is asked about."""
+    ENGINE_FALLBACK_LANGUAGE: _EngineFallback.ValueType  # 5
+    """The prompt is not in a language that it is asked in."""
+    ENGINE_FALLBACK_UNSURE: _EngineFallback.ValueType  # 6
+    """Nothing that it could say stood out."""
+    ENGINE_FALLBACK_UNREADABLE: _EngineFallback.ValueType  # 7
+    """Its answer has not the form that it was asked for, or was cut off."""
+    ENGINE_FALLBACK_NEW_SUBJECT: _EngineFallback.ValueType  # 8
+    """It names what neither the prompt nor the aspect that it was asked about speaks of."""
+    ENGINE_FALLBACK_CONTRADICTION: _EngineFallback.ValueType  # 9
+    """It speaks against the prompt, or of what the caller does not want."""
+    ENGINE_FALLBACK_DRIFT: _EngineFallback.ValueType  # 10
+    """The prompt would mean something else with it, or nobody could tell."""
+
+class EngineFallback(_EngineFallback, metaclass=_EngineFallbackEnumTypeWrapper):
+    """Why the language model's words were not used where the operator chose it."""
+
+ENGINE_FALLBACK_UNSPECIFIED: EngineFallback.ValueType  # 0
+"""The engine that was chosen worded the prompt, or there was nothing to ask it."""
+ENGINE_FALLBACK_LATE: EngineFallback.ValueType  # 1
+"""It did not answer in its time, or the call had too little left."""
+ENGINE_FALLBACK_UNAVAILABLE: EngineFallback.ValueType  # 2
+"""It is away, not built, or out of room."""
+ENGINE_FALLBACK_PAUSED: EngineFallback.ValueType  # 3
+"""It failed several times before, and is not asked for a while."""
+ENGINE_FALLBACK_TOO_LONG: EngineFallback.ValueType  # 4
+"""The prompt is longer than it is asked about."""
+ENGINE_FALLBACK_LANGUAGE: EngineFallback.ValueType  # 5
+"""The prompt is not in a language that it is asked in."""
+ENGINE_FALLBACK_UNSURE: EngineFallback.ValueType  # 6
+"""Nothing that it could say stood out."""
+ENGINE_FALLBACK_UNREADABLE: EngineFallback.ValueType  # 7
+"""Its answer has not the form that it was asked for, or was cut off."""
+ENGINE_FALLBACK_NEW_SUBJECT: EngineFallback.ValueType  # 8
+"""It names what neither the prompt nor the aspect that it was asked about speaks of."""
+ENGINE_FALLBACK_CONTRADICTION: EngineFallback.ValueType  # 9
+"""It speaks against the prompt, or of what the caller does not want."""
+ENGINE_FALLBACK_DRIFT: EngineFallback.ValueType  # 10
+"""The prompt would mean something else with it, or nobody could tell."""
+Global___EngineFallback: _TypeAlias = EngineFallback  # noqa: Y015
+
 @_typing.final
 class StyleMatch(_message.Message):
     """A style that the mesh knows, with how sure it is."""
@@ -327,6 +383,8 @@ class EnhancePromptResponse(_message.Message):
     ANALYSIS_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
     WORDINGS_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """The prompt to draw."""
     negative_prompt: _builtins.str
@@ -335,6 +393,10 @@ class EnhancePromptResponse(_message.Message):
     """The style that was given or detected; empty when none fits."""
     dialect: _builtins.str
     """The dialect that it is worded in, such as `tags` or `prose`."""
+    engine: _builtins.str
+    """What worded it, with its version: `templates-1`, or the name of a language model, such as `smollm2-135m-instruct`."""
+    fallback: Global___EngineFallback.ValueType
+    """Why that is not the language model, where it was to be; unspecified where it is, or was never chosen."""
     @_builtins.property
     def analysis(self) -> Global___PromptAnalysis:
         """What was found in the caller's prompt."""
@@ -352,10 +414,12 @@ class EnhancePromptResponse(_message.Message):
         analysis: Global___PromptAnalysis | None = ...,
         dialect: _builtins.str = ...,
         wordings: _abc.Iterable[Global___PromptWording] | None = ...,
+        engine: _builtins.str = ...,
+        fallback: Global___EngineFallback.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "dialect", b"dialect", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style", "wordings", b"wordings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis", b"analysis", "dialect", b"dialect", "engine", b"engine", "fallback", b"fallback", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "style", b"style", "wordings", b"wordings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
