@@ -1,4 +1,4 @@
-"""How a picture is shown to open_nsfw, and how bad its answer is."""
+"""How a picture is shown to the networks that look for nudity, and how bad an answer is."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.safety.category import WORST, Category, Signal
+from services.safety.category import WORST
 
 MODEL = "nsfw_open_nsfw"
-CHECKER = "open_nsfw/1"
 SIDE = 224  # what the network reads
 _RESIZED = 256  # what its authors resize to before they crop the centre
 _LONG = (
@@ -52,13 +51,6 @@ class Scale:
         if not (math.isfinite(probability) and 0 <= probability <= 1):
             raise ValueError(f"not a probability: {probability}")
         return max((severity for least, severity in self.steps if probability >= least), default=0)
-
-    def signals(self, probability: float) -> list[Signal]:
-        """Return what a probability says: one signal, or none below the first step. Raises ValueError as `severity`."""
-        severity = self.severity(probability)
-        if severity == 0:
-            return []
-        return [Signal(Category.SEXUAL, severity, CHECKER, f"probability {probability:.3f}")]
 
 
 def views(picture: Pixels) -> Pixels:

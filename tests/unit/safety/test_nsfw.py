@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.safety.category import Category
 from services.safety.nsfw import Scale, squares, views
 from tests.unit.safety.shipped import SCALE
 
@@ -22,13 +21,7 @@ def test_severity(probability: float, severity: int) -> None:
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -0.1, 1.1])
 def test_what_is_no_probability_is_never_taken_for_safe(nonsense: float) -> None:
     with pytest.raises(ValueError, match="not a probability"):
-        SCALE.signals(nonsense)
-
-
-def test_signals() -> None:
-    assert SCALE.signals(0.1) == []
-    (signal,) = SCALE.signals(0.912)
-    assert (signal.category, signal.severity, signal.evidence) == (Category.SEXUAL, 5, "probability 0.912")
+        SCALE.severity(nonsense)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""What two networks say together, and when the third is asked for faces; the networks are scripted."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.safety import nsfw
+from services.safety.category import Category
+from services.safety.pictures import nudity, people
+from services.safety.pictures.checker import Opinion
+from services.safety.pictures.nudity import Nudity, Shares, judge, minors
+from services.safety.pictures.people import Face
+from tests.unit.safety.checkers import GREY, shown
+from tests.unit.safety.shipped import SCALE
+
+# Of a box 100 wide and 120 high: eyes 44 apart at 0.42 of its height, the mouth 40 below them.
+LOW = [[28, 50], [72, 50], [50, 72], [36, 90], [64, 90]]
+HIGH = [[28, 43], [72, 43], [50, 68], [36, 90], [64, 90]]
+BOX = [0, 0, 100, 120]
+
+
+def face(landmarks: Any) -> Face:
+    return Face(np.array(BOX, np.float64), np.array(landmarks, np.float64))
+
+
+def severities(shares: Shares) -> dict[str, int]:
+    return {
+        " ".join(w for w in s.evidence.split() if w[0].isalpha()): s.severity for s in judge(shares, SCALE)
+    }
+
+
+def test_nothing_is_said_of_a_harmless_picture() -> None:
+    assert judge(Shares(unsafe=0.1, hentai=0.1, porn=0.1, sexy=0.1), SCALE) == []
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        (Shares(0.912, 0, 0, 0), {"open_nsfw": 5}),
+        (Shares(0.0, 0.85, 0, 0), {"nsfwjs hentai": 4}),
+        (Shares(0.01, 0, 0.96, 0), {}),  # a close face, for one
+        (Shares(0.01, 0, 0.98, 0), {"nsfwjs porn": 2}),
+        (Shares(0.7, 0, 0.95, 0), {"open_nsfw": 3, "open_nsfw and nsfwjs porn": 4}),
+        (Shares(0.95, 0, 0.7, 0), {"open_nsfw": 5}),
+        (Shares(0.0, 0, 0, 0.95), {"nsfwjs sexy": 1}),
+    ],
+)
+def test_what_is_said_alone_and_together(shares: Shares, said: dict[str, int]) -> None:
+    assert severities(shares) == said
+
+
+def test_the_risk_is_no_less_than_open_nsfws_and_not_nsfwjs_alone() -> None:
+    assert Shares(0.9, 0.1, 0.0, 1.0).risk == 0.9
+    assert Shares(0.1, 0.8, 0.0, 0.0).risk == 0.8
+    assert Shares(0.0, 0.0, 1.0, 1.0).risk == 0
+    assert Shares(0.5, 0.0, 0.98, 0.0).risk == pytest.approx(0.7)
+
+
+def test_proportions() -> None:
+    low, high = face(LOW), face(HIGH)
+    assert (low.eye_height, low.length) == (pytest.approx(50 / 120), pytest.approx(40 / 44))
+    assert low.childlike
+    assert not high.childlike
+    assert face([[50, 60]] * 5).length == 0  # no size at all is no error
+
+
+@pytest.mark.parametrize(("suspected", "severity"), [(0, None), (1, 2), (2, 5), (6, 5)])
+def test_a_childlike_face_is_as_grave_as_the_nudity_around_it(suspected: int, severity: int | None) -> None:
+    said = minors([face(HIGH), face(LOW)], suspected)
+    assert [(signal.category, signal.severity) for signal in said] == (
+        [(Category.MINORS, severity)] if severity else []
+    )
+    assert all(signal.evidence.startswith("face 2 of 2") for signal in said)
+    assert minors([face(HIGH)], suspected) == []
+    assert minors([], suspected) == []
+
+
+@dataclass
+class ScriptedTriton:
+    """Answers every view with the same shares, and finds one childlike face."""
+
+    unsafe: float = 0.0
+    shares: tuple[float, ...] = (0.0, 0.0, 1.0, 0.0, 0.0)
+    changed: dict[str, NDArray[Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def infer(self, model: str, inputs: dict[str, NDArray[Any]], timeout: float) -> dict[str, Any]:
+        self.asked.append(model)
+        count = len(inputs["image"])
+        answers = {
+            "probability": np.full((count, 1), self.unsafe, np.float32),
+            "probabilities": np.tile(np.array(self.shares, np.float32), (count, 1)),
+            "boxes": np.array([BOX], np.float32),
+            "landmarks": np.array([LOW], np.float32),
+        }
+        return answers | self.changed
+
+
+async def look(triton: Any) -> Opinion:
+    return await Nudity(triton, 1.0).check(shown(GREY))
+
+
+async def test_no_faces_are_looked_for_in_a_harmless_picture() -> None:
+    triton = ScriptedTriton(unsafe=0.19)
+    opinion = await look(triton)
+    assert (list(opinion.signals), opinion.risk) == ([], pytest.approx(0.19))
+    assert sorted(triton.asked) == sorted([nsfw.MODEL, nudity.SECOND])
+
+
+async def test_a_childlike_face_where_nudity_is_suspected_is_told() -> None:
+    triton = ScriptedTriton(unsafe=0.6)
+    opinion = await look(triton)
+    assert triton.asked[-1] == people.MODEL
+    assert {signal.category: signal.severity for signal in opinion.signals} == {
+        Category.SEXUAL: 2,
+        Category.MINORS: 5,
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"probability": np.array([[np.nan], [0.0]])},
+        {"probability": np.array([[0.0]])},
+        {"probability": np.array([[0.0], [1.1]])},
+        {"probabilities": np.array([[0.2, -0.1, 0.9, 0.0, 0.0]])},
+        {"probabilities": np.zeros((1, 4))},
+        {"probability": np.array([[0.6], [0.6]]), "boxes": np.zeros((0, 4))},
+        {"probability": np.array([[0.6], [0.6]]), "landmarks": np.full((1, 5, 2), np.nan)},
+    ],
+)
+async def test_an_answer_that_is_none_is_no_pass(changed: dict[str, NDArray[Any]]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        await look(ScriptedTriton(changed=changed))
