@@ -35,9 +35,11 @@ class TemplateRpcs:
         if template.ByteSize() > MOST_BYTES:
             raise _invalid("holes", f"the whole template has at most {MOST_BYTES} bytes")
         try:
-            wire.read(template)
+            read = wire.read(template)
         except TemplateError as error:
             raise _invalid(error.part, str(error)) from error
+        del template.holes[:]
+        template.holes.extend(wire.write(read).holes)  # a choice's default is its first option, said or not
         asked = Asked(identity.current().tenant, request.request_id, _digest(request), template)
         return assets_pb2.CreateTemplateResponse(template=await self._templates.keep(asked))
 

@@ -300,10 +300,11 @@ CAKE = pb.CreateTemplateRequest(
     kind=pb.TEMPLATE_KIND_PROMPT,
     id="own-cake",
     name="Our cake",
-    text="photograph of a {layers} layer cake with {topping}",
+    text="photograph of a {layers} layer cake with {topping} on {place}",
     holes=[
         {"name": "layers", "about": "how many", "default_value": "2", "number": {"lowest": 1, "highest": 6}},
         {"name": "topping", "about": "what is on top", "text": {"max_length": 40, "example": "nuts"}},
+        {"name": "place", "about": "where", "choice": {"options": ["a plate", "a stand"]}},
     ],
 )
 
@@ -312,7 +313,8 @@ async def test_a_template_is_kept_read_listed_and_deleted(assets: Assets) -> Non
     kept = (await assets.stub.CreateTemplate(CAKE)).template
     assert (kept.id, kept.name, kept.category, kept.style) == ("own-cake", "Our cake", "own", "")
     assert kept.text == CAKE.text
-    assert list(kept.holes) == list(CAKE.holes)
+    assert list(kept.holes)[:2] == list(CAKE.holes)[:2]
+    assert kept.holes[2].default_value == "a plate"
     assert kept.created_at.seconds > 1_600_000_000
     assert (await assets.stub.CreateTemplate(CAKE)).template == kept
     assert (await assets.stub.GetTemplate(pb.GetTemplateRequest(id="own-cake"))).template == kept
@@ -343,7 +345,7 @@ async def test_a_template_is_kept_read_listed_and_deleted(assets: Assets) -> Non
         ({"name": ""}, "name"),
         ({"name": "a\nb"}, "name"),
         ({"text": "no hole"}, "holes"),
-        ({"text": "{Layers} {topping}"}, "text"),
+        ({"text": "{Layers} {topping} {place}"}, "text"),
         ({"category": "Two words"}, "category"),
         ({"style": "Two words"}, "style"),
         ({"holes": [{"name": "layers", "about": "x"}]}, "holes[0]"),

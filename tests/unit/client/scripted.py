@@ -137,6 +137,7 @@ class Script(
     hangs: bool = False
     asset: bytes = PNG
     templates: Sequence[prompt_pb2.PromptTemplate] = ()  # one a page
+    own_unavailable: bool = False
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     called: asyncio.Event = field(default_factory=asyncio.Event)
@@ -182,7 +183,9 @@ class Script(
         page = int(request.page_token or 0)
         more = page + 1 < len(self.templates)
         return prompt_pb2.ListTemplatesResponse(
-            templates=self.templates[page : page + 1], next_page_token=str(page + 1) if more else ""
+            templates=self.templates[page : page + 1],
+            next_page_token=str(page + 1) if more else "",
+            own_unavailable=self.own_unavailable,
         )
 
     async def ApplyTemplate(self, request: Any, context: Any) -> Any:  # type: ignore[override]

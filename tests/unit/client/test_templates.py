@@ -1,15 +1,19 @@
 """Templates and suggestions, by the client and by the command line."""
 
 import json
+from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from typer.testing import CliRunner
 
-from scrollintel.visual import Filled, PromptError, Suggestion, VisualClient
+from scrollintel.visual import Filled, Hole, NotFoundError, PromptError, Suggestion, VisualClient
+from scrollintel.visual.cli import template_files
 from scrollintel.visual.cli.app import application
-from scrollintel.visual.v1 import prompt_pb2
+from scrollintel.visual.v1 import assets_pb2, prompt_pb2
 from tests.unit.client.scripted import Script, playing, status, whole_life
 from tests.unit.client.test_cli import DIGEST, vmesh
 
@@ -115,6 +119,137 @@ async def test_the_command_lists_templates_with_what_fills_them(tmp_path):
     ]
     assert json.loads(as_json[1])["templates"][0]["holes"][1]["options"] == ["lemon", "carrot"]
     assert script.requests[0].query == "sweet"
+
+
+@dataclass
+class Shelf(Script):
+    """A mesh that keeps templates."""
+
+    kept: dict[str, assets_pb2.StoredTemplate] = field(default_factory=dict)
+
+    async def CreateTemplate(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        self.requests.append(request)
+        if self.refusal:
+            await context.abort_with_status(rpc_status.to_status(self.refusal))
+        names = ("id", "kind", "name", "text", "category", "style", "holes")
+        stored = assets_pb2.StoredTemplate(**{name: getattr(request, name) for name in names})
+        self.kept[request.id] = stored
+        return assets_pb2.CreateTemplateResponse(template=stored)
+
+    async def GetTemplate(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        if request.id not in self.kept:
+            await context.abort_with_status(rpc_status.to_status(GONE))
+        return assets_pb2.GetTemplateResponse(template=self.kept[request.id])
+
+    async def DeleteTemplate(self, request: Any, context: Any) -> Any:  # type: ignore[override]
+        if self.kept.pop(request.id, None) is None:
+            await context.abort_with_status(rpc_status.to_status(GONE))
+        return assets_pb2.DeleteTemplateResponse()
+
+
+GONE = status(grpc.StatusCode.NOT_FOUND, "there is no template", "NOT_FOUND")
+
+FILE = """
+id: own-cake
+title: Our cake
+text: "a {layers} layer {flavor} cake with {topping}"
+category: cakes
+variables:
+  layers: {about: how many, number: [1, 6], default: 2}
+  flavor: {about: the taste, choice: [lemon, 70]}
+  topping: {about: what is on top, text: 40, example: nuts}
+"""
+
+
+async def test_a_template_is_kept_with_its_holes_and_removed():
+    holes = [
+        Hole("layers", "how many", "2", lowest=1, highest=6),
+        Hole("flavor", "the taste", "", options=("lemon", "carrot")),
+        Hole("topping", "on top", "", example="nuts"),
+    ]
+    async with playing(shelf := Shelf(templates=[CAKE])) as address, VisualClient(address) as client:
+        text = "a {layers} layer {flavor} cake with {topping}"
+        kept = await client.add_template(text, title="Cake", holes=holes, template_id="own-cake")
+        assert (kept.id, kept.own, kept.example) == ("own-cake", True, "a 2 layer lemon cake with nuts")
+        assert [hole.max_length for hole in kept.holes] == [None, None, 120]
+        assert await client.template("own-cake") == kept
+        assert (await client.template("food-cake")).title == "Cake"
+        with pytest.raises(NotFoundError) as caught:
+            await client.template("food-cakes")
+        assert caught.value.suggestions == ("food-cake",)
+        await client.remove_template("own-cake")
+        with pytest.raises(NotFoundError):
+            await client.remove_template("own-cake")
+        with pytest.raises(PromptError, match=r"holes\[0\]"):
+            await client.add_template("{a}", title="A", holes=[Hole("a", "b", "1", lowest=1, highest=2**40)])
+    assert len({request.request_id for request in shelf.requests if hasattr(request, "request_id")}) == 1
+
+
+async def test_the_command_adds_shows_and_removes_ones_own(tmp_path):
+    file = tmp_path / "cake.yaml"
+    file.write_text(FILE)
+    async with playing(Shelf(templates=[CAKE])) as address:
+        at = ("--address", address)
+        code, _, err = await vmesh("templates", "add", str(file), *at, home=tmp_path)
+        assert (code, err) == (0, "kept own-cake\n")
+        code, out, _ = await vmesh("templates", "show", "own-cake", *at, home=tmp_path)
+        assert code == 0
+        assert out.splitlines() == [
+            "own-cake cakes Our cake own",
+            "  a {layers} layer {flavor} cake with {topping}",
+            "  layers  how many: 1 to 6",
+            "  flavor  the taste: lemon, 70",
+            "  topping what is on top: such as nuts (needed)",
+            "  such as: a 2 layer lemon cake with nuts",
+        ]
+        assert (await vmesh("templates", "remove", "own-cake", *at, home=tmp_path))[0] == 0
+        assert (await vmesh("templates", "remove", "own-cake", *at, home=tmp_path))[0] == 7
+
+
+async def test_a_template_that_the_mesh_refuses_ends_the_command(tmp_path):
+    file = tmp_path / "cakes.yaml"
+    file.write_text("templates:\n- {title: A, text: a}\n- {title: B, text: b}\n")
+    async with playing(script := Shelf(refusal=REFUSAL)) as address:
+        code, _, err = await vmesh("templates", "add", str(file), "--address", address, home=tmp_path)
+    assert code == 3
+    assert "whole number" in err
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "expected"),
+        ("- a", "template 1 is no mapping"),
+        ("title: x", "template 1 has no text"),
+        ("{title: x, text: y, colour: z}", "has colour, and takes category"),
+        ("{title: x, text: 5}", "text is no text"),
+        ("templates: {title: x}", "a list of one template or more"),
+        ("templates: []", "a list of one template or more"),
+        ("{title: x, text: y, variables: [a]}", "variables is no mapping"),
+        (
+            "{title: x, text: y, variables: {a: {about: b}}}",
+            "variables.a: say one of text, choice and number",
+        ),
+        ("{title: x, text: y, variables: {a: {about: b, number: 3}}}", "number takes its lowest and highest"),
+        ("{title: x, text: y, variables: {a: {about: b, text: long}}}", "text takes the most characters"),
+        ("{title: x, text: y, variables: {a: {about: b, choice: c}}}", "choice takes a list"),
+    ],
+)
+def test_a_file_of_no_templates_is_told_where_and_why(tmp_path, text, said):
+    file = tmp_path / "t.yaml"
+    file.write_text(text)
+    with pytest.raises(template_files.TemplateFileError) as caught:
+        template_files.read(file)
+    assert said in str(caught.value)
+
+
+async def test_the_command_says_that_ones_own_are_missing(tmp_path):
+    async with playing(Script(templates=[CAKE], own_unavailable=True)) as address:
+        code, out, err = await vmesh("templates", "--address", address, home=tmp_path)
+    assert code == 0
+    assert out.startswith("food-cake")
+    assert "your own are not among them" in err
 
 
 async def test_a_template_is_drawn_in_its_style(tmp_path):

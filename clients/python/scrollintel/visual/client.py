@@ -6,11 +6,12 @@ from scrollintel.visual.calls.prompts import PromptCalls
 from scrollintel.visual.calls.provenance import ProvenanceCalls
 from scrollintel.visual.calls.quality import QualityCalls
 from scrollintel.visual.calls.restoration import RestorationCalls
+from scrollintel.visual.calls.templates import TemplateCalls
 
 __all__ = ["ADDRESS", "VisualClient"]
 
 
-class VisualClient(RestorationCalls, PromptCalls, QualityCalls, ProvenanceCalls, ModelCalls):
+class VisualClient(RestorationCalls, TemplateCalls, PromptCalls, QualityCalls, ProvenanceCalls, ModelCalls):
     """A connection to a mesh, as an async context manager.
 
         async with VisualClient() as client:

@@ -1,9 +1,16 @@
 """Prompt templates and suggestions, as the mesh offers them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scrollintel.visual.v1 import prompt_pb2
+from scrollintel.visual.v1 import assets_pb2, prompt_pb2
+
+_HOLE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+OWN = "own-"
+"""How the ids of one's own templates begin, and of no others."""
+MAX_LENGTH = 120
+"""Characters that a hole of words takes where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,28 @@ class Hole:
         if self.lowest is not None:
             return f"{self.lowest} to {self.highest}"
         return self.default or f"such as {self.example}"
+
+    @property
+    def sample(self) -> str:
+        """A value that it takes."""
+        return self.default or (self.options[0] if self.options else self.example)
+
+    def write(self) -> prompt_pb2.TemplateVariable:
+        """Return the hole as it goes over the wire: words, unless it has options or a lowest number.
+
+        Raises:
+            TypeError: a part is not of its type.
+            ValueError: a number is beyond 32 bits, or a text is not valid Unicode.
+        """
+        hole = prompt_pb2.TemplateVariable(name=self.name, about=self.about, default_value=self.default)
+        if self.options:
+            hole.choice.options.extend(self.options)
+        elif self.lowest is not None and self.highest is not None:
+            hole.number.CopyFrom(prompt_pb2.NumberRule(lowest=self.lowest, highest=self.highest))
+        else:
+            most = MAX_LENGTH if self.max_length is None else self.max_length
+            hole.text.CopyFrom(prompt_pb2.TextRule(max_length=most, example=self.example))
+        return hole
 
     @classmethod
     def read(cls, message: prompt_pb2.TemplateVariable) -> "Hole":
@@ -58,6 +87,8 @@ class Template:
     example: str
     """The prompt that it makes of its own defaults and examples."""
     holes: tuple[Hole, ...]
+    own: bool = False
+    """Whether it is one of one's own."""
 
     @classmethod
     def read(cls, message: prompt_pb2.PromptTemplate) -> "Template":
@@ -70,7 +101,30 @@ class Template:
             style=message.style,
             example=message.example,
             holes=tuple(map(Hole.read, message.holes)),
+            own=message.own,
         )
+
+    @classmethod
+    def stored(cls, message: assets_pb2.StoredTemplate) -> "Template":
+        """Read one of one's own from the wire."""
+        holes = tuple(map(Hole.read, message.holes))
+        samples = {hole.name: hole.sample for hole in holes}
+        return cls(
+            id=message.id,
+            category=message.category,
+            title=message.name,
+            text=message.text,
+            style=message.style,
+            example=_HOLE.sub(lambda hole: samples.get(hole[1], hole[0]), message.text),
+            holes=holes,
+            own=True,
+        )
+
+
+class TemplateList(list[Template]):
+    """Templates that were found; `own_unavailable` tells whether one's own are missing, since their store did not answer."""
+
+    own_unavailable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def application() -> typer.Typer:
     app.command()(generate)
     app.command()(enhance)
     app.command()(rate)
-    app.command()(templates)
+    app.add_typer(templates, name="templates")
     app.command()(verify)
     app.command()(status)
     app.command()(services)

@@ -1,25 +1,35 @@
-"""`vmesh templates`: prompts with holes, to draw with `vmesh generate --template`."""
+"""`vmesh templates`: prompts with holes, to draw with `vmesh generate --template`; one's own are added and removed."""
 
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from scrollintel.visual.cli import failures, mesh
+from scrollintel.visual.cli import failures, mesh, template_files
 from scrollintel.visual.client import VisualClient
 from scrollintel.visual.exceptions import VisualMeshError
 from scrollintel.visual.templates import Template
 
+T = TypeVar("T")
+
 FEW = 5  # templates that are shown with their holes; more are shown by id and title
 
 
-def templates(
+templates = typer.Typer(
+    help="Prompts with holes: list them, add and remove your own.", rich_markup_mode="rich"
+)
+
+
+@templates.callback(invoke_without_command=True)
+def listed(
+    context: typer.Context,
     search: Annotated[
         str, typer.Option(help="What to look for, in words: by meaning, nearest first.", show_default=False)
     ] = "",
@@ -35,15 +45,12 @@ def templates(
 
     Exit codes: 0 some were found, 1 none was, 2 usage, 3 the search is too long, 8 no mesh, 10 not served.
     """
+    if context.invoked_subcommand is not None:
+        return
     console = Console(stderr=True)
-    try:
-        found = asyncio.run(_ask(search, category, address, mesh.folder(home)))
-    except VisualMeshError as error:
-        if as_json:
-            sys.stdout.write(json.dumps({"error": failures.as_json(error)}, indent=2) + "\n")
-        else:
-            failures.print_error(console, error)
-        raise typer.Exit(failures.exit_code(error)) from error
+    found = _answer(
+        lambda client: client.templates(search, category=category), address, home, as_json=as_json
+    )
     if as_json:
         sys.stdout.write(json.dumps({"templates": [asdict(one) for one in found]}, indent=2) + "\n")
     else:
@@ -53,22 +60,113 @@ def templates(
             out.print("\n".join(_lines(one, whole=whole)))
         if not found:
             console.print("no template is like that; `vmesh templates` lists all")
+        if found.own_unavailable:
+            console.print("[yellow]your own are not among them: the asset server does not answer[/]")
     raise typer.Exit(0 if found else 1)
 
 
-async def _ask(search: str, category: str, address: str | None, home: Path) -> list[Template]:
-    door = await mesh.require(address, home)
-    async with VisualClient(door) as client:
-        return await client.templates(search, category=category)
+@templates.command()
+def show(
+    template: Annotated[str, typer.Argument(help="Its id.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+    address: mesh.Address = None,
+    home: mesh.Home = None,
+) -> None:
+    """Show one template: its text, what fills its holes, and the prompt that it makes of their examples.
+
+    Exit codes: 0 it was found, 2 usage, 7 no such template, 8 no mesh, 10 not served.
+    """
+    found = _answer(lambda client: client.template(template), address, home, as_json=as_json)
+    if as_json:
+        sys.stdout.write(json.dumps({"template": asdict(found)}, indent=2) + "\n")
+        return
+    out = Console(soft_wrap=True, highlight=False)
+    out.print("\n".join([*_lines(found, whole=True), f"  [dim]such as: {escape(found.example)}[/]"]))
+
+
+@templates.command()
+def add(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.yaml",
+            help="One template, or several under `templates`: title, text, variables; id, category, style.",
+            show_default=False,
+        ),
+    ],
+    address: mesh.Address = None,
+    home: mesh.Home = None,
+) -> None:
+    """Keep templates of your own, one after the other up to the first that is refused.
+
+    Exit codes: 0 all are kept, 2 usage or no such file, 3 one breaks a rule, 5 there is no room for more, 8 no mesh,
+    10 not served.
+    """
+    try:
+        drafts = template_files.read(file)
+    except (template_files.TemplateFileError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="FILE.yaml") from error
+
+    async def keep(client: VisualClient) -> None:
+        for draft in drafts:
+            kept = await client.add_template(
+                draft.text,
+                title=draft.title,
+                holes=draft.holes,
+                template_id=draft.id,
+                category=draft.category,
+                style=draft.style,
+            )
+            Console(stderr=True).print(f"[green]kept[/] {kept.id}")
+
+    _answer(keep, address, home)
+
+
+@templates.command()
+def remove(
+    template: Annotated[str, typer.Argument(help="The id of one of your own.", show_default=False)],
+    address: mesh.Address = None,
+    home: mesh.Home = None,
+) -> None:
+    """Delete a template of your own.
+
+    Exit codes: 0 it is gone, 2 usage, 7 no such template of yours, 8 no mesh, 10 not served.
+    """
+    _answer(lambda client: client.remove_template(template), address, home)
+    Console(stderr=True).print(f"[green]removed[/] {escape(template)}")
+
+
+def _answer(
+    call: Callable[[VisualClient], Coroutine[Any, Any, T]],
+    address: str | None,
+    home: Path | None,
+    *,
+    as_json: bool = False,
+) -> T:
+    """Return what a call to the mesh gives; print its error and end the command otherwise."""
+
+    async def ask() -> T:
+        async with VisualClient(await mesh.require(address, mesh.folder(home))) as client:
+            return await call(client)
+
+    try:
+        return asyncio.run(ask())
+    except VisualMeshError as error:
+        if as_json:
+            sys.stdout.write(json.dumps({"error": failures.as_json(error)}, indent=2) + "\n")
+        else:
+            failures.print_error(Console(stderr=True), error)
+        raise typer.Exit(failures.exit_code(error)) from error
 
 
 def _lines(template: Template, *, whole: bool) -> list[str]:
-    lines = [f"[bold]{template.id}[/] [dim]{template.category}[/] {escape(template.title)}"]
+    own = " [green]own[/]" if template.own else ""
+    lines = [f"[bold]{template.id}[/] [dim]{template.category}[/] {escape(template.title)}{own}"]
     if whole:
         lines.append(f"  {escape(template.text)}")
-        width = max(len(hole.name) for hole in template.holes)
+        width = max((len(hole.name) for hole in template.holes), default=0)
         for hole in template.holes:
-            needed = "" if hole.default else " [yellow](needed)[/]"
+            needed = "" if hole.default or hole.options else " [yellow](needed)[/]"
             lines.append(
                 f"  [cyan]{hole.name:{width}}[/] {escape(hole.about)}: [dim]{escape(hole.rule)}[/]{needed}"
             )
