@@ -53,6 +53,7 @@ CONVERTERS: Mapping[Converter, Conversion] = {
 CHECKPOINTS: Mapping[str, Conversion] = {
     "centerface": Conversion("services.models.convert_centerface:convert"),
     "gfpgan": Conversion("services.models.convert_faces:convert_gfpgan", DIFFUSERS),
+    "ppocr": Conversion("services.models.convert_ppocr:convert"),
     "realesrgan": Conversion("services.models.convert_realesrgan:convert", DIFFUSERS),
     "rife": Conversion("services.models.convert_rife:convert", DIFFUSERS),
     "codeformer": Conversion("services.models.convert_faces:convert_codeformer", DIFFUSERS),

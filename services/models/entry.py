@@ -40,6 +40,8 @@ class Task(StrEnum):
     INTERPOLATION = "interpolation"
     NSFW = "nsfw"
     IMAGE_TEXT_MATCHING = "image-text-matching"
+    TEXT_DETECTION = "text-detection"
+    TEXT_RECOGNITION = "text-recognition"
 
 
 class Converter(StrEnum):

@@ -29,6 +29,8 @@ PINNED = {
     "nsfw_nsfwjs",
     "face_detection_centerface",
     "image_text_matcher",
+    "text_detection",
+    "text_recognition",
 }
 
 
