@@ -116,7 +116,12 @@ async def _models(home: Path, tell: Tell) -> Path:
 def _pinned(home: Path) -> tuple[str, ...]:
     """What Triton loads at its start; the models server brings in the rest when it is wanted."""
     catalogue = read_catalogue(home).values()
-    return tuple(model.name for model in catalogue if model.residency is Residency.PINNED)
+    built = served_repository(home)
+    return tuple(
+        model.name
+        for model in catalogue
+        if model.residency is Residency.PINNED and (not model.optional or (built / model.name).exists())
+    )
 
 
 @contextlib.contextmanager

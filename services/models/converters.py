@@ -52,6 +52,7 @@ CONVERTERS: Mapping[Converter, Conversion] = {
 # The converter `checkpoint` knows an architecture by its entry's family.
 CHECKPOINTS: Mapping[str, Conversion] = {
     "centerface": Conversion("services.models.convert_centerface:convert"),
+    "image-classifier": Conversion("services.models.convert_classifier:convert"),
     "gfpgan": Conversion("services.models.convert_faces:convert_gfpgan", DIFFUSERS),
     "ppocr": Conversion("services.models.convert_ppocr:convert"),
     "realesrgan": Conversion("services.models.convert_realesrgan:convert", DIFFUSERS),

@@ -39,6 +39,7 @@ class Task(StrEnum):
     FACE_RESTORATION = "face-restoration"
     INTERPOLATION = "interpolation"
     NSFW = "nsfw"
+    VIOLENCE = "violence"
     IMAGE_TEXT_MATCHING = "image-text-matching"
     TEXT_DETECTION = "text-detection"
     TEXT_RECOGNITION = "text-recognition"

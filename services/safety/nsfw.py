@@ -33,9 +33,9 @@ class Scale:
         """Read `[{probability, severity}, ...]`; raises ValueError unless both are in range and rise."""
         steps = [(float(step["probability"]), int(step["severity"])) for step in data]
         if not steps or any(not 0 < p <= 1 or not 1 <= severity <= WORST for p, severity in steps):
-            raise ValueError("nsfw_severities: probabilities must be in (0, 1] and severities from 1 to 7")
+            raise ValueError("probabilities must be in (0, 1] and severities from 1 to 7")
         if any(p >= next_p or severity >= worse for (p, severity), (next_p, worse) in pairwise(steps)):
-            raise ValueError("nsfw_severities: probabilities and severities must rise from step to step")
+            raise ValueError("probabilities and severities must rise from step to step")
         return cls(tuple(steps))
 
     @property

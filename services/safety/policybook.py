@@ -1,17 +1,20 @@
 """The policies of all tenants: a default, and what some of them have instead or besides."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.safety.category import WORST, Action, Category
+from services.safety.labels import Meaning, parse_labels
 from services.safety.normalisation import Disguises
 from services.safety.nsfw import Scale
 from services.safety.phrases import Phrase
 from services.safety.policy import Policy, PolicyError
 from services.safety.rule import Rule
 
-KEYS = frozenset({"version", "link", "thresholds", "nsfw_severities", "terms", "exceptions", "tenants"})
+KEYS = frozenset(
+    {"version", "link", "thresholds", "nsfw_severities", "violence_labels", "terms", "exceptions", "tenants"}
+)
 OF_A_TENANT = frozenset({"version", "link", "thresholds", "terms", "exceptions"})
 MOST_TERMS = 200  # per policy: each is a search in every prompt
 
@@ -27,11 +30,15 @@ class TenantPolicy:
 
 @dataclass(frozen=True)
 class PolicyBook:
-    """The default and the tenants that have a policy of their own; `scale` reads picture scores for all."""
+    """The default and the tenants that have a policy of their own.
+
+    For all of them `scale` reads the scores of pictures, and `violence` the labels of a classifier, in lower case.
+    """
 
     default: TenantPolicy
     scale: Scale
     tenants: Mapping[str, TenantPolicy]
+    violence: Mapping[str, Meaning] = field(default_factory=dict)
 
     def of(self, tenant: str) -> TenantPolicy:
         """Return what holds for a tenant."""
@@ -57,7 +64,8 @@ class PolicyBook:
             held = _changed(default, data, str(name), changes, disguises)
             _check(("tenants", str(name)), held.policy, default.policy, scale)
             tenants[str(name)] = held
-        return cls(default, scale, tenants)
+        violence = parse_labels("violence_labels", _or_empty(data.get("violence_labels"), {}))
+        return cls(default, scale, tenants, violence)
 
 
 def _default(data: Mapping[str, Any], disguises: Disguises) -> TenantPolicy:

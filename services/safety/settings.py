@@ -33,6 +33,8 @@ class Settings(TritonSettings):
     """How long reading one picture and checking it may take altogether; the orchestrator waits for 15."""
     nsfw_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long the picture model may take before the picture counts as not checked."""
+    violence_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """How long an operator's classifier of violence may take, where there is one."""
     writing_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long finding and reading the text in one picture may take before the picture counts as not checked."""
     pictures: Annotated[int, Field(ge=1, le=64)] = 4

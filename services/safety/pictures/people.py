@@ -31,8 +31,8 @@ class Face:
     @property
     def eye_height(self) -> float:
         """How far down the eyes are, from 0 at the top of the box to 1 at its bottom."""
-        _, top, _, bottom = self.box.tolist()
-        return float(self._eyes[1] - top) / max(bottom - top, LEAST)
+        top, bottom = float(self.box[1]), float(self.box[3])
+        return (float(self._eyes[1]) - top) / max(bottom - top, LEAST)
 
     @property
     def length(self) -> float:

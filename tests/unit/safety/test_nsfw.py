@@ -35,7 +35,7 @@ def test_what_is_no_probability_is_never_taken_for_safe(nonsense: float) -> None
     ],
 )
 def test_parse_refuses_steps_that_do_not_rise(steps: list[dict[str, float]]) -> None:
-    with pytest.raises(ValueError, match="nsfw_severities"):
+    with pytest.raises(ValueError, match="must"):
         Scale.parse(steps)
 
 
