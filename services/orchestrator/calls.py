@@ -90,6 +90,7 @@ class MeshSteps:
             style=image.style,
             level=image.enhancement_level,
             model=image.model_preference,
+            seed=image.seed if image.HasField("seed") else None,
         )
         with reaching("the prompt server"):
             return await self._prompt.EnhancePrompt(request, timeout=budget(self._limits.prompt_seconds))
@@ -121,9 +122,11 @@ class MeshSteps:
         with reaching("the safety server"):
             return await self._safety.CheckImage(request, timeout=budget(self._limits.check_seconds))
 
-    async def score_image(self, image: MediaRef, prompt: str, model: str) -> QualityMetrics:
+    async def score_image(
+        self, image: MediaRef, prompt: str, model: str, *, remember: bool = True
+    ) -> QualityMetrics:
         """Score a picture."""
-        request = ScoreImageRequest(image=image, prompt=prompt, remember=True, model=model)
+        request = ScoreImageRequest(image=image, prompt=prompt, remember=remember, model=model)
         with reaching("the quality server"):
             answer = await self._quality.ScoreImage(request, timeout=budget(self._limits.score_seconds))
         return answer.metrics

@@ -14,6 +14,7 @@ Request = TypeVar("Request", GenerateRequest, CompareModelsRequest)
 
 NOT_WORK = frozenset({"request_id", "previews"})  # fields of a request that do not change what is made
 SEED_LIMIT = 2**32  # drawn seeds stay short enough to be read out and typed in again
+ATTEMPTS = 3  # of a picture that is held against `min_quality`
 
 
 def draw_seed() -> int:
@@ -50,6 +51,15 @@ def _fill_image(image: ImageSpec, seed: Callable[[], int]) -> None:
         image.seed = seed()
     if not image.HasField("enhancement_level"):
         image.enhancement_level = spec_pb2.ENHANCEMENT_LEVEL_STANDARD
+    if image.HasField("min_quality"):
+        _fill_goal(image)
+
+
+def _fill_goal(image: ImageSpec) -> None:
+    if not image.HasField("max_attempts"):
+        image.max_attempts = ATTEMPTS
+    if not image.HasField("quality_metric"):
+        image.quality_metric = spec_pb2.QUALITY_METRIC_OVERALL
 
 
 def provenance(filled: GenerationSpec) -> str:
@@ -70,6 +80,16 @@ def fingerprint(request: Request) -> str:
 def work_name(tenant: str, request_id: str, fingerprint: str) -> str:
     """Return a name, 64 characters, that a client's request keeps however often it is sent, and no other one has."""
     return hashlib.sha256("\0".join((tenant, request_id, fingerprint)).encode()).hexdigest()
+
+
+def attempt_name(work: str, index: int, attempt: int) -> str:
+    """Return the name, 64 characters, of one more drawing of a picture: the same whenever the work is done again."""
+    return hashlib.sha256("\0".join((work, str(index), str(attempt))).encode()).hexdigest()
+
+
+def attempt_seed(first: int, attempt: int) -> int:
+    """Return the seed of an attempt, from 2, at a picture that was first drawn from `first`."""
+    return seed_of(f"{first}/{attempt}")
 
 
 def seed_of(name: str) -> int:

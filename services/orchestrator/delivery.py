@@ -1,8 +1,8 @@
 """The last part of a picture's way: sized, checked, scored, sealed, stored. Each picture goes it alone and fails alone."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -43,12 +43,15 @@ class Progress:
 
     total: int
     emit: Emit
-    _done: Counter[Stage.ValueType] = field(default_factory=Counter)
+    _done: dict[Stage.ValueType, set[int]] = field(default_factory=lambda: defaultdict(set))
 
-    def done(self, stage: Stage.ValueType) -> None:
-        """Count one more picture through `stage`."""
-        self._done[stage] += 1
-        self.emit(Step(stage=stage, k=self._done[stage], n=self.total))
+    def done(self, stage: Stage.ValueType, index: int) -> None:
+        """Count a picture through `stage`; one that was drawn again counts once."""
+        done = self._done[stage]
+        if index in done:
+            return
+        done.add(index)
+        self.emit(Step(stage=stage, k=len(done), n=self.total))
 
 
 async def deliver(
@@ -61,17 +64,41 @@ async def deliver(
     picture: one that cannot be sealed is not delivered. A picture that cannot be scored is delivered without the scores;
     every other failure raises MeshError.
     """
-    if enlargement is not None:
-        media = await restore(enlargement, steps)
-        progress.done(events_pb2.STAGE_UPSCALE)
-    async with _alongside(_scored(picture, media, steps)) as scoring:
-        checked = await _checked(media, steps)
-        progress.done(events_pb2.STAGE_CHECK)
-        sealed = await _sealed(picture, media, steps)
-        progress.emit(Output(index=picture.index, media=sealed.media, seed=picture.seed))
-        metrics = scores.with_safety(await scoring, checked)
+    media = await sized(picture, media, enlargement, steps, progress)
+    async with alongside(scored(picture, media, steps)) as scoring:
+        checked = await check(picture, media, steps, progress)
+        return await finish(picture, media, checked, scoring, steps, progress)
+
+
+async def sized(
+    picture: Picture,
+    media: MediaRef,
+    enlargement: EnhancementSpec | None,
+    steps: Steps,
+    progress: Progress,
+) -> MediaRef:
+    """Return a picture at the size that was asked for."""
+    if enlargement is None:
+        return media
+    media = await restore(enlargement, steps)
+    progress.done(events_pb2.STAGE_UPSCALE, picture.index)
+    return media
+
+
+async def finish(
+    picture: Picture,
+    media: MediaRef,
+    checked: CheckImageResponse,
+    scoring: Awaitable[QualityMetrics],
+    steps: Steps,
+    progress: Progress,
+) -> Asset:
+    """Seal and store a picture that passed its check, and tell of it."""
+    sealed = await _sealed(picture, media, steps)
+    progress.emit(Output(index=picture.index, media=sealed.media, seed=picture.seed))
+    metrics = scores.with_safety(await scoring, checked)
     progress.emit(Scored(index=picture.index, metrics=metrics))
-    progress.done(events_pb2.STAGE_SCORE)
+    progress.done(events_pb2.STAGE_SCORE, picture.index)
     asset = await steps.create_asset(
         CreateAssetRequest(
             id=f"{picture.generation_id}-{picture.index}",
@@ -82,7 +109,7 @@ async def deliver(
             metadata={**picture.metadata, "watermark": sealed.watermark},
         )
     )
-    progress.done(events_pb2.STAGE_STORE)
+    progress.done(events_pb2.STAGE_STORE, picture.index)
     return asset
 
 
@@ -106,12 +133,17 @@ async def restore(spec: EnhancementSpec, steps: Steps, emit: Emit | None = None)
     return restored
 
 
-async def _checked(media: MediaRef, steps: Steps) -> CheckImageResponse:
+async def check(picture: Picture, media: MediaRef, steps: Steps, progress: Progress) -> CheckImageResponse:
+    """Return how a picture was judged that passes the safety check.
+
+    Raises MeshError OUTPUT_UNSAFE when the policy refuses it, and SAFETY_UNCHECKED when it could not be judged.
+    """
     try:
         checked = await steps.check_image(media)
     except MeshError as error:
         raise verdicts.as_unchecked(error, "the picture") from error
     verdicts.require_pass(checked.verdict, errors_pb2.ERROR_REASON_OUTPUT_UNSAFE, "the picture")
+    progress.done(events_pb2.STAGE_CHECK, picture.index)
     return checked
 
 
@@ -131,17 +163,18 @@ async def _sealed(picture: Picture, media: MediaRef, steps: Steps) -> SealMediaR
         raise seals.as_unsealed(error) from error
 
 
-async def _scored(picture: Picture, media: MediaRef, steps: Steps) -> QualityMetrics:
+async def scored(picture: Picture, media: MediaRef, steps: Steps, *, remember: bool = True) -> QualityMetrics:
+    """Return a picture's scores; none where it cannot be scored, for it is still a picture."""
+    model = picture.metadata.get("model", "")
     try:
-        return await steps.score_image(media, picture.prompt, picture.metadata.get("model", ""))
+        return await steps.score_image(media, picture.prompt, model, remember=remember)
     except MeshError as error:
-        # A picture without scores is still a picture.
         log.warning("not scored", generation=picture.generation_id, index=picture.index, reason=error.name)
         return QualityMetrics()
 
 
 @asynccontextmanager
-async def _alongside(
+async def alongside(
     work: Coroutine[None, None, QualityMetrics],
 ) -> AsyncIterator[asyncio.Task[QualityMetrics]]:
     """Run `work` beside the body; what is left of it when the body ends is cancelled and waited for."""

@@ -1,5 +1,6 @@
 """What one drawing looks like while the router runs it: what may be told at once, and what to remember."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,15 +15,21 @@ from services.runtime.wordings import wording_for
 
 @dataclass
 class Drawing:
-    """Listens to the router and remembers what the assets shall know of their making."""
+    """Listens to the router and remembers what the assets shall know of their making.
+
+    `only` is the number of the picture, where one of the request is drawn again: the router knows it as the first.
+    """
 
     generation_id: str
     asked: ImageSpec
     drawn: ImageSpec
     emit: Emit
     wordings: Sequence[PromptWording] = ()
+    only: int | None = None
+    began: float = field(default_factory=time.monotonic)
     chosen: Candidate = field(default_factory=Candidate)
     steps: int = 0
+    seconds: float = 0.0  # from its beginning to its last picture so far
     _candidates: dict[str, Candidate] = field(default_factory=dict)
     _seen: set[int] = field(default_factory=set)
 
@@ -41,14 +48,21 @@ class Drawing:
                     self.steps = event.step.n
                 self.emit(event.step)
             case "preview":
+                event.preview.index = self._index(event.preview.index)
                 self.emit(event.preview)
             case "fallback":
                 self._fall_back(event.fallback)
                 self.emit(event.fallback)
             case "output" if self._is_wanted(event.output):
+                event.output.index = self._index(event.output.index)
                 self._seen.add(event.output.index)
+                self.seconds = time.monotonic() - self.began
                 return event.output
         return None
+
+    def again(self, drawn: ImageSpec, only: int) -> "Drawing":
+        """Return what listens to one of these pictures being drawn again, by another spec."""
+        return Drawing(self.generation_id, self.asked, drawn, self.emit, self.wordings, only)
 
     def picture(self, output: Output) -> Picture:
         """Return what is known of a picture."""
@@ -82,8 +96,22 @@ class Drawing:
         typed = self._prompt == self.asked.prompt
         return ["draws the prompt as it was typed" if typed else "draws from its own wording of the prompt"]
 
+    @property
+    def candidates(self) -> Sequence[Candidate]:
+        """Those that were considered, in no order, the refused among them."""
+        return list(self._candidates.values())
+
+    @property
+    def usd(self) -> float:
+        """What one of its pictures costs, in US dollars."""
+        return self.chosen.predicted_cost_usd / self.drawn.num_images
+
+    def _index(self, index: int) -> int:
+        return index if self.only is None else self.only
+
     def _is_wanted(self, output: Output) -> bool:
-        return 0 <= output.index < self.asked.num_images and output.index not in self._seen
+        wanted = 0 <= output.index < self.drawn.num_images
+        return wanted and self._index(output.index) not in self._seen
 
     def _route(self, routed: Routed) -> None:
         self._candidates = {each.backend: each for each in (*routed.runners_up, routed.chosen)}

@@ -1,6 +1,7 @@
 """Owns every generation that runs: lets it in, runs its pipeline, ends it exactly once, stops it when nobody wants it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Run:
     generation: Generation
     task: asyncio.Task[Made]
     started: float = field(default_factory=time.monotonic)
-    callers: set[object] = field(default_factory=set)
+    callers: dict[object, float] = field(default_factory=dict)  # when each will have gone, on the clock
     stopped: MeshError | None = None  # why it was cancelled
 
 
@@ -86,11 +87,12 @@ class Engine:
         if run is None:
             yield
             return
-        run.callers.add(caller)
         left = deadline.remaining()
         late = None
+        run.callers[caller] = math.inf
         if left is not None:
             wait = max(0.0, left - LEAVE_MARGIN_SECONDS)
+            run.callers[caller] = time.monotonic() + wait
             error = MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, "the caller's deadline passed")
             late = loop.call_later(wait, self._leave, run, caller, error)
         try:
@@ -156,17 +158,24 @@ class Engine:
         try:
             with deadline.until(limit):
                 async with asyncio.timeout(limit) as scope:
-                    return await pipeline.run(generation.work, self._steps, generation.tell)
+                    return await pipeline.run(
+                        generation.work, self._steps, generation.tell, lambda: self._left(generation.id)
+                    )
         except TimeoutError:
             if not scope.expired():
                 raise
             message = f"the generation took longer than {limit:g} s, the limit of this server"
             raise MeshError(errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, message) from None
 
+    def _left(self, generation_id: str) -> float:
+        """Return the seconds until a generation's own limit, or until its last caller will have gone."""
+        callers = self._runs[generation_id].callers.values()
+        return min(pipeline.time_left(), max(callers, default=math.inf) - time.monotonic())
+
     def _leave(self, run: Run, caller: object, why: MeshError) -> None:
         if caller not in run.callers:
             return
-        run.callers.remove(caller)
+        del run.callers[caller]
         if run.callers or run.task.done():
             return
         # Nothing was delivered for the request, so the same request may start anew.

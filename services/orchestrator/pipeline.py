@@ -5,7 +5,8 @@ runner's to tell. Pictures of one request go their last part side by side, two a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -27,10 +28,12 @@ from scrollintel.visual.v1.spec_pb2 import (
     Upscale,
 )
 from services.orchestrator import faults, sources, verdicts
+from services.orchestrator.attempts import GOAL, Attempts, Terms
 from services.orchestrator.delivery import Emit, Picture, Progress, deliver, restore
 from services.orchestrator.drawing import Drawing
 from services.orchestrator.paths import told_as
 from services.orchestrator.steps import Steps
+from services.runtime import deadline
 from services.runtime.errors import MeshError
 
 DELIVERED_AT_ONCE = 2  # pictures of one request: more would only queue up in front of the same models
@@ -82,18 +85,27 @@ class Made:
     cost_usd: float = 0.0
 
 
-async def run(work: Work, steps: Steps, emit: Emit) -> Made:
+Seconds = Callable[[], float]
+
+
+def time_left() -> float:
+    """Return the seconds that this call has left, infinite without a limit."""
+    left = deadline.remaining()
+    return math.inf if left is None else left
+
+
+async def run(work: Work, steps: Steps, emit: Emit, seconds: Seconds = time_left) -> Made:
     """Carry out a piece of work and tell every moment of it to `emit`, but for the first and the last.
 
-    Raises MeshError when nothing could be made. Cancelling it cancels every step that runs.
+    `seconds` tells how many it has left: what is not expected to end within them is not begun. Raises MeshError when nothing could be made. Cancelling it cancels every step that runs.
     """
     kind = work.spec.WhichOneof("spec")
     if kind not in PIPELINES:
         raise MeshError(errors_pb2.ERROR_REASON_UNIMPLEMENTED, f"spec.{kind} is not served by this version")
-    return await PIPELINES[kind](work, steps, emit)
+    return await PIPELINES[kind](work, steps, emit, seconds)
 
 
-async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
+async def draw(work: Work, steps: Steps, emit: Emit, seconds: Seconds) -> Made:
     """Make the pictures of an ImageSpec."""
     asked = work.spec.image
     await _check(asked.prompt, asked.negative_prompt, steps, emit)
@@ -103,6 +115,7 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
     drawing = Drawing(work.id, asked, drawn, emit, wordings)
     room = asyncio.Semaphore(DELIVERED_AT_ONCE)
     progress = Progress(asked.num_images, emit)
+    attempts = _attempts(work, drawing, steps, progress, seconds)
     results: dict[int, asyncio.Task[Asset | MeshError]] = {}
     failure = MeshError(
         errors_pb2.ERROR_REASON_MODEL_FAILED, "the model drew fewer pictures than were asked for"
@@ -110,6 +123,8 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
 
     async def delivered(output: Output) -> Asset | MeshError:
         async with room:
+            if attempts is not None:
+                return await _alone(attempts.deliver(output), work.id)
             picture, enlargement = drawing.picture(output), _enlargement(asked, output)
             return await _alone(deliver(picture, output.media, enlargement, steps, progress), work.id)
 
@@ -123,15 +138,19 @@ async def draw(work: Work, steps: Steps, emit: Emit) -> Made:
         except MeshError as error:
             failure = error  # what was drawn before is still delivered
     outcomes = [results[index].result() if index in results else failure for index in range(asked.num_images)]
-    _report(work, [task.result() for task in results.values()], steps)
+    judged = _judged(work, [task.result() for task in results.values()])
+    for outcome in attempts.outcomes(work.id) if attempts is not None else judged:
+        steps.report_outcome(outcome)  # only now: the router knows of a run when all of it has come
     assets = [outcome for outcome in outcomes if isinstance(outcome, Asset)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, MeshError)]
     if not assets:
         raise errors[0]
-    return Made(assets, errors, drawing.chosen.model, drawing.chosen.predicted_cost_usd)
+    if attempts is None:
+        return Made(assets, errors, drawing.chosen.model, drawing.chosen.predicted_cost_usd)
+    return Made(assets, errors, assets[0].metadata.get("model", ""), attempts.usd)
 
 
-async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
+async def enhance(work: Work, steps: Steps, emit: Emit, _: Seconds) -> Made:
     """Restore the picture of an EnhancementSpec."""
     spec = work.spec.enhancement
     with told_as("spec.", "spec.enhancement."):
@@ -142,7 +161,7 @@ async def enhance(work: Work, steps: Steps, emit: Emit) -> Made:
     return Made([await deliver(picture, media, None, steps, Progress(1, emit))])
 
 
-Pipeline = Callable[[Work, Steps, Emit], Awaitable[Made]]
+Pipeline = Callable[[Work, Steps, Emit, Seconds], Awaitable[Made]]
 
 PIPELINES: dict[str | None, Pipeline] = {"image": draw, "enhancement": enhance}
 
@@ -172,6 +191,8 @@ async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> tuple[ImageSpe
     drawn = ImageSpec()
     drawn.CopyFrom(asked)
     drawn.prompt, drawn.negative_prompt, drawn.style = answer.prompt, answer.negative_prompt, answer.style
+    for field in GOAL:
+        drawn.ClearField(field)  # type: ignore[arg-type]
     if (drawn.prompt, drawn.negative_prompt) != (asked.prompt, asked.negative_prompt):
         emit(
             PromptEnhanced(
@@ -188,14 +209,31 @@ async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> tuple[ImageSpe
     return drawn, answer.wordings
 
 
-def _report(work: Work, drawn: Sequence[Asset | MeshError], steps: Steps) -> None:
-    """Tell the router how what it drew was judged; it knows of a run only when all of it has come."""
+def _attempts(
+    work: Work, drawing: Drawing, steps: Steps, progress: Progress, seconds: Seconds
+) -> Attempts | None:
+    """Return what draws the pictures of a drawing again; None where they are taken as they come."""
+    asked = drawing.asked
+    if not asked.HasField("min_quality"):
+        return None
+    terms = Terms(
+        name=work.request_id or work.id,
+        request=lambda spec: work.execution(spec, drawing.wordings),
+        enlargement=lambda output: _enlargement(asked, output),
+        seconds=seconds,
+        usd=math.inf if work.max_cost_usd is None else work.max_cost_usd,
+    )
+    return Attempts(drawing, terms, steps, progress)
+
+
+def _judged(work: Work, drawn: Sequence[Asset | MeshError]) -> Iterator[ReportOutcomeRequest]:
+    """Yield what the router is told of the pictures of a single run."""
     for outcome in drawn:
         match outcome:
             case Asset(quality=quality) if quality.HasField("overall"):
-                steps.report_outcome(ReportOutcomeRequest(request_id=work.id, quality=quality))
+                yield ReportOutcomeRequest(request_id=work.id, quality=quality)
             case MeshError(reason=errors_pb2.ERROR_REASON_OUTPUT_UNSAFE):
-                steps.report_outcome(ReportOutcomeRequest(request_id=work.id, unsafe=True))
+                yield ReportOutcomeRequest(request_id=work.id, unsafe=True)
 
 
 def _enlargement(asked: ImageSpec, output: Output) -> EnhancementSpec | None:

@@ -22,7 +22,8 @@ DESCRIBED = (
 )
 """What of a picture's metadata is written into its file, where that is a PNG. The signed manifest has none of it."""
 
-NOT_WORK = frozenset({"backend"})  # what does not change a picture: one model draws the same on every backend
+# What does not change a picture: one model draws the same on every backend, and at every attempt.
+NOT_WORK = frozenset({"backend", "attempt", "attempts"})
 
 # What ends the call itself is told as it is.
 TOLD_AS_IT_IS = frozenset({errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_CANCELLED})

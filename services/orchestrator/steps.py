@@ -45,8 +45,13 @@ class Steps(Protocol):
         """Judge a picture."""
         ...
 
-    async def score_image(self, image: MediaRef, prompt: str, model: str) -> QualityMetrics:
-        """Score a picture; `prompt` is what it was to show and `model` drew it, each empty where nobody said."""
+    async def score_image(
+        self, image: MediaRef, prompt: str, model: str, *, remember: bool = True
+    ) -> QualityMetrics:
+        """Score a picture; `prompt` is what it was to show and `model` drew it, each empty where nobody said.
+
+        `remember` counts it among the tenant's results, with which later ones are compared.
+        """
         ...
 
     async def seal_media(self, request: SealMediaRequest) -> SealMediaResponse:

@@ -86,7 +86,7 @@ class Everyone(
 
     async def ScoreImage(self, request, context):
         return quality_pb2.ScoreImageResponse(
-            metrics=await self.steps.score_image(request.image, request.prompt)
+            metrics=await self.steps.score_image(request.image, request.prompt, remember=request.remember)
         )
 
     async def CreateAsset(self, request, context):

@@ -20,6 +20,7 @@ from services.runtime.errors import MeshError
 
 MODEL_SIDE = 64
 DRAW_STEPS = 4
+RUN = 16  # the pictures of a generation's n-th run, from 0, are numbered from n times this
 
 # Every place where something can go wrong; those after "output" do so for one picture alone.
 PLACES = (
@@ -73,8 +74,13 @@ class ScriptedSteps:
     requests: list = field(default_factory=list)
     outcomes: list = field(default_factory=list)  # what the router was told
     unknown: frozenset[str] = frozenset()  # models that no backend serves
-    usd: float = 0.0  # what a run costs
+    usd: float = 0.0  # what a picture costs
     overall: float | None = None  # score of every picture
+    overalls: list[float | None] = field(default_factory=list)  # of one judged picture after the other
+    refused: set[int] = field(default_factory=set)  # numbers of `media` that the safety check refuses
+    spares: list[Candidate] = field(default_factory=list)  # other models that could draw
+    remembered: list[bool] = field(default_factory=list)  # of each scoring
+    runs: Counter = field(default_factory=Counter)  # of each generation
     delivering: int = 0
     most_delivering: int = 0
 
@@ -110,9 +116,16 @@ class ScriptedSteps:
         name = request.image.model_preference or "text_to_image_house"
         if name in self.unknown:
             raise MeshError(errors_pb2.ERROR_REASON_MODEL_UNKNOWN, f"no backend serves {name}")
-        house = Candidate(backend=f"triton/{name}", model=name, score=0.9, predicted_cost_usd=self.usd)
+        run = self.runs[request.generation_id]
+        self.runs[request.generation_id] += 1
+        usd = self.usd * request.image.num_images
+        house = Candidate(backend=f"triton/{name}", model=name, score=0.9, predicted_cost_usd=usd)
         spare = Candidate(backend="triton/spare", model="spare", score=0.1)
-        yield ExecuteResponse(routed=Routed(chosen=house, reasons=["best"], runners_up=[spare]))
+        known = {one.model: one for one in self.spares}
+        chosen = known.get(name, house)
+        yield ExecuteResponse(
+            routed=Routed(chosen=chosen, reasons=["best"], runners_up=self.spares or [spare])
+        )
         for k in range(1, DRAW_STEPS + 1):
             await self.at("step")
             yield ExecuteResponse(step=Step(stage=events_pb2.STAGE_DRAW, k=k, n=DRAW_STEPS))
@@ -120,11 +133,8 @@ class ScriptedSteps:
                 yield ExecuteResponse(preview=Preview(index=index, image=b"png", media_type="image/png"))
         for index in range(request.image.num_images if self.drawn is None else self.drawn):
             await self.at("output", index)
-            yield ExecuteResponse(
-                output=Output(
-                    index=index, media=media(index, *self.model_size), seed=request.image.seed + index
-                )
-            )
+            drawn = media(index + RUN * run, *self.model_size)
+            yield ExecuteResponse(output=Output(index=index, media=drawn, seed=request.image.seed + index))
 
     async def enhance_image(self, spec):
         self.requests.append(spec)
@@ -140,12 +150,17 @@ class ScriptedSteps:
 
     async def check_image(self, image):
         await self.at("check_image", index_of(image))
-        return CheckImageResponse(verdict=self.verdict(self.image_action, "open_nsfw/1"), safety_score=0.97)
+        block = safety_finding_pb2.SAFETY_ACTION_BLOCK
+        action = block if index_of(image) in self.refused else self.image_action
+        return CheckImageResponse(verdict=self.verdict(action, "open_nsfw/1"), safety_score=0.97)
 
-    async def score_image(self, image, prompt, model=""):
+    async def score_image(self, image, prompt, model="", *, remember=True):
         self.requests.append(prompt)
+        self.remembered.append(remember)
         await self.at("score_image", index_of(image))
         scores = QualityMetrics(sharpness=Score(value=0.5, measured_by="sharpness/1"))
+        if not remember and self.overalls:
+            self.overall = self.overalls.pop(0)
         if self.overall is not None:
             scores.overall.CopyFrom(Score(value=self.overall, measured_by="overall/1"))
         return scores

@@ -16,7 +16,7 @@ from scrollintel.visual.exceptions import VisualMeshError
 from scrollintel.visual.quality import Quality
 from scrollintel.visual.results import GenerationResult
 from scrollintel.visual.safety import SafetyFinding
-from scrollintel.visual.v1 import events_pb2, generation_pb2
+from scrollintel.visual.v1 import events_pb2, generation_pb2, spec_pb2
 
 
 class Stage(StrEnum):
@@ -169,6 +169,38 @@ class Scored(Event):
     quality: Quality
 
 
+class Decision(StrEnum):
+    """What follows from how a drawing of a picture was judged."""
+
+    ACCEPT = "accept"
+    REGENERATE = "regenerate"
+    ESCALATE = "escalate"
+    GIVE_UP = "give_up"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(Event):
+    """A drawing of a picture was held against `min_quality`."""
+
+    index: int
+    """Which picture of the request, from 0."""
+    attempt: int
+    """Which drawing of it, from 1."""
+    score: float | None
+    """In [0, 1]; None where it was not drawn, was refused by the safety check or not scored."""
+    min_quality: float
+    metric: str
+    """The score that was looked at, such as `overall`."""
+    decision: Decision
+    reason: str
+    model: str
+    """The model that drew it, or was to."""
+    seed: int | None
+    delivered: int
+    """Which drawing is delivered, from 1; 0 while one is still to come, and where none can be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed(Event):
     """The generation made something and ended."""
@@ -239,6 +271,23 @@ def _scored(m: events_pb2.Scored) -> Fields:
     return {"index": m.index, "quality": Quality.read(m.metrics)}
 
 
+def _judged(m: events_pb2.Judged) -> Fields:
+    metric = spec_pb2.QualityMetric.DESCRIPTOR
+    named = metric.values_by_number.get(m.metric)
+    return {
+        "index": m.index,
+        "attempt": m.attempt,
+        "score": m.score if m.HasField("score") else None,
+        "min_quality": m.min_quality,
+        "metric": named.name.removeprefix(wire.prefix(metric)).lower() if named else "unknown",
+        "decision": wire.word(Decision, events_pb2.Decision.DESCRIPTOR, m.decision),
+        "reason": m.reason,
+        "model": m.model,
+        "seed": m.seed if m.HasField("seed") else None,
+        "delivered": m.delivered,
+    }
+
+
 def _failed(m: generation_pb2.Failed) -> Fields:
     return {"error": exceptions.from_status(m.status)}
 
@@ -253,6 +302,7 @@ READERS: dict[str, tuple[type[Event], Callable[[Any], Fields]]] = {
     "fallback": (Fallback, _fallback),
     "output": (Output, _output),
     "scored": (Scored, _scored),
+    "judged": (Judged, _judged),
     "failed": (Failed, _failed),
 }
 

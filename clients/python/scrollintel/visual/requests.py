@@ -15,6 +15,7 @@ from scrollintel.visual.v1 import generation_pb2, media_pb2, spec_pb2
 
 QualityTier = Literal["draft", "standard", "high"]
 EnhancementLevel = Literal["none", "light", "standard", "rich"]
+QualityMetric = Literal["overall", "prompt_adherence", "technical", "aesthetic"]
 Objective = Literal["balanced", "quality", "latency", "cost"]
 
 OPERATIONS = "spec.enhancement.operations"
@@ -22,6 +23,7 @@ OPERATIONS = "spec.enhancement.operations"
 ENUMS = {
     "quality": spec_pb2.QualityTier.DESCRIPTOR,
     "enhancement_level": spec_pb2.EnhancementLevel.DESCRIPTOR,
+    "quality_metric": spec_pb2.QualityMetric.DESCRIPTOR,
     "objective": spec_pb2.Objective.DESCRIPTOR,
 }
 
@@ -41,6 +43,9 @@ class ImageFields(TypedDict, total=False):
     steps: int | None
     enhancement_level: EnhancementLevel | None
     source_image: Media | Asset | None
+    min_quality: float | None
+    max_attempts: int | None
+    quality_metric: QualityMetric | None
 
 
 def image_spec(**fields: Any) -> generation_pb2.GenerationSpec:

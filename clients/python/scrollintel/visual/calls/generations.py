@@ -34,6 +34,9 @@ class GenerationCalls(AssetCalls):
         model_preference: str | None = None,
         enhancement_level: requests.EnhancementLevel | None = None,
         source_image: Media | Asset | None = None,
+        min_quality: float | None = None,
+        max_attempts: int | None = None,
+        quality_metric: requests.QualityMetric | None = None,
         objective: requests.Objective | None = None,
         max_cost_usd: float | None = None,
         user: str | None = None,
@@ -58,8 +61,13 @@ class GenerationCalls(AssetCalls):
             model_preference: a model's name; None lets the router choose.
             enhancement_level: how far the prompt may be rewritten; default `standard`.
             source_image: a stored picture to change as the prompt says; only models that edit pictures take one.
+            min_quality: a score in [0, 1]; a picture under it is drawn again while `max_attempts`, the cost limit and the
+                time allow, and the best one delivered. None draws every picture once.
+            max_attempts: how often a picture is drawn at most, 1 to 4; default 3.
+            quality_metric: which score `min_quality` is about; default `overall`.
             objective: what the router should favour; default `balanced`.
-            max_cost_usd: the most it may cost, in US dollars; 0 allows own models alone, None sets no limit.
+            max_cost_usd: the most all drawings may cost together, in US dollars; 0 allows own models alone, None sets no
+                limit.
             user: names your user, up to 64 characters, for experiments that split by user.
             previews: whether to send small looks at what is being drawn.
             request_id: names the request, so that a repeated call joins the first one; None makes one.
@@ -83,6 +91,9 @@ class GenerationCalls(AssetCalls):
             model_preference=model_preference,
             enhancement_level=enhancement_level,
             source_image=source_image,
+            min_quality=min_quality,
+            max_attempts=max_attempts,
+            quality_metric=quality_metric,
         )
         request = self._request(spec, request_id)
         request.previews = previews

@@ -22,6 +22,7 @@ from scrollintel.visual.client import VisualClient
 LEVELS = "none, light, standard or rich"
 TIERS = "draft, standard or high"
 OBJECTIVES = "balanced, quality, latency or cost"
+METRICS = "overall, prompt_adherence, technical or aesthetic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,16 @@ def generate(
     ] = None,
     enhancement: Annotated[str | None, typer.Option(help=f"How far to rewrite the prompt: {LEVELS}.")] = None,
     quality: Annotated[str | None, typer.Option(help=f"How much work to spend: {TIERS}.")] = None,
+    min_quality: Annotated[
+        float | None,
+        typer.Option(help="Draw a picture again while its score is under this, 0 to 1.", metavar="SCORE"),
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="How often a picture is drawn at most, 1 to 4; with --min-quality.")
+    ] = None,
+    quality_metric: Annotated[
+        str | None, typer.Option(help=f"Which score --min-quality is about: {METRICS}.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A folder, or a file ending in .png.")
     ] = Path(),
@@ -118,6 +129,9 @@ def generate(
             "steps": steps,
             "model_preference": model,
             "enhancement_level": enhancement,
+            "min_quality": min_quality,
+            "max_attempts": max_attempts,
+            "quality_metric": quality_metric,
             "objective": objective,
             "max_cost_usd": max_cost,
         }
@@ -249,6 +263,7 @@ def _as_json(result: GenerationResult, paths: list[Path]) -> dict[str, Any]:
                 "width": asset.media.width,
                 "height": asset.media.height,
                 "asset": asset.id,
+                "attempts": int(asset.metadata.get("attempts", "1")),
                 "quality": {name: round(score.value, 4) for name, score in asset.quality.measured()},
             }
             for path, asset in zip(paths, result.assets, strict=True)

@@ -9,9 +9,11 @@ from scrollintel.visual.events import (
     Candidate,
     Checked,
     Completed,
+    Decision,
     Event,
     Failed,
     Fallback,
+    Judged,
     Output,
     PromptEnhanced,
     Queued,
@@ -46,6 +48,14 @@ AFTER: dict[type[Event] | Stage, str] = {
 }
 """What is waited for after an event, or after the last step of a stage."""
 
+FOLLOWS = {
+    Decision.ACCEPT: "accepted",
+    Decision.REGENERATE: "drawn again",
+    Decision.ESCALATE: "drawn by a better model",
+    Decision.GIVE_UP: "not drawn again",
+}
+"""What follows from a decision; of others nothing is said."""
+
 DONE = {
     Stage.DRAW: ("drawn", "step"),
     Stage.UPSCALE: ("enlarged", "picture"),
@@ -67,6 +77,9 @@ def waiting(event: Event) -> str | None:
         return (AFTER if event.k >= event.n else DOING).get(event.stage)
     if isinstance(event, Queued) and event.position:
         return "waiting"
+    if isinstance(event, Judged):
+        again = event.decision in (Decision.REGENERATE, Decision.ESCALATE)
+        return "drawing again" if again else "signing"
     return AFTER.get(type(event))
 
 
@@ -138,6 +151,14 @@ def _scored(event: Scored) -> tuple[str, str]:
     return "scored", scores(event.quality) or "[dim]nothing could be measured[/]"
 
 
+def _judged(event: Judged) -> tuple[str, str]:
+    follows = FOLLOWS.get(event.decision, "")
+    metric = event.metric.replace("_", " ")
+    at = f"picture {event.index + 1}, attempt {event.attempt}"
+    best = f", attempt {event.delivered} is delivered" if event.delivered not in (0, event.attempt) else ""
+    return "judged", f"[bold]{follows}[/]{best}: {metric}, {escape(event.reason)} [dim]{at}[/]"
+
+
 def _completed(event: Completed) -> tuple[str, str]:
     result = event.result
     cost = f", ${result.cost_usd:.4f}" if result.cost_usd else ""
@@ -162,6 +183,7 @@ SAYINGS: dict[type[Event], Callable[[Any], tuple[str, str] | None]] = {
     Fallback: _fallback,
     Output: _output,
     Scored: _scored,
+    Judged: _judged,
     Completed: _completed,
     Failed: _failed,
 }

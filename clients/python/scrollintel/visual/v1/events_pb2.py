@@ -26,9 +26,10 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from scrollintel.visual.v1 import media_pb2 as scrollintel_dot_visual_dot_v1_dot_media__pb2
 from scrollintel.visual.v1 import quality_pb2 as scrollintel_dot_visual_dot_v1_dot_quality__pb2
 from scrollintel.visual.v1 import safety_finding_pb2 as scrollintel_dot_visual_dot_v1_dot_safety__finding__pb2
+from scrollintel.visual.v1 import spec_pb2 as scrollintel_dot_visual_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/events.proto\x12\x15scrollintel.visual.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!scrollintel/visual/v1/media.proto\x1a#scrollintel/visual/v1/quality.proto\x1a*scrollintel/visual/v1/safety_finding.proto\"B\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12&\n\x03\x65ta\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x07\x43hecked\x12\x36\n\x08\x66indings\x18\x01 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\"\\\n\x0ePromptEnhanced\x12\x10\n\x08original\x18\x01 \x01(\t\x12\x10\n\x08\x65nhanced\x18\x02 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x03 \x01(\t\x12\r\n\x05style\x18\x04 \x01(\t\"\x84\x03\n\tCandidate\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12<\n\x06scores\x18\x04 \x03(\x0b\x32,.scrollintel.visual.v1.Candidate.ScoresEntry\x12\x0f\n\x07refusal\x18\x05 \x01(\t\x12\x31\n\x0epredicted_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12predicted_cost_usd\x18\x07 \x01(\x01\x12\x19\n\x11predicted_quality\x18\x08 \x01(\x01\x12;\n\x18predicted_time_deviation\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x1bpredicted_quality_deviation\x18\n \x01(\x01\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x81\x01\n\x06Routed\x12\x30\n\x06\x63hosen\x18\x01 \x01(\x0b\x32 .scrollintel.visual.v1.Candidate\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x34\n\nrunners_up\x18\x03 \x03(\x0b\x32 .scrollintel.visual.v1.Candidate\"W\n\x04Step\x12+\n\x05stage\x18\x01 \x01(\x0e\x32\x1c.scrollintel.visual.v1.Stage\x12\t\n\x01k\x18\x02 \x01(\x05\x12\t\n\x01n\x18\x03 \x01(\x05\x12\x0c\n\x04note\x18\x04 \x01(\t\";\n\x07Preview\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x12\n\nmedia_type\x18\x03 \x01(\t\"4\n\x08\x46\x61llback\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"c\n\x06Output\x12\r\n\x05index\x18\x01 \x01(\x05\x12.\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x11\n\x04seed\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"O\n\x06Scored\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x36\n\x07metrics\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics*\xc2\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_DRAW\x10\x01\x12\x11\n\rSTAGE_UPSCALE\x10\x02\x12\x0f\n\x0bSTAGE_CHECK\x10\x03\x12\x0f\n\x0bSTAGE_SCORE\x10\x04\x12\x0f\n\x0bSTAGE_STORE\x10\x05\x12\x0e\n\nSTAGE_LOAD\x10\x06\x12\x11\n\rSTAGE_DENOISE\x10\x07\x12\x10\n\x0cSTAGE_DEBLUR\x10\x08\x12\x17\n\x13STAGE_RESTORE_FACES\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scrollintel/visual/v1/events.proto\x12\x15scrollintel.visual.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!scrollintel/visual/v1/media.proto\x1a#scrollintel/visual/v1/quality.proto\x1a*scrollintel/visual/v1/safety_finding.proto\x1a scrollintel/visual/v1/spec.proto\"B\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12&\n\x03\x65ta\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x07\x43hecked\x12\x36\n\x08\x66indings\x18\x01 \x03(\x0b\x32$.scrollintel.visual.v1.SafetyFinding\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\"\\\n\x0ePromptEnhanced\x12\x10\n\x08original\x18\x01 \x01(\t\x12\x10\n\x08\x65nhanced\x18\x02 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x03 \x01(\t\x12\r\n\x05style\x18\x04 \x01(\t\"\x84\x03\n\tCandidate\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12<\n\x06scores\x18\x04 \x03(\x0b\x32,.scrollintel.visual.v1.Candidate.ScoresEntry\x12\x0f\n\x07refusal\x18\x05 \x01(\t\x12\x31\n\x0epredicted_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12predicted_cost_usd\x18\x07 \x01(\x01\x12\x19\n\x11predicted_quality\x18\x08 \x01(\x01\x12;\n\x18predicted_time_deviation\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x1bpredicted_quality_deviation\x18\n \x01(\x01\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x81\x01\n\x06Routed\x12\x30\n\x06\x63hosen\x18\x01 \x01(\x0b\x32 .scrollintel.visual.v1.Candidate\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x34\n\nrunners_up\x18\x03 \x03(\x0b\x32 .scrollintel.visual.v1.Candidate\"W\n\x04Step\x12+\n\x05stage\x18\x01 \x01(\x0e\x32\x1c.scrollintel.visual.v1.Stage\x12\t\n\x01k\x18\x02 \x01(\x05\x12\t\n\x01n\x18\x03 \x01(\x05\x12\x0c\n\x04note\x18\x04 \x01(\t\";\n\x07Preview\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x12\n\nmedia_type\x18\x03 \x01(\t\"4\n\x08\x46\x61llback\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"c\n\x06Output\x12\r\n\x05index\x18\x01 \x01(\x05\x12.\n\x05media\x18\x02 \x01(\x0b\x32\x1f.scrollintel.visual.v1.MediaRef\x12\x11\n\x04seed\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\"O\n\x06Scored\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x36\n\x07metrics\x18\x02 \x01(\x0b\x32%.scrollintel.visual.v1.QualityMetrics\"\x92\x02\n\x06Judged\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bmin_quality\x18\x04 \x01(\x01\x12\x34\n\x06metric\x18\x05 \x01(\x0e\x32$.scrollintel.visual.v1.QualityMetric\x12\x31\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1f.scrollintel.visual.v1.Decision\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tdelivered\x18\n \x01(\x05\x42\x08\n\x06_scoreB\x07\n\x05_seed*\xc2\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_DRAW\x10\x01\x12\x11\n\rSTAGE_UPSCALE\x10\x02\x12\x0f\n\x0bSTAGE_CHECK\x10\x03\x12\x0f\n\x0bSTAGE_SCORE\x10\x04\x12\x0f\n\x0bSTAGE_STORE\x10\x05\x12\x0e\n\nSTAGE_LOAD\x10\x06\x12\x11\n\rSTAGE_DENOISE\x10\x07\x12\x10\n\x0cSTAGE_DEBLUR\x10\x08\x12\x17\n\x13STAGE_RESTORE_FACES\x10\t*\x7f\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x01\x12\x17\n\x13\x44\x45\x43ISION_REGENERATE\x10\x02\x12\x15\n\x11\x44\x45\x43ISION_ESCALATE\x10\x03\x12\x14\n\x10\x44\x45\x43ISION_GIVE_UP\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,28 +38,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CANDIDATE_SCORESENTRY']._loaded_options = None
   _globals['_CANDIDATE_SCORESENTRY']._serialized_options = b'8\001'
-  _globals['_STAGE']._serialized_start=1372
-  _globals['_STAGE']._serialized_end=1566
-  _globals['_QUEUED']._serialized_start=209
-  _globals['_QUEUED']._serialized_end=275
-  _globals['_CHECKED']._serialized_start=277
-  _globals['_CHECKED']._serialized_end=366
-  _globals['_PROMPTENHANCED']._serialized_start=368
-  _globals['_PROMPTENHANCED']._serialized_end=460
-  _globals['_CANDIDATE']._serialized_start=463
-  _globals['_CANDIDATE']._serialized_end=851
-  _globals['_CANDIDATE_SCORESENTRY']._serialized_start=806
-  _globals['_CANDIDATE_SCORESENTRY']._serialized_end=851
-  _globals['_ROUTED']._serialized_start=854
-  _globals['_ROUTED']._serialized_end=983
-  _globals['_STEP']._serialized_start=985
-  _globals['_STEP']._serialized_end=1072
-  _globals['_PREVIEW']._serialized_start=1074
-  _globals['_PREVIEW']._serialized_end=1133
-  _globals['_FALLBACK']._serialized_start=1135
-  _globals['_FALLBACK']._serialized_end=1187
-  _globals['_OUTPUT']._serialized_start=1189
-  _globals['_OUTPUT']._serialized_end=1288
-  _globals['_SCORED']._serialized_start=1290
-  _globals['_SCORED']._serialized_end=1369
+  _globals['_STAGE']._serialized_start=1683
+  _globals['_STAGE']._serialized_end=1877
+  _globals['_DECISION']._serialized_start=1879
+  _globals['_DECISION']._serialized_end=2006
+  _globals['_QUEUED']._serialized_start=243
+  _globals['_QUEUED']._serialized_end=309
+  _globals['_CHECKED']._serialized_start=311
+  _globals['_CHECKED']._serialized_end=400
+  _globals['_PROMPTENHANCED']._serialized_start=402
+  _globals['_PROMPTENHANCED']._serialized_end=494
+  _globals['_CANDIDATE']._serialized_start=497
+  _globals['_CANDIDATE']._serialized_end=885
+  _globals['_CANDIDATE_SCORESENTRY']._serialized_start=840
+  _globals['_CANDIDATE_SCORESENTRY']._serialized_end=885
+  _globals['_ROUTED']._serialized_start=888
+  _globals['_ROUTED']._serialized_end=1017
+  _globals['_STEP']._serialized_start=1019
+  _globals['_STEP']._serialized_end=1106
+  _globals['_PREVIEW']._serialized_start=1108
+  _globals['_PREVIEW']._serialized_end=1167
+  _globals['_FALLBACK']._serialized_start=1169
+  _globals['_FALLBACK']._serialized_end=1221
+  _globals['_OUTPUT']._serialized_start=1223
+  _globals['_OUTPUT']._serialized_end=1322
+  _globals['_SCORED']._serialized_start=1324
+  _globals['_SCORED']._serialized_end=1403
+  _globals['_JUDGED']._serialized_start=1406
+  _globals['_JUDGED']._serialized_end=1680
 # @@protoc_insertion_point(module_scope)

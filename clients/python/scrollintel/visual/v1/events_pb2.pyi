@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from scrollintel.visual.v1 import media_pb2 as _media_pb2
 from scrollintel.visual.v1 import quality_pb2 as _quality_pb2
 from scrollintel.visual.v1 import safety_finding_pb2 as _safety_finding_pb2
+from scrollintel.visual.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -74,6 +75,38 @@ STAGE_DEBLUR: Stage.ValueType  # 8
 STAGE_RESTORE_FACES: Stage.ValueType  # 9
 """Faces are found and repaired."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
+
+class _Decision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_UNSPECIFIED: _Decision.ValueType  # 0
+    """Never sent."""
+    DECISION_ACCEPT: _Decision.ValueType  # 1
+    """It reaches `min_quality` and is delivered."""
+    DECISION_REGENERATE: _Decision.ValueType  # 2
+    """The model that drew it draws it again, from another seed."""
+    DECISION_ESCALATE: _Decision.ValueType  # 3
+    """A model that is expected to draw better draws it."""
+    DECISION_GIVE_UP: _Decision.ValueType  # 4
+    """It is not drawn again; the best one is delivered, if there is one."""
+
+class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
+    """What follows from how a drawing of a picture was judged."""
+
+DECISION_UNSPECIFIED: Decision.ValueType  # 0
+"""Never sent."""
+DECISION_ACCEPT: Decision.ValueType  # 1
+"""It reaches `min_quality` and is delivered."""
+DECISION_REGENERATE: Decision.ValueType  # 2
+"""The model that drew it draws it again, from another seed."""
+DECISION_ESCALATE: Decision.ValueType  # 3
+"""A model that is expected to draw better draws it."""
+DECISION_GIVE_UP: Decision.ValueType  # 4
+"""It is not drawn again; the best one is delivered, if there is one."""
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class Queued(_message.Message):
@@ -443,3 +476,68 @@ class Scored(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Scored: _TypeAlias = Scored  # noqa: Y015
+
+@_typing.final
+class Judged(_message.Message):
+    """A drawing of a picture was held against `min_quality`; sent only where that is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    MIN_QUALITY_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which picture of the request, from 0."""
+    attempt: _builtins.int
+    """Which drawing of it, from 1."""
+    score: _builtins.float
+    """What it scored in `metric`, 0 to 1; absent where it was not drawn, was refused by the safety check or not scored."""
+    min_quality: _builtins.float
+    """What it was to score."""
+    metric: _spec_pb2.QualityMetric.ValueType
+    """The score that was looked at."""
+    decision: Global___Decision.ValueType
+    """What follows."""
+    reason: _builtins.str
+    """Why, in words that may be shown to the caller."""
+    model: _builtins.str
+    """The model that drew it, or was to; empty where none was found."""
+    seed: _builtins.int
+    """The seed that it was drawn from; absent where there was none."""
+    delivered: _builtins.int
+    """Which drawing is delivered, from 1; 0 while one is still to come, and where none can be."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        score: _builtins.float | None = ...,
+        min_quality: _builtins.float = ...,
+        metric: _spec_pb2.QualityMetric.ValueType = ...,
+        decision: Global___Decision.ValueType = ...,
+        reason: _builtins.str = ...,
+        model: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        delivered: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "attempt", b"attempt", "decision", b"decision", "delivered", b"delivered", "index", b"index", "metric", b"metric", "min_quality", b"min_quality", "model", b"model", "reason", b"reason", "score", b"score", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___Judged: _TypeAlias = Judged  # noqa: Y015

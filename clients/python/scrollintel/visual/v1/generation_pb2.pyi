@@ -238,6 +238,7 @@ class GenerationEvent(_message.Message):
     SCORED_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    JUDGED_FIELD_NUMBER: _builtins.int
     generation_id: _builtins.str
     """The generation."""
     sequence: _builtins.int
@@ -290,6 +291,10 @@ class GenerationEvent(_message.Message):
     def failed(self) -> Global___Failed:
         """The generation made nothing and ended."""
 
+    @_builtins.property
+    def judged(self) -> _events_pb2.Judged:
+        """A drawing of a picture was held against `min_quality`."""
+
     def __init__(
         self,
         *,
@@ -307,12 +312,13 @@ class GenerationEvent(_message.Message):
         scored: _events_pb2.Scored | None = ...,
         completed: Global___Completed | None = ...,
         failed: Global___Failed | None = ...,
+        judged: _events_pb2.Judged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "completed", b"completed", "event", b"event", "failed", b"failed", "fallback", b"fallback", "output", b"output", "preview", b"preview", "prompt_enhanced", b"prompt_enhanced", "queued", b"queued", "routed", b"routed", "scored", b"scored", "step", b"step", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "completed", b"completed", "event", b"event", "failed", b"failed", "fallback", b"fallback", "judged", b"judged", "output", b"output", "preview", b"preview", "prompt_enhanced", b"prompt_enhanced", "queued", b"queued", "routed", b"routed", "scored", b"scored", "step", b"step", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "completed", b"completed", "event", b"event", "failed", b"failed", "fallback", b"fallback", "generation_id", b"generation_id", "output", b"output", "preview", b"preview", "prompt_enhanced", b"prompt_enhanced", "queued", b"queued", "routed", b"routed", "scored", b"scored", "sequence", b"sequence", "step", b"step", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "completed", b"completed", "event", b"event", "failed", b"failed", "fallback", b"fallback", "generation_id", b"generation_id", "judged", b"judged", "output", b"output", "preview", b"preview", "prompt_enhanced", b"prompt_enhanced", "queued", b"queued", "routed", b"routed", "scored", b"scored", "sequence", b"sequence", "step", b"step", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "checked", "prompt_enhanced", "routed", "step", "preview", "fallback", "output", "scored", "completed", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "checked", "prompt_enhanced", "routed", "step", "preview", "fallback", "output", "scored", "completed", "failed", "judged"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -387,7 +393,9 @@ class GenerateRequest(_message.Message):
     previews: _builtins.bool
     """Whether to send previews while drawing."""
     max_cost_usd: _builtins.float
-    """The most it may cost, in US dollars; 0 allows own models alone. Left out, there is no limit."""
+    """The most it may cost, in US dollars, pictures that are drawn again included; 0 allows own models alone. Left out,
+    there is no limit.
+    """
     user: _builtins.str
     """Names the caller's user, for experiments that split by user."""
     @_builtins.property

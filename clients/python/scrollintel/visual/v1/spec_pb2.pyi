@@ -113,6 +113,38 @@ OBJECTIVE_COST: Objective.ValueType  # 4
 """The cheapest picture."""
 Global___Objective: _TypeAlias = Objective  # noqa: Y015
 
+class _QualityMetric:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QualityMetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QualityMetric.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUALITY_METRIC_UNSPECIFIED: _QualityMetric.ValueType  # 0
+    """Refused on input; leave the field out to take the default."""
+    QUALITY_METRIC_OVERALL: _QualityMetric.ValueType  # 1
+    """All that was measured, weighted."""
+    QUALITY_METRIC_PROMPT_ADHERENCE: _QualityMetric.ValueType  # 2
+    """How well the picture shows what the prompt says."""
+    QUALITY_METRIC_TECHNICAL: _QualityMetric.ValueType  # 3
+    """Freedom from technical faults."""
+    QUALITY_METRIC_AESTHETIC: _QualityMetric.ValueType  # 4
+    """Beauty, where a model that judges it is at hand."""
+
+class QualityMetric(_QualityMetric, metaclass=_QualityMetricEnumTypeWrapper):
+    """Which score of a picture is held against `min_quality`."""
+
+QUALITY_METRIC_UNSPECIFIED: QualityMetric.ValueType  # 0
+"""Refused on input; leave the field out to take the default."""
+QUALITY_METRIC_OVERALL: QualityMetric.ValueType  # 1
+"""All that was measured, weighted."""
+QUALITY_METRIC_PROMPT_ADHERENCE: QualityMetric.ValueType  # 2
+"""How well the picture shows what the prompt says."""
+QUALITY_METRIC_TECHNICAL: QualityMetric.ValueType  # 3
+"""Freedom from technical faults."""
+QUALITY_METRIC_AESTHETIC: QualityMetric.ValueType  # 4
+"""Beauty, where a model that judges it is at hand."""
+Global___QualityMetric: _TypeAlias = QualityMetric  # noqa: Y015
+
 class _CameraMovement:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -178,6 +210,9 @@ class ImageSpec(_message.Message):
     MODEL_PREFERENCE_FIELD_NUMBER: _builtins.int
     ENHANCEMENT_LEVEL_FIELD_NUMBER: _builtins.int
     SOURCE_IMAGE_FIELD_NUMBER: _builtins.int
+    MIN_QUALITY_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    QUALITY_METRIC_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What to draw, 1 to 4,000 characters, not blank, no control characters but tab and line breaks."""
     negative_prompt: _builtins.str
@@ -210,6 +245,15 @@ class ImageSpec(_message.Message):
     """Name of the model to use, such as `text_to_image_house`; empty lets the router choose."""
     enhancement_level: Global___EnhancementLevel.ValueType
     """How far the prompt may be rewritten; default STANDARD."""
+    min_quality: _builtins.float
+    """The score that a picture shall reach, 0 to 1. One that does not, or that the safety check refuses, is drawn again:
+    from another seed, or by a model that is expected to draw better, while `max_attempts`, the cost limit and the time
+    allow. The best one is delivered, whether it reaches this or not. Left out, every picture is drawn once.
+    """
+    max_attempts: _builtins.int
+    """How often a picture is drawn at most, 1 to 4; default 3."""
+    quality_metric: Global___QualityMetric.ValueType
+    """Which score it is; default OVERALL."""
     @_builtins.property
     def source_image(self) -> _media_pb2.MediaRef:
         """A picture to change as the prompt says; only models that edit pictures take one."""
@@ -231,10 +275,13 @@ class ImageSpec(_message.Message):
         model_preference: _builtins.str = ...,
         enhancement_level: Global___EnhancementLevel.ValueType | None = ...,
         source_image: _media_pb2.MediaRef | None = ...,
+        min_quality: _builtins.float | None = ...,
+        max_attempts: _builtins.int | None = ...,
+        quality_metric: Global___QualityMetric.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_num_images", b"_num_images", "_quality", b"_quality", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "num_images", b"num_images", "quality", b"quality", "seed", b"seed", "source_image", b"source_image", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_max_attempts", b"_max_attempts", "_min_quality", b"_min_quality", "_num_images", b"_num_images", "_quality", b"_quality", "_quality_metric", b"_quality_metric", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "max_attempts", b"max_attempts", "min_quality", b"min_quality", "num_images", b"num_images", "quality", b"quality", "quality_metric", b"quality_metric", "seed", b"seed", "source_image", b"source_image", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_num_images", b"_num_images", "_quality", b"_quality", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "aspect_ratio", b"aspect_ratio", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "model_preference", b"model_preference", "negative_prompt", b"negative_prompt", "num_images", b"num_images", "prompt", b"prompt", "quality", b"quality", "seed", b"seed", "source_image", b"source_image", "steps", b"steps", "style", b"style", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level", "_guidance_scale", b"_guidance_scale", "_height", b"_height", "_max_attempts", b"_max_attempts", "_min_quality", b"_min_quality", "_num_images", b"_num_images", "_quality", b"_quality", "_quality_metric", b"_quality_metric", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "aspect_ratio", b"aspect_ratio", "enhancement_level", b"enhancement_level", "guidance_scale", b"guidance_scale", "height", b"height", "max_attempts", b"max_attempts", "min_quality", b"min_quality", "model_preference", b"model_preference", "negative_prompt", b"negative_prompt", "num_images", b"num_images", "prompt", b"prompt", "quality", b"quality", "quality_metric", b"quality_metric", "seed", b"seed", "source_image", b"source_image", "steps", b"steps", "style", b"style", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enhancement_level: _TypeAlias = _typing.Literal["enhancement_level"]  # noqa: Y015
     _WhichOneofArgType__enhancement_level: _TypeAlias = _typing.Literal["_enhancement_level", b"_enhancement_level"]  # noqa: Y015
@@ -242,10 +289,16 @@ class ImageSpec(_message.Message):
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
     _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
     _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
+    _WhichOneofReturnType__max_attempts: _TypeAlias = _typing.Literal["max_attempts"]  # noqa: Y015
+    _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015
+    _WhichOneofReturnType__min_quality: _TypeAlias = _typing.Literal["min_quality"]  # noqa: Y015
+    _WhichOneofArgType__min_quality: _TypeAlias = _typing.Literal["_min_quality", b"_min_quality"]  # noqa: Y015
     _WhichOneofReturnType__num_images: _TypeAlias = _typing.Literal["num_images"]  # noqa: Y015
     _WhichOneofArgType__num_images: _TypeAlias = _typing.Literal["_num_images", b"_num_images"]  # noqa: Y015
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    _WhichOneofReturnType__quality_metric: _TypeAlias = _typing.Literal["quality_metric"]  # noqa: Y015
+    _WhichOneofArgType__quality_metric: _TypeAlias = _typing.Literal["_quality_metric", b"_quality_metric"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
@@ -259,9 +312,15 @@ class ImageSpec(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_attempts) -> _WhichOneofReturnType__max_attempts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_quality) -> _WhichOneofReturnType__min_quality | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_images) -> _WhichOneofReturnType__num_images | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_metric) -> _WhichOneofReturnType__quality_metric | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

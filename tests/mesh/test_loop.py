@@ -1,0 +1,31 @@
+"""A picture that is drawn again, through every server and by the real model."""
+
+from scrollintel.visual import Output, Routed, VisualClient
+from scrollintel.visual.events import Decision, Judged
+from services.orchestrator import defaults
+from tests.mesh.quick import QUICK, assert_sound
+
+
+async def test_a_picture_under_its_goal_is_drawn_again_and_the_better_one_delivered(client: VisualClient):
+    generation = client.generate_image("a red apple", seed=7, min_quality=1.0, max_attempts=2, **QUICK)
+    events = [event async for event in generation]
+    assert_sound(events)
+    first, second = [event for event in events if isinstance(event, Judged)]
+    assert [first.decision, second.decision] == [Decision.REGENERATE, Decision.GIVE_UP]
+    assert [first.seed, second.seed] == [7, defaults.attempt_seed(7, 2)]
+    assert len([event for event in events if isinstance(event, Routed)]) == 2
+    (told,) = [event for event in events if isinstance(event, Output)]
+    (asset,) = (await generation.result()).assets
+    best = max(first, second, key=lambda one: one.score)
+    assert second.delivered == best.attempt
+    assert asset.seed == told.seed == best.seed
+    assert asset.quality.overall.value == best.score
+    assert asset.metadata["attempts"] == "2"
+
+
+async def test_a_picture_that_reaches_its_goal_is_drawn_once(client: VisualClient):
+    generation = client.generate_image("a red apple", seed=7, min_quality=0.0, **QUICK)
+    events = [event async for event in generation]
+    assert_sound(events)
+    assert [event.decision for event in events if isinstance(event, Judged)] == [Decision.ACCEPT]
+    assert (await generation.result()).assets[0].seed == 7
