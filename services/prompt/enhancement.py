@@ -40,7 +40,8 @@ class Enhanced:
 class Asked:
     """What the caller gave, and the dialect of the model that will draw it, as far as it is known.
 
-    `chosen` tells whether the caller named the style; else it was detected.
+    `chosen` tells whether the caller named the style; else it was detected. `seed` chooses among wordings that say the same
+    as well; without one the first of each is taken.
     """
 
     prompt: str
@@ -49,6 +50,7 @@ class Asked:
     chosen: bool
     level: Level
     dialect: Dialect
+    seed: int | None = None
 
     @property
     def title(self) -> str:
@@ -104,12 +106,15 @@ def _wanted(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
     avoided = unwanted(asked.prompt) | Wording.of(asked.negative_prompt).content
     said = set(prompt.content)
     for text in _candidates(asked, lexicon, prompt):
-        phrase = Wording.of(text)
-        if phrase.content <= said:
-            continue
-        if asked.demands(text) or not (phrase.has_any(against) or phrase.content & avoided):
-            said |= phrase.content
-            yield text
+        options = [(option, Wording.of(option)) for option in lexicon.alternatives.of(text, asked.seed)]
+        if any(phrase.content <= prompt.content for _, phrase in options):
+            continue  # the prompt says it, in whichever of the words
+        for option, phrase in options:
+            clashes = phrase.has_any(against) or phrase.content & avoided
+            if not phrase.content <= said and (asked.demands(option) or not clashes):
+                said |= phrase.content
+                yield option
+                break
 
 
 def _candidates(asked: Asked, lexicon: Lexicon, prompt: Wording) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from services.prompt.alternatives import Alternatives
 from services.prompt.ambiguities import Ambiguities
 from services.prompt.aspects import Aspect, Opposites
 from services.prompt.dialects import Dialect, Dialects
@@ -27,6 +28,7 @@ class Lexicon:
     languages: Languages
     dialects: Dialects
     library: Library
+    alternatives: Alternatives
     suggestions: Mapping[str, tuple[str, ...]]
     """By aspect, what may be said of it where a prompt says nothing."""
 
@@ -43,6 +45,7 @@ def load() -> Lexicon:
         Languages.parse(_read("languages.yaml"), english),
         Dialects(tuple(Dialect.parse(entry) for entry in _read("dialects.yaml")["dialects"])),
         Library(tuple(Template.parse(entry) for entry in _read("templates.yaml")["templates"])),
+        Alternatives.parse(_read("alternatives.yaml")["alternatives"]),
         {name: tuple(options) for name, options in _read("suggestions.yaml")["suggestions"].items()},
     )
 

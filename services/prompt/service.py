@@ -65,6 +65,7 @@ class PromptService(TemplateRpcs, prompt_pb2_grpc.PromptServiceServicer):
             chosen=bool(request.style),
             level=Level(request.level) if request.HasField("level") else Level.STANDARD,
             dialect=self._lexicon.dialects.of(request.model),
+            seed=request.seed if request.HasField("seed") else None,
         )
         found, enhanced = await asyncio.to_thread(
             lambda: (analyse(request.prompt, self._lexicon), enhance(asked, self._lexicon))

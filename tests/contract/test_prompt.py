@@ -215,6 +215,16 @@ async def test_the_default_level_is_standard(alone: "prompt_pb2_grpc.PromptServi
     assert [len(answer.prompt) for answer in given] == sorted({len(answer.prompt) for answer in given})
 
 
+async def test_a_seed_chooses_the_words_and_always_the_same(
+    alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
+) -> None:
+    found = [await enhanced(alone, "a cat", style="watercolor", seed=seed % 8) for seed in range(16)]
+    assert found[:8] == found[8:]
+    assert len({answer.prompt for answer in found}) >= 3
+    assert all(answer.prompt.startswith("a cat, watercolor painting, soft washes, ") for answer in found)
+    assert len({answer.negative_prompt for answer in found}) == 1
+
+
 async def test_the_wording_is_for_the_model_that_the_caller_named(
     alone: "prompt_pb2_grpc.PromptServiceAsyncStub",
 ) -> None:
@@ -251,6 +261,7 @@ async def test_an_unknown_style_is_answered_with_near_names(
         ("level", 0),
         ("level", 99),
         ("model", "Not A Model"),
+        ("seed", -1),
     ],
 )
 async def test_requests_out_of_bounds_are_refused(

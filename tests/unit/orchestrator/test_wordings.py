@@ -86,10 +86,12 @@ class PromptServer(PromptServiceServicer):
     """Answers with what it was asked."""
 
     async def EnhancePrompt(self, request, context):
-        return EnhancePromptResponse(prompt=f"{request.prompt} for {request.model} at {request.level}")
+        return EnhancePromptResponse(
+            prompt=f"{request.prompt} for {request.model} at {request.level}, seed {request.seed}"
+        )
 
 
-async def test_the_prompt_server_is_told_the_model_that_the_caller_named():
+async def test_the_prompt_server_is_told_the_model_that_the_caller_named_and_the_seed():
     server = grpc.aio.server()
     add_PromptServiceServicer_to_server(PromptServer(), server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -99,8 +101,8 @@ async def test_the_prompt_server_is_told_the_model_that_the_caller_named():
             addresses = {f"{name}_address": address for name in Channels.__dataclass_fields__}
             settings = Settings.model_validate(addresses)
             everywhere = Channels(**dict.fromkeys(Channels.__dataclass_fields__, channel))
-            image = ImageSpec(prompt="a cat", model_preference="gpt-image-2", enhancement_level=2)
+            image = ImageSpec(prompt="a cat", model_preference="gpt-image-2", enhancement_level=2, seed=7)
             answer = await MeshSteps(everywhere, None, settings).enhance_prompt(image)
     finally:
         await server.stop(0)
-    assert answer.prompt == "a cat for gpt-image-2 at 2"
+    assert answer.prompt == "a cat for gpt-image-2 at 2, seed 7"

@@ -8,7 +8,7 @@ from services.prompt import tokens
 from services.prompt.dialects import Form
 from services.prompt.enhancement import Asked, Enhanced, enhance
 from services.prompt.lexicon import load
-from services.prompt.styles import Level
+from services.prompt.styles import Level, Style
 from services.prompt.wording import Wording, unwanted
 from services.runtime.wordings import wording_for
 
@@ -69,6 +69,7 @@ prompts = (
 )
 styles = st.none() | st.sampled_from(STYLES.styles)
 dialects = st.sampled_from(DIALECTS.dialects)
+seeds = st.none() | st.integers(0, 2**53 - 1)
 
 
 def enhanced(
@@ -78,18 +79,20 @@ def enhanced(
     return enhance(Asked(prompt, negative, found, chosen, level, TAGS), LEXICON)
 
 
-@given(prompts, st.text(max_size=80), styles, st.booleans(), st.sampled_from(Level), dialects)
-def test_the_callers_words_stay_first_and_unchanged(prompt, negative, style, chosen, level, dialect) -> None:  # type: ignore[no-untyped-def]
-    asked = Asked(prompt, negative, style, chosen, level, dialect)
+@given(prompts, st.text(max_size=80), styles, st.booleans(), st.sampled_from(Level), dialects, seeds)
+def test_the_callers_words_stay_first_and_unchanged(
+    prompt, negative, style, chosen, level, dialect, seed
+) -> None:  # type: ignore[no-untyped-def]
+    asked = Asked(prompt, negative, style, chosen, level, dialect, seed)
     result = enhance(asked, LEXICON)
     assert result.prompt.startswith(prompt)
     assert result.negative_prompt.startswith(negative)
     assert enhance(asked, LEXICON) == result
 
 
-@given(prompts, styles, st.sampled_from(Level), dialects)
-def test_nothing_added_contradicts_the_prompt(prompt, style, level, dialect) -> None:  # type: ignore[no-untyped-def]
-    result = enhance(Asked(prompt, "", style, False, level, dialect), LEXICON)
+@given(prompts, styles, st.sampled_from(Level), dialects, seeds)
+def test_nothing_added_contradicts_the_prompt(prompt, style, level, dialect, seed) -> None:  # type: ignore[no-untyped-def]
+    result = enhance(Asked(prompt, "", style, False, level, dialect, seed), LEXICON)
     added = Wording.of(result.prompt[len(prompt) :])
     assert not [phrase.line for phrase in LEXICON.opposites.against(Wording.of(prompt)) if added.has(phrase)]
     assert not added.content & unwanted(prompt)
@@ -101,17 +104,20 @@ def test_nothing_added_contradicts_the_prompt(prompt, style, level, dialect) -> 
     styles,
     st.sampled_from([(Level.NONE, Level.LIGHT), (Level.LIGHT, Level.STANDARD), (Level.STANDARD, Level.RICH)]),
     dialects,
+    seeds,
 )
-def test_a_higher_level_says_all_that_a_lower_one_says(prompt, style, levels, dialect) -> None:  # type: ignore[no-untyped-def]
-    less, more = (enhance(Asked(prompt, "", style, True, level, dialect), LEXICON).prompt for level in levels)
+def test_a_higher_level_says_all_that_a_lower_one_says(prompt, style, levels, dialect, seed) -> None:  # type: ignore[no-untyped-def]
+    less, more = (
+        enhance(Asked(prompt, "", style, True, level, dialect, seed), LEXICON).prompt for level in levels
+    )
     if dialect.form is Form.TAGS:
         assert more.startswith(less)
     assert set(Wording.of(less).words) <= set(Wording.of(more).words) | {"and"}
 
 
-@given(prompts, styles, st.sampled_from(Level), dialects)
-def test_the_budget_of_the_dialect_holds(prompt, style, level, dialect) -> None:  # type: ignore[no-untyped-def]
-    result = enhance(Asked(prompt, "", style, False, level, dialect), LEXICON)
+@given(prompts, styles, st.sampled_from(Level), dialects, seeds)
+def test_the_budget_of_the_dialect_holds(prompt, style, level, dialect, seed) -> None:  # type: ignore[no-untyped-def]
+    result = enhance(Asked(prompt, "", style, False, level, dialect, seed), LEXICON)
     if result.prompt != prompt:
         assert tokens.MARKS + tokens.count(result.prompt) <= dialect.tokens + SENTENCE * (
             dialect.form is Form.PROSE
@@ -127,6 +133,38 @@ def test_every_model_finds_its_own_wording(prompt, style, chosen, level, dialect
     for model, own in ({"unheard-of": TAGS} | models).items():
         worded = wording_for(model, result.prompt, result.wordings)
         assert worded == enhance(replace(asked, dialect=own), LEXICON).prompt
+
+
+@given(prompts, styles, st.sampled_from([Level.NONE, Level.LIGHT]), seeds)
+def test_up_to_light_a_seed_changes_nothing(prompt, style, level, seed) -> None:  # type: ignore[no-untyped-def]
+    asked = Asked(prompt, "", style, True, level, TAGS)
+    assert enhance(replace(asked, seed=seed), LEXICON) == enhance(asked, LEXICON)
+
+
+@pytest.mark.parametrize("style", STYLES.styles, ids=STYLES.names)
+def test_whatever_the_seed_the_same_things_are_said_in_the_same_order(style: Style) -> None:
+    alternatives = LEXICON.alternatives.others
+    usual = {option: phrase for phrase, others in alternatives.items() for option in (phrase, *others)}
+    asked = Asked("", "", style, True, Level.RICH, replace(TAGS, tokens=10_000))
+    first = enhance(asked, LEXICON).prompt.split(", ")
+    for seed in range(30):
+        said = enhance(replace(asked, seed=seed), LEXICON).prompt.split(", ")
+        assert [usual.get(phrase, phrase) for phrase in said] == first
+
+
+@pytest.mark.parametrize("style", STYLES.styles, ids=STYLES.names)
+@pytest.mark.parametrize("level", [Level.STANDARD, Level.RICH])
+def test_seeds_give_each_style_several_wordings(style: Style, level: Level) -> None:
+    asked = Asked("a cat", "", style, True, level, TAGS)
+    found = {enhance(replace(asked, seed=seed), LEXICON).prompt for seed in range(20)}
+    assert len(found) >= 3
+    assert enhance(replace(asked, seed=0), LEXICON).prompt in found
+
+
+def test_where_one_wording_speaks_against_the_prompt_another_is_said() -> None:
+    asked = Asked("a cat", "ambient, diffused", STYLES.get("watercolor"), True, Level.STANDARD, TAGS)
+    for seed in range(20):
+        assert enhance(replace(asked, seed=seed), LEXICON).prompt.endswith("soft light")
 
 
 def test_the_house_model_is_given_what_was_typed_and_a_style_that_was_chosen() -> None:
