@@ -40,6 +40,7 @@ class Task(StrEnum):
     INTERPOLATION = "interpolation"
     NSFW = "nsfw"
     VIOLENCE = "violence"
+    AGE = "age"
     IMAGE_TEXT_MATCHING = "image-text-matching"
     TEXT_DETECTION = "text-detection"
     TEXT_RECOGNITION = "text-recognition"

@@ -13,7 +13,17 @@ from services.safety.policy import Policy, PolicyError
 from services.safety.rule import Rule
 
 KEYS = frozenset(
-    {"version", "link", "thresholds", "nsfw_severities", "violence_labels", "terms", "exceptions", "tenants"}
+    {
+        "version",
+        "link",
+        "thresholds",
+        "nsfw_severities",
+        "violence_labels",
+        "age_labels",
+        "terms",
+        "exceptions",
+        "tenants",
+    }
 )
 OF_A_TENANT = frozenset({"version", "link", "thresholds", "terms", "exceptions"})
 MOST_TERMS = 200  # per policy: each is a search in every prompt
@@ -32,13 +42,15 @@ class TenantPolicy:
 class PolicyBook:
     """The default and the tenants that have a policy of their own.
 
-    For all of them `scale` reads the scores of pictures, and `violence` the labels of a classifier, in lower case.
+    For all of them `scale` reads the scores of pictures, and `violence` and `ages` the labels of operators' classifiers,
+    in lower case.
     """
 
     default: TenantPolicy
     scale: Scale
     tenants: Mapping[str, TenantPolicy]
     violence: Mapping[str, Meaning] = field(default_factory=dict)
+    ages: Mapping[str, Meaning] = field(default_factory=dict)
 
     def of(self, tenant: str) -> TenantPolicy:
         """Return what holds for a tenant."""
@@ -64,8 +76,10 @@ class PolicyBook:
             held = _changed(default, data, str(name), changes, disguises)
             _check(("tenants", str(name)), held.policy, default.policy, scale)
             tenants[str(name)] = held
-        violence = parse_labels("violence_labels", _or_empty(data.get("violence_labels"), {}))
-        return cls(default, scale, tenants, violence)
+        violence, ages = (
+            parse_labels(key, _or_empty(data.get(key), {})) for key in ("violence_labels", "age_labels")
+        )
+        return cls(default, scale, tenants, violence, ages)
 
 
 def _default(data: Mapping[str, Any], disguises: Disguises) -> TenantPolicy:

@@ -18,6 +18,7 @@ from services.runtime.triton import TritonClient
 from services.safety import nsfw
 from services.safety.category import Category, Signal
 from services.safety.nsfw import Scale
+from services.safety.pictures import classifier
 from services.safety.pictures.checker import Opinion, Pixels, Shown
 from services.safety.pictures.people import Face, People
 
@@ -62,19 +63,33 @@ class Nudity:
 
     async def check(self, shown: Shown) -> Opinion:
         """Return what both say of the worst view. Raises MeshError, and ValueError for what is no probability."""
-        views = await in_thread(nsfw.views, shown.pixels)
+        shares = await self.shares(shown.pixels)
+        signals = judge(shares, shown.book.scale)
+        if suspected := shown.book.scale.severity(shares.risk):
+            signals += await self._minors(shown, suspected)
+        return Opinion(signals, shares.risk)
+
+    async def _minors(self, shown: Shown, suspected: int) -> list[Signal]:
+        """Return what an operator's classifier says of the ages of the faces, or else what their proportions do."""
+        people = People(self.triton, self.seconds)
+        faces = await people.faces(shown.pixels)
+        ages = await people.ages(shown.pixels, faces)
+        if ages is None:
+            return minors(faces, suspected)
+        return [
+            signal for each in ages for signal in classifier.judge(each, shown.book.ages, CHECKER).signals
+        ]
+
+    async def shares(self, picture: Pixels) -> Shares:
+        """Return what both say of the worst view of a picture UINT8 [H,W,3]; raises as `check` does."""
+        views = await in_thread(nsfw.views, picture)
         # nsfwjs's authors show the whole, and nothing of it is cut off in the views after the first.
         unsafe, others = await asyncio.gather(
             self._ask(nsfw.MODEL, "probability", views, 1),
             self._ask(SECOND, "probabilities", views[1:], len(CLASSES)),
         )
         worst = dict(zip(CLASSES, map(float, others), strict=True))
-        shares = Shares(float(unsafe[0]), worst["hentai"], worst["porn"], worst["sexy"])
-        signals = judge(shares, shown.book.scale)
-        if suspected := shown.book.scale.severity(shares.risk):
-            faces = await People(self.triton, self.seconds).faces(shown.pixels)
-            signals += minors(faces, suspected)
-        return Opinion(signals, shares.risk)
+        return Shares(float(unsafe[0]), worst["hentai"], worst["porn"], worst["sexy"])
 
     async def _ask(self, model: str, output: str, views: Pixels, classes: int) -> NDArray[np.float64]:
         """Return each class's highest probability among the views; raises ValueError unless all are probabilities."""

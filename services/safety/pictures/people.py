@@ -6,6 +6,7 @@ its five landmarks: how far down in the box the eyes are, and how far the mouth 
 A head that is bowed shifts both the same way. It is asked only where nudity is suspected, and says nothing alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 
 from services.runtime.triton import TritonClient
 from services.safety.pictures.checker import Pixels
+from services.safety.pictures.classifier import classify
 
 MODEL = "face_detection_centerface"
+AGES = "age_classifier"  # an operator's
+MOST = 8  # faces whose age is asked, the surest first
+MARGIN = 0.25  # of a face's sides, shown around it
 # Of 82 small photographs of grown-ups (scikit-image's excerpt of LFW) 6 have both: docs/05-safety.md.
 LOW_EYES = 0.40
 SHORT = 1.0
@@ -69,3 +74,24 @@ class People:
         if not (np.isfinite(boxes).all() and np.isfinite(landmarks).all()):
             raise ValueError("a face is nowhere")
         return [Face(box, points) for box, points in zip(boxes, landmarks, strict=True)]
+
+    async def ages(self, picture: Pixels, faces: Sequence[Face]) -> list[dict[str, float]] | None:
+        """Return what an operator's classifier says of each face, None where none was built; raises as `faces` does."""
+        if AGES not in await self.triton.index():
+            return None
+        return [
+            await classify(self.triton, AGES, portrait(picture, face), self.seconds) for face in faces[:MOST]
+        ]
+
+
+def portrait(picture: Pixels, face: Face) -> Pixels:
+    """Cut a face out with a margin, at least a pixel of it."""
+    height, width = picture.shape[:2]
+    left, top, right, bottom = face.box
+    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
+    start = (int(np.clip(left - across, 0, width - 1)), int(np.clip(top - down, 0, height - 1)))
+    end = (
+        int(np.clip(right + across, start[0] + 1, width)),
+        int(np.clip(bottom + down, start[1] + 1, height)),
+    )
+    return np.ascontiguousarray(picture[start[1] : end[1], start[0] : end[0]])

@@ -12,7 +12,7 @@ from services.safety.category import Category
 from services.safety.pictures import nudity, people
 from services.safety.pictures.checker import Opinion
 from services.safety.pictures.nudity import Nudity, Shares, judge, minors
-from services.safety.pictures.people import Face
+from services.safety.pictures.people import Face, portrait
 from tests.unit.safety.checkers import GREY, shown
 from tests.unit.safety.shipped import SCALE
 
@@ -86,9 +86,18 @@ class ScriptedTriton:
     shares: tuple[float, ...] = (0.0, 0.0, 1.0, 0.0, 0.0)
     changed: dict[str, NDArray[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    ages: list[float] | None = None
+    portraits: list[tuple[int, ...]] = field(default_factory=list)
+
+    async def index(self) -> dict[str, str]:
+        return {} if self.ages is None else {people.AGES: "READY"}
 
     async def infer(self, model: str, inputs: dict[str, NDArray[Any]], timeout: float) -> dict[str, Any]:
         self.asked.append(model)
+        if model == people.AGES:
+            assert self.ages is not None
+            self.portraits.append(inputs["image"].shape)
+            return {"labels": np.array([b"3-9", b"20-29"], np.object_), "probabilities": np.array(self.ages)}
         count = len(inputs["image"])
         answers = {
             "probability": np.full((count, 1), self.unsafe, np.float32),
@@ -118,6 +127,25 @@ async def test_a_childlike_face_where_nudity_is_suspected_is_told() -> None:
         Category.SEXUAL: 2,
         Category.MINORS: 5,
     }
+
+
+async def test_an_operators_classifier_of_ages_is_asked_instead_of_the_proportions() -> None:
+    grown_up = ScriptedTriton(unsafe=0.6, ages=[0.1, 0.9])
+    assert [signal.category for signal in (await look(grown_up)).signals] == [Category.SEXUAL]
+    assert grown_up.portraits == [(64, 64, 3)]  # the face and its margin fill the whole picture
+    child = await look(ScriptedTriton(unsafe=0.25, ages=[0.5, 0.5]))
+    assert [(signal.category, signal.severity, signal.evidence) for signal in child.signals] == [
+        (Category.SEXUAL, 1, "open_nsfw 0.250"),
+        (Category.MINORS, 5, "3-9 0.500"),
+    ]
+
+
+def test_a_face_at_the_border_is_cut_out_with_what_there_is() -> None:
+    picture = np.zeros((50, 80, 3), np.uint8)
+    points = np.zeros((5, 2))
+    assert portrait(picture, Face(np.array([40.0, 10, 60, 30]), points)).shape == (30, 30, 3)
+    assert portrait(picture, Face(np.array([70.0, 40, 80, 50]), points)).shape == (13, 13, 3)
+    assert portrait(picture, Face(np.array([80.0, 50, 80, 50]), points)).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize(

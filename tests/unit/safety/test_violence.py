@@ -11,7 +11,8 @@ from services.safety.category import Category
 from services.safety.labels import Meaning, parse_labels
 from services.safety.nsfw import Scale
 from services.safety.pictures.checker import NeedsWeights, Opinion
-from services.safety.pictures.violence import MODEL, Violence, judge
+from services.safety.pictures.classifier import judge
+from services.safety.pictures.violence import MODEL, Violence
 from services.safety.policy import PolicyError
 from services.safety.policybook import PolicyBook
 from services.safety.rulebook import read
@@ -26,7 +27,7 @@ MEANINGS = {
 
 
 def test_labels_become_findings_of_their_categories() -> None:
-    opinion = judge({"Gore": 0.95, "cutting": 0.85, "picnic": 1.0}, MEANINGS)
+    opinion = judge({"gore": 0.95, "cutting": 0.85, "picnic": 1.0}, MEANINGS, "violence/1")
     assert [(signal.category, signal.severity, signal.evidence) for signal in opinion.signals] == [
         (Category.VIOLENCE, 6, "gore 0.950"),
         (Category.SELF_HARM, 4, "cutting 0.850"),
@@ -35,13 +36,13 @@ def test_labels_become_findings_of_their_categories() -> None:
 
 
 def test_a_label_below_its_first_step_is_no_finding() -> None:
-    opinion = judge({"gore": 0.4, "picnic": 0.6}, MEANINGS)
+    opinion = judge({"gore": 0.4, "picnic": 0.6}, MEANINGS, "violence/1")
     assert (list(opinion.signals), opinion.risk) == ([], 0.4)
 
 
 def test_labels_of_which_the_policy_knows_none_are_no_pass() -> None:
     with pytest.raises(ValueError, match="has none of the classifier's labels"):
-        judge({"LABEL_0": 0.1, "LABEL_1": 0.9}, MEANINGS)
+        judge({"LABEL_0": 0.1, "LABEL_1": 0.9}, MEANINGS, "violence/1")
 
 
 @dataclass
@@ -49,7 +50,7 @@ class ScriptedTriton:
     """Has a classifier, or none."""
 
     models: tuple[str, ...] = (MODEL,)
-    labels: list[bytes] = field(default_factory=lambda: [b"harmless", b"violence"])
+    labels: list[bytes] = field(default_factory=lambda: [b"harmless", b"Violence"])
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.array([0.1, 0.9], np.float32))
 
     async def index(self) -> dict[str, str]:
