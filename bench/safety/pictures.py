@@ -88,23 +88,23 @@ class Bench:
     book: PolicyBook
     home: Path
 
-    async def pictures(self, rounds: int) -> list[tuple[str, list[str]]]:
-        """Return a row for each picture; its first answer is not counted, since models warm up."""
-        rows = []
-        for name in PICTURES:
-            pixels = picture(name)
-            media = await self.blobs.put(await encode_png(pixels), media_type="image/png")
-            await self.check(media)
-            alone = [await self.alone(each, pixels, rounds) for each in self.timed]
-            for each in self.timed:
-                each.taken.clear()
-            before = processor_seconds(os.getpid())
-            whole = [await self.check(media) for _ in range(rounds)]
-            used = 1000 * (processor_seconds(os.getpid()) - before) / rounds
-            beside = [milliseconds(each.taken) for each in self.timed]
-            cells = [f"{one} / {other}" for one, other in zip(alone, beside, strict=True)]
-            rows.append((name, [milliseconds(whole), f"{used:.0f}", *cells]))
-        return rows
+    async def look(self, name: str, rounds: int) -> list[str]:
+        """Return what is told of a picture: the call, its processor time, and each checker alone and beside the others.
+
+        The first answer is not counted, since models warm up.
+        """
+        pixels = picture(name)
+        media = await self.blobs.put(await encode_png(pixels), media_type="image/png")
+        await self.check(media)
+        alone = [await self.alone(each, pixels, rounds) for each in self.timed]
+        for each in self.timed:
+            each.taken.clear()
+        before = processor_seconds(os.getpid())
+        whole = [await self.check(media) for _ in range(rounds)]
+        used = 1000 * (processor_seconds(os.getpid()) - before) / rounds
+        beside = [milliseconds(each.taken) for each in self.timed]
+        checkers = [f"{one} / {other}" for one, other in zip(alone, beside, strict=True)]
+        return [f"{milliseconds(whole)} ({used:.0f})", *checkers]
 
     async def check(self, media: MediaRef) -> float:
         """Return the seconds that one CheckImage takes."""
@@ -189,9 +189,10 @@ async def measure(home: Path, rounds: int) -> None:
     """Measure and print."""
     console = Console(width=140)
     async with measuring(home) as bench:
-        names = [f"{each.name} alone (processor) / beside" for each in bench.timed]
-        table = Table("P50 in ms, 1024 × 1024", "CheckImage", "processor", *names)
-        for name, cells in await bench.pictures(rounds):
+        table = Table("P50 (processor) in ms, 1024 × 1024", *PICTURES)
+        columns = [await bench.look(name, rounds) for name in PICTURES]
+        names = ["CheckImage", *(f"{each.name}: alone / beside" for each in bench.timed)]
+        for name, cells in zip(names, zip(*columns, strict=True), strict=True):
             table.add_row(name, *cells)
         console.print(table)
         console.print(await bench.video("bigbuckbunny"))
