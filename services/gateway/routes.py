@@ -47,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
             {
                 "Generate",
                 "CompareModels",
+                "EstimateGeneration",
                 "GetGeneration",
                 "WatchGeneration",
                 "CancelGeneration",

@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 
 from scrollintel.visual.v1 import errors_pb2
-from scrollintel.visual.v1.generation_pb2 import CompareModelsRequest, GenerateRequest, GenerationSpec
+from scrollintel.visual.v1.generation_pb2 import (
+    CompareModelsRequest,
+    EstimateGenerationRequest,
+    GenerateRequest,
+    GenerationSpec,
+)
+from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.orchestrator import defaults, store
 from services.orchestrator.pipeline import PIPELINES, Work
 from services.orchestrator.sizes import SizeError
@@ -11,6 +17,7 @@ from services.orchestrator.store import Generation
 from services.runtime.errors import MeshError
 
 COMPARED = "image"  # the kind of spec that models are compared by
+ESTIMATED = "image"  # and the kind that is estimated
 PREFERENCE = "spec.image.model_preference"
 
 
@@ -34,6 +41,17 @@ def generation(tenant: str, request: GenerateRequest, fingerprint: str) -> Gener
         user=request.user,
     )
     return Generation(work, tenant, request.request_id, fingerprint)
+
+
+def estimated(request: EstimateGenerationRequest) -> ImageSpec:
+    """Return the image that a request is about, its defaults filled in.
+
+    Raises MeshError UNIMPLEMENTED for any other kind of spec, and FIELD_INVALID for a shape that cannot be.
+    """
+    kind = request.spec.WhichOneof("spec")
+    if kind != ESTIMATED:
+        raise _not_served(f"spec.{kind}")
+    return _filled(request.spec, "").image
 
 
 def compared(tenant: str, request: CompareModelsRequest) -> Iterator[tuple[str, GenerateRequest]]:

@@ -16,7 +16,13 @@ from scrollintel.visual.v1.prompt_pb2 import EnhancePromptRequest, EnhancePrompt
 from scrollintel.visual.v1.prompt_pb2_grpc import PromptServiceStub
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics, ScoreImageRequest
 from scrollintel.visual.v1.quality_pb2_grpc import QualityServiceStub
-from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse, ReportOutcomeRequest
+from scrollintel.visual.v1.router_pb2 import (
+    ExecuteRequest,
+    ExecuteResponse,
+    ReportOutcomeRequest,
+    RouteRequest,
+    RouteResponse,
+)
 from scrollintel.visual.v1.router_pb2_grpc import RouterServiceStub
 from scrollintel.visual.v1.safety_pb2 import (
     CheckImageRequest,
@@ -94,6 +100,11 @@ class MeshSteps:
         )
         with reaching("the prompt server"):
             return await self._prompt.EnhancePrompt(request, timeout=budget(self._limits.prompt_seconds))
+
+    async def route(self, request: RouteRequest) -> RouteResponse:
+        """Rank those who could draw."""
+        with reaching("the router"):
+            return await self._router.Route(request, timeout=budget(self._limits.route_seconds))
 
     async def execute(self, request: ExecuteRequest) -> AsyncGenerator[ExecuteResponse, None]:
         """Draw; closing the generator stops the backend before its next step."""

@@ -12,6 +12,8 @@ from scrollintel.visual.v1.generation_pb2 import (
     CancelGenerationResponse,
     CompareModelsRequest,
     CompareModelsResponse,
+    EstimateGenerationRequest,
+    EstimateGenerationResponse,
     GenerateRequest,
     GenerateResponse,
     GetGenerationRequest,
@@ -25,9 +27,10 @@ from scrollintel.visual.v1.generation_pb2_grpc import (
     GenerationServiceServicer,
     add_GenerationServiceServicer_to_server,
 )
-from services.orchestrator import asked, defaults
+from services.orchestrator import asked, defaults, estimates
 from services.orchestrator.calls import MeshSteps, channels
 from services.orchestrator.engine import Engine
+from services.orchestrator.paths import told_as
 from services.orchestrator.reports import Reports
 from services.orchestrator.settings import Settings
 from services.orchestrator.steps import Steps
@@ -46,9 +49,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Orchestrator(GenerationServiceServicer):
     """Serves generations. A request_id and a generation's id mean something only to the tenant they belong to."""
 
-    def __init__(self, engine: Engine, kept: Store) -> None:
+    def __init__(self, engine: Engine, kept: Store, steps: Steps) -> None:
         self._engine = engine
         self._store = kept
+        self._steps = steps
 
     async def Generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateResponse]:
         """Start, join or replay a generation and stream its events."""
@@ -76,6 +80,17 @@ class Orchestrator(GenerationServiceServicer):
             async with aclosing(merged(logs)) as events:
                 async for model, event in events:
                     yield CompareModelsResponse(model=model, event=event)
+
+    async def EstimateGeneration(
+        self, request: EstimateGenerationRequest, context: Context
+    ) -> EstimateGenerationResponse:
+        """Plan a drawing; nothing runs."""
+        image = asked.estimated(request)
+        objective = request.objective if request.HasField("objective") else None
+        limit = request.max_cost_usd if request.HasField("max_cost_usd") else None
+        with told_as("image.", "spec.image."):
+            ranked = await self._steps.route(estimates.routed(image, objective, limit))
+        return estimates.estimate(image, ranked.candidates, limit)
 
     async def drain(self, grace: float) -> None:
         """End what runs a little before `grace` seconds are over, while callers can still be told."""
@@ -149,7 +164,7 @@ async def serving(settings: Settings, steps: Steps) -> AsyncIterator[Orchestrato
     }
     engine = Engine(steps, kept, admission, limits)
     try:
-        yield Orchestrator(engine, kept)
+        yield Orchestrator(engine, kept, steps)
     finally:
         await engine.close(settings.grace_seconds)
 

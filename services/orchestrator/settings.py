@@ -45,6 +45,8 @@ class Settings(ServerSettings):
     """How long one safety check may take."""
     prompt_seconds: Seconds = 15.0
     """How long rewriting a prompt may take."""
+    route_seconds: Seconds = 15.0
+    """How long ranking the backends may take."""
     enhance_seconds: Seconds = 580.0
     """How long one picture's restoration may take."""
     score_seconds: Seconds = 20.0

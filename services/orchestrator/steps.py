@@ -12,7 +12,13 @@ from scrollintel.visual.v1.enhance_pb2 import EnhanceImageResponse
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics
-from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse, ReportOutcomeRequest
+from scrollintel.visual.v1.router_pb2 import (
+    ExecuteRequest,
+    ExecuteResponse,
+    ReportOutcomeRequest,
+    RouteRequest,
+    RouteResponse,
+)
 from scrollintel.visual.v1.safety_pb2 import (
     CheckImageResponse,
     SafetyVerdict,
@@ -31,6 +37,10 @@ class Steps(Protocol):
 
     async def enhance_prompt(self, image: ImageSpec) -> EnhancePromptResponse:
         """Rewrite the prompt of a spec as far as its `enhancement_level` allows."""
+        ...
+
+    async def route(self, request: RouteRequest) -> RouteResponse:
+        """Rank those who could draw; nothing runs."""
         ...
 
     def execute(self, request: ExecuteRequest) -> AsyncGenerator[ExecuteResponse, None]:

@@ -70,6 +70,9 @@ class Everyone(
         image = ImageSpec(prompt=request.prompt, negative_prompt=request.negative_prompt, style=request.style)
         return await self.steps.enhance_prompt(image)
 
+    async def Route(self, request, context):
+        return await self.steps.route(request)
+
     async def Execute(self, request, context):
         async for event in self.steps.execute(request):
             yield event

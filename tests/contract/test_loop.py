@@ -7,7 +7,11 @@ import grpc
 import pytest
 
 from scrollintel.visual.v1 import errors_pb2, events_pb2, router_pb2
-from scrollintel.visual.v1.generation_pb2 import CancelGenerationRequest, WatchGenerationRequest
+from scrollintel.visual.v1.generation_pb2 import (
+    CancelGenerationRequest,
+    EstimateGenerationRequest,
+    WatchGenerationRequest,
+)
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
 from services.orchestrator import acceptance
 from services.orchestrator.service import spec
@@ -18,6 +22,11 @@ from tests.contract.scripted_mesh import Everyone, everyone, settings
 from tests.unit.orchestrator.scripted import RUN, ScriptedSteps, image_request
 
 AWAY = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away", retry_after=2.0)
+UNKNOWN = MeshError(
+    errors_pb2.ERROR_REASON_MODEL_UNKNOWN,
+    "image.model_preference: no backend serves it",
+    field="image.model_preference",
+)
 LATE = 30.0
 
 
@@ -188,3 +197,34 @@ async def test_attempts_without_a_goal_are_refused():
         error = MeshError.from_rpc(raised.value, "orchestrator")
         assert error.name == "FIELD_INVALID"
         assert "min_quality must be given" in error.message
+
+
+async def test_an_estimate_tells_the_worst_that_the_loop_may_come_to_and_draws_nothing():
+    steps = ScriptedSteps(usd=0.02)
+    async with behind(steps) as stub:
+        request = EstimateGenerationRequest(spec=asked(num_images=2).spec, max_cost_usd=0.1)
+        answer = await stub.EstimateGeneration(request, timeout=LATE)
+        assert [one.model for one in answer.candidates] == ["text_to_image_house"]
+        assert (answer.most_drawings, answer.most_cost_usd) == (6, pytest.approx(0.1))
+        assert answer.most_time.seconds == 6
+        assert set(steps.calls) == {"route"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "spec_", "expected"),
+    [
+        (ScriptedSteps(), asked(aspect_ratio="8:1").spec, ("FIELD_INVALID", "spec.image.aspect_ratio")),
+        (ScriptedSteps(), asked(prompt="").spec, ("FIELD_INVALID", "spec.image.prompt")),
+        (
+            ScriptedSteps(failing={"route": UNKNOWN}),
+            asked().spec,
+            ("MODEL_UNKNOWN", "spec.image.model_preference"),
+        ),
+    ],
+)
+async def test_an_estimate_that_cannot_be_names_its_field(steps, spec_, expected):
+    async with behind(steps) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.EstimateGeneration(EstimateGenerationRequest(spec=spec_), timeout=LATE)
+        error = MeshError.from_rpc(raised.value, "orchestrator")
+        assert (error.name, error.field) == expected

@@ -11,6 +11,7 @@ from scrollintel.visual.v1 import errors_pb2, generation_pb2, spec_pb2
 from scrollintel.visual.v1.generation_pb2 import (
     CancelGenerationRequest,
     CreateGenerationRequest,
+    EstimateGenerationRequest,
     GenerateRequest,
     GenerationSpec,
     GetGenerationRequest,
@@ -137,7 +138,7 @@ async def test_what_later_versions_serve_is_unimplemented():
         calls = [
             stub.Generate(video, timeout=LATE),
             stub.CreateGeneration(CreateGenerationRequest(spec=spec), timeout=LATE),
-            stub.EstimateGeneration(generation_pb2.EstimateGenerationRequest(spec=spec), timeout=LATE),
+            stub.EstimateGeneration(EstimateGenerationRequest(spec=video.spec), timeout=LATE),
         ]
         for call in calls:
             error = await refusal(call)

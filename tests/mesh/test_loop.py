@@ -29,3 +29,12 @@ async def test_a_picture_that_reaches_its_goal_is_drawn_once(client: VisualClien
     assert_sound(events)
     assert [event.decision for event in events if isinstance(event, Judged)] == [Decision.ACCEPT]
     assert (await generation.result()).assets[0].seed == 7
+
+
+async def test_an_estimate_is_told_before_anything_is_drawn(client: VisualClient):
+    once = await client.estimate_image("a red apple")
+    looped = await client.estimate_image("a red apple", num_images=2, min_quality=0.8, max_cost_usd=0.0)
+    assert once.candidates[0].model == "text_to_image_house"
+    assert (once.most_drawings, once.most_cost_usd) == (1, 0.0)
+    assert (looped.most_drawings, looped.most_cost_usd) == (6, 0.0)
+    assert once.most_seconds < looped.most_seconds

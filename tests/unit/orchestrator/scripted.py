@@ -12,7 +12,7 @@ from scrollintel.visual.v1.generation_pb2 import GenerateRequest, GenerationSpec
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics, Score
-from scrollintel.visual.v1.router_pb2 import ExecuteResponse
+from scrollintel.visual.v1.router_pb2 import ExecuteResponse, RouteResponse
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
 from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict, SealMediaResponse
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
@@ -109,6 +109,15 @@ class ScriptedSteps:
         return EnhancePromptResponse(
             prompt=image.prompt + self.suffix, negative_prompt=image.negative_prompt, style=image.style
         )
+
+    async def route(self, request):
+        self.requests.append(request)
+        await self.at("route")
+        usd = self.usd * request.image.num_images
+        house = Candidate(backend="triton/text_to_image_house", model="text_to_image_house")
+        house.predicted_cost_usd, house.predicted_quality = usd, 0.5
+        house.predicted_time.FromSeconds(2)
+        return RouteResponse(candidates=[house, *self.spares])
 
     async def execute(self, request):
         self.requests.append(request)

@@ -9,13 +9,16 @@ from scrollintel.visual.catalogue import Backend, Model
 from scrollintel.visual.client import VisualClient
 from scrollintel.visual.comparison import Comparison
 from scrollintel.visual.difference import Difference
+from scrollintel.visual.estimate import Estimate
 from scrollintel.visual.events import (
     Candidate,
     Checked,
     Completed,
+    Decision,
     Event,
     Failed,
     Fallback,
+    Judged,
     Output,
     Preview,
     PromptEnhanced,
@@ -57,8 +60,10 @@ __all__ = [
     "Completed",
     "DeadlineExceededError",
     "Deblur",
+    "Decision",
     "Denoise",
     "Difference",
+    "Estimate",
     "Event",
     "Failed",
     "Fallback",
@@ -69,6 +74,7 @@ __all__ = [
     "GenerationState",
     "Hole",
     "InternalError",
+    "Judged",
     "Media",
     "MediaError",
     "MeshUnavailableError",

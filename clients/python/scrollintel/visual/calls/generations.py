@@ -9,6 +9,7 @@ from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.calls.assets import AssetCalls
 from scrollintel.visual.calls.connection import READ_SECONDS
 from scrollintel.visual.comparison import Comparison
+from scrollintel.visual.estimate import Estimate
 from scrollintel.visual.events import Event
 from scrollintel.visual.generation import Generation
 from scrollintel.visual.v1 import generation_pb2, usage_pb2
@@ -100,6 +101,37 @@ class GenerationCalls(AssetCalls):
         for field, value in (("objective", objective), ("max_cost_usd", max_cost_usd), ("user", user)):
             requests.put(request, field, value, path="")
         return self._generate(request, timeout)
+
+    async def estimate_image(
+        self,
+        prompt: str,
+        *,
+        model_preference: str | None = None,
+        objective: requests.Objective | None = None,
+        max_cost_usd: float | None = None,
+        **image: Unpack[requests.ImageFields],
+    ) -> Estimate:
+        """Return who could draw and what it would come to, at most as well; nothing is drawn, nor the prompt checked.
+
+        Args:
+            prompt: what would be drawn, 1 to 4,000 characters.
+            model_preference: as in `generate_image`, and so are the others.
+            objective: what the router should favour.
+            max_cost_usd: the most all drawings may cost together, in US dollars.
+            image: as in `generate_image`.
+
+        Raises:
+            PromptError: a value does not fit its field or breaks its rule, or no backend serves the model.
+        """
+        spec = requests.image_spec(prompt=prompt, model_preference=model_preference, **image)
+        request = generation_pb2.EstimateGenerationRequest(spec=spec)
+        for field, value in (("objective", objective), ("max_cost_usd", max_cost_usd)):
+            requests.put(request, field, value, path="")
+        with self._errors():
+            answer = await self._generations.EstimateGeneration(
+                request, timeout=READ_SECONDS, metadata=self._metadata
+            )
+        return Estimate.read(answer)
 
     def compare_models(
         self,

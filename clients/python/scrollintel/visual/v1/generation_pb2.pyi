@@ -712,6 +712,12 @@ class EstimateGenerationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
+    objective: _spec_pb2.Objective.ValueType
+    """What the router should favour; default BALANCED."""
+    max_cost_usd: _builtins.float
+    """As in `GenerateRequest`."""
     @_builtins.property
     def spec(self) -> Global___GenerationSpec:
         """What would be made."""
@@ -720,12 +726,21 @@ class EstimateGenerationRequest(_message.Message):
         self,
         *,
         spec: Global___GenerationSpec | None = ...,
+        objective: _spec_pb2.Objective.ValueType | None = ...,
+        max_cost_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_objective", b"_objective", "max_cost_usd", b"max_cost_usd", "objective", b"objective", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__objective: _TypeAlias = _typing.Literal["objective"]  # noqa: Y015
+    _WhichOneofArgType__objective: _TypeAlias = _typing.Literal["_objective", b"_objective"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__objective) -> _WhichOneofReturnType__objective | None: ...
 
 Global___EstimateGenerationRequest: _TypeAlias = EstimateGenerationRequest  # noqa: Y015
 
@@ -736,20 +751,40 @@ class EstimateGenerationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    MOST_DRAWINGS_FIELD_NUMBER: _builtins.int
+    MOST_COST_USD_FIELD_NUMBER: _builtins.int
+    MOST_TIME_FIELD_NUMBER: _builtins.int
+    most_drawings: _builtins.int
+    """How many pictures are drawn at most, those that are drawn again counted each time."""
+    most_cost_usd: _builtins.float
+    """What they cost at most, in US dollars, if the first candidate draws and none fails; never more than `max_cost_usd`.
+    Absent where no candidate is left, or the price of one is not known.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Candidate]:
-        """The candidates, best first."""
+        """The candidates, best first, then the refused with their refusal."""
+
+    @_builtins.property
+    def most_time(self) -> _duration_pb2.Duration:
+        """How long they are drawn at most, if the first candidate draws and none fails; enlarging and checking take their own
+        time. Absent where no candidate is left.
+        """
 
     def __init__(
         self,
         *,
         candidates: _abc.Iterable[_events_pb2.Candidate] | None = ...,
+        most_drawings: _builtins.int = ...,
+        most_cost_usd: _builtins.float | None = ...,
+        most_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_cost_usd", b"_most_cost_usd", "most_cost_usd", b"most_cost_usd", "most_time", b"most_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_cost_usd", b"_most_cost_usd", "candidates", b"candidates", "most_cost_usd", b"most_cost_usd", "most_drawings", b"most_drawings", "most_time", b"most_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__most_cost_usd: _TypeAlias = _typing.Literal["most_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__most_cost_usd: _TypeAlias = _typing.Literal["_most_cost_usd", b"_most_cost_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_cost_usd) -> _WhichOneofReturnType__most_cost_usd | None: ...
 
 Global___EstimateGenerationResponse: _TypeAlias = EstimateGenerationResponse  # noqa: Y015
 

@@ -132,7 +132,10 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EstimateGeneration(self, request, context):
-        """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version.
+        """Plans the drawing of an image and tells its cost and seconds, with what it may come to where pictures are drawn again;
+        nothing runs, and the prompt is not checked.
+        Ends with INVALID_ARGUMENT (a field breaks its rule, the preferred model is not known) and UNIMPLEMENTED (another
+        kind of spec).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

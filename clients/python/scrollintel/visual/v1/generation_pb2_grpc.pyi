@@ -55,7 +55,11 @@ class GenerationServiceStub:
     ListGenerations: _grpc.UnaryUnaryMultiCallable[_generation_pb2.ListGenerationsRequest, _generation_pb2.ListGenerationsResponse]
     """Lists generations, newest first."""
     EstimateGeneration: _grpc.UnaryUnaryMultiCallable[_generation_pb2.EstimateGenerationRequest, _generation_pb2.EstimateGenerationResponse]
-    """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version."""
+    """Plans the drawing of an image and tells its cost and seconds, with what it may come to where pictures are drawn again;
+    nothing runs, and the prompt is not checked.
+    Ends with INVALID_ARGUMENT (a field breaks its rule, the preferred model is not known) and UNIMPLEMENTED (another
+    kind of spec).
+    """
     CompareModels: _grpc.UnaryStreamMultiCallable[_generation_pb2.CompareModelsRequest, _generation_pb2.CompareModelsResponse]
     """Runs one image spec on several models, each as a generation of its own with the same seed, and streams the events of
     all as they come. One model's failure is its own. Closing the stream cancels all of them.
@@ -90,7 +94,11 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     ListGenerations: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListGenerationsRequest, _generation_pb2.ListGenerationsResponse]  # type: ignore[assignment]
     """Lists generations, newest first."""
     EstimateGeneration: _aio.UnaryUnaryMultiCallable[_generation_pb2.EstimateGenerationRequest, _generation_pb2.EstimateGenerationResponse]  # type: ignore[assignment]
-    """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version."""
+    """Plans the drawing of an image and tells its cost and seconds, with what it may come to where pictures are drawn again;
+    nothing runs, and the prompt is not checked.
+    Ends with INVALID_ARGUMENT (a field breaks its rule, the preferred model is not known) and UNIMPLEMENTED (another
+    kind of spec).
+    """
     CompareModels: _aio.UnaryStreamMultiCallable[_generation_pb2.CompareModelsRequest, _generation_pb2.CompareModelsResponse]  # type: ignore[assignment]
     """Runs one image spec on several models, each as a generation of its own with the same seed, and streams the events of
     all as they come. One model's failure is its own. Closing the stream cancels all of them.
@@ -157,7 +165,11 @@ class GenerationServiceServicer:
         request: _generation_pb2.EstimateGenerationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_pb2.EstimateGenerationResponse, _abc.Awaitable[_generation_pb2.EstimateGenerationResponse]]:
-        """Plans a generation and tells its cost and seconds; nothing runs. Answers UNIMPLEMENTED in this version."""
+        """Plans the drawing of an image and tells its cost and seconds, with what it may come to where pictures are drawn again;
+        nothing runs, and the prompt is not checked.
+        Ends with INVALID_ARGUMENT (a field breaks its rule, the preferred model is not known) and UNIMPLEMENTED (another
+        kind of spec).
+        """
 
     def CompareModels(
         self,
