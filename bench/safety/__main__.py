@@ -1,7 +1,7 @@
-"""Judge the labelled prompts and print the tables: `python -m bench.safety [--misses tune|report] [--triton ADDRESS]`.
+"""Judge the labelled prompts and print the tables: `python -m bench.safety [--misses tune|report|fresh] [--triton ADDRESS]`.
 
 A prompt counts as refused when the shipped policy blocks it, for whatever category: what matters to its author is whether
-it was drawn. Precision and recall are told for both halves; only the first may be tuned on. Disguises are laid over the
+it was drawn. Rules were mended on both halves of the earlier prompts; `fresh.yaml` is what they are reported for. Disguises are laid over the
 English prompts of a half, and recall is counted among those that are refused as they are. With Triton's gRPC address
 (`vmesh up` prints it) the comparison with exemplars is measured, too, on the reported half: the exemplars are of the other.
 """
@@ -10,14 +10,14 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.safety.disguises import DISGUISES
-from bench.safety.labelled import HARMLESS, LATER, Half, Labelled, load
+from bench.safety.labelled import FRESH, HARMLESS, LATER, REWORDED, Half, Labelled, load
 from scrollintel.visual.v1 import safety_pb2, safety_pb2_grpc
 from services.runtime.channels import connect
 from services.runtime.server import serve
@@ -99,6 +99,21 @@ def by_label(judge: Judge, prompts: Sequence[Labelled]) -> Table:
     return table
 
 
+def of_unseen(judge: Judge, sets: Mapping[str, Sequence[Labelled]]) -> Table:
+    """Tell what is refused of prompts that no rule was mended on; one that is refused for another category counts, too."""
+    table = Table("refused", *sets)
+    refused = {name: {each for each in prompts if judge.refuses(each.text)} for name, prompts in sets.items()}
+    for label in (*Category, *HARMLESS):
+        groups = {name: {each for each in prompts if each.label == label} for name, prompts in sets.items()}
+        cells = [ratio(len(group & refused[name]), len(group)) for name, group in groups.items()]
+        table.add_row(label.replace("_", " "), *cells)
+    unsafe = {name: {each for each in prompts if each.unsafe} for name, prompts in sets.items()}
+    for what, whole in (("recall", unsafe), ("precision", refused)):
+        cells = [ratio(len(unsafe[name] & refused[name]), len(whole[name])) for name in sets]
+        table.add_row(what, *cells, style="bold")
+    return table
+
+
 def by_disguise(judge: Judge, prompts: Sequence[Labelled]) -> Table:
     """Tell what is still refused under each disguise, and what of the harmless is refused for wearing it."""
     table = Table("disguise", *(f"{half}, {what}" for half in Half for what in ("unsafe", "harmless")))
@@ -162,11 +177,11 @@ def told(what: str, taken: Sequence[float]) -> str:
     return f"{what}, one prompt: {statistics.median(taken):.1f} ms at P50, {taken[int(0.99 * len(taken))]:.1f} at P99"
 
 
-def misses(judge: Judge, prompts: Sequence[Labelled], half: Half) -> Table:
-    """List what was judged wrongly in a half."""
+def misses(judge: Judge, prompts: Sequence[Labelled]) -> Table:
+    """List what was judged wrongly."""
     table = Table("wrong", "label", "language", "prompt")
     for prompt in prompts:
-        if prompt.half is half and judge.refuses(prompt.text) != prompt.unsafe:
+        if judge.refuses(prompt.text) != prompt.unsafe:
             table.add_row(
                 "let pass" if prompt.unsafe else "refused", prompt.label, prompt.language, prompt.text
             )
@@ -176,11 +191,12 @@ def misses(judge: Judge, prompts: Sequence[Labelled], half: Half) -> Table:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--misses", type=Half, choices=list(Half), help="list what was judged wrongly")
+    parser.add_argument("--misses", choices=[*Half, "fresh"], help="list what was judged wrongly")
     parser.add_argument("--triton", help="gRPC address of a Triton that serves text_embedding")
     given = parser.parse_args()
     console, judge, prompts = Console(width=130), Judge(), load()
     console.print(by_label(judge, prompts), by_disguise(judge, prompts))
+    console.print(of_unseen(judge, {"fresh": load(FRESH), "reworded": load(REWORDED)}))
     console.print(of_later(judge, load(LATER)))
     texts = [prompt.text for prompt in prompts]
     console.print(told("rules alone", judge.milliseconds(texts)))
@@ -191,7 +207,8 @@ def main() -> None:
         console.print(told("exemplars alone", taken))
         console.print(told("CheckPrompt with exemplars", asyncio.run(calls(texts, given.triton))))
     if given.misses:
-        console.print(misses(judge, prompts, given.misses))
+        fresh = given.misses == "fresh"
+        console.print(misses(judge, load(FRESH) if fresh else [p for p in prompts if p.half == given.misses]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import yaml
 
 PROMPTS = Path(__file__).with_name("prompts.yaml")
 LATER = Path(__file__).with_name("later.yaml")
+FRESH = Path(__file__).with_name("fresh.yaml")
+REWORDED = Path(__file__).with_name("reworded.yaml")
 HARMLESS = ("hard", "plain")
 
 

@@ -38,7 +38,8 @@ _LEET_WORDS = (
     3  # words that mix digits with letters, from which on numbers are read as letters too: `h0w 70 r0b`
 )
 _LONG_RUN = re.compile(r"([a-z])\1{2,}")
-_RUN = re.compile(r"([a-z])\1+")
+_ALL_BUT_TWO = re.compile(r"([a-z])(?=\1\1)")
+_ALL_BUT_ONE = re.compile(r"([a-z])(?=\1)")
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ class Disguises:
                 (joined, *(_read_digits(joined, table) for table in self.leetspeak))
             ):
                 yield letters
-                yield _LONG_RUN.sub(r"\1", letters)
-                yield _LONG_RUN.sub(r"\1\1", letters)
-                yield _RUN.sub(r"\1", letters)
+                yield _LONG_RUN.sub(lambda run: run[1], letters)
+                yield _ALL_BUT_TWO.sub("", letters)
+                yield _ALL_BUT_ONE.sub("", letters)
 
 
 def _visible(text: str) -> str:

@@ -17,8 +17,7 @@ class Readings:
         self._text = text
         self._disguises = disguises
         self._patterns = patterns
-        self._known: dict[str, frozenset[int]] = {}
-        self._excused: dict[str, Sequence[frozenset[int]]] = {}
+        self._excused: dict[str, Sequence[str]] = {}
         self._letters = 0
 
     @cached_property
@@ -32,34 +31,39 @@ class Readings:
         return self._disguises.native(self._text)
 
     @cached_property
+    def as_written(self) -> frozenset[int]:
+        """What is found in the plain text."""
+        return self._patterns.found(self.plain)
+
+    @cached_property
     def mirrored(self) -> Mapping[str, frozenset[int]]:
         """The text from right to left, each reading with what is found in it."""
-        return {reading: self.found(reading) for reading in hiding.reversed_readings(self.plain)}
+        return {reading: self._patterns.found(reading) for reading in hiding.reversed_readings(self.plain)}
 
     @cached_property
     def disguised(self) -> Sequence[frozenset[int]]:
         """What is found in each of the disguised spellings."""
-        return [self.found(spelling) for spelling in self._disguises.spellings(self.plain)]
+        return [self._patterns.found(spelling) for spelling in self._disguises.spellings(self.plain)]
 
     @cached_property
     def anywhere(self) -> frozenset[int]:
         """What is found in any reading in Latin letters."""
-        return self.found(self.plain).union(*self.disguised, *self.mirrored.values())
+        return self.as_written.union(*self.disguised, *self.mirrored.values())
 
-    def excused(self, kept: str) -> Sequence[frozenset[int]]:
-        """Return what is found in each disguised spelling of the plain text without harmless phrases, `kept`.
+    def holds(self, reading: str, needed: frozenset[int]) -> bool:
+        """Tell whether all of some patterns are found in a reading."""
+        return self._patterns.holds(reading, needed)
 
-        Of a long text that is disguised in many ways only the first few are made, and for the others nothing is excused:
-        the answer is that for the whole text.
+    def holds_disguised(self, kept: str, needed: frozenset[int]) -> bool:
+        """Tell whether all of some patterns are found in a disguised spelling of the text.
+
+        `kept` is the plain text, without phrases that are harmless. Of a long text that is disguised in many ways it is
+        spelled anew a few times only; after that nothing is excused, and the answer is that for the whole text.
         """
-        if kept not in self._excused and self._letters < MOST_LETTERS:
-            spellings = self._disguises.spellings(kept)
-            self._letters += sum(map(len, spellings))
-            self._excused[kept] = [self.found(spelling) for spelling in spellings]
-        return self._excused.get(kept, self.disguised)
-
-    def found(self, reading: str) -> frozenset[int]:
-        """Return which patterns are found in a reading."""
-        if reading not in self._known:
-            self._known[reading] = self._patterns.found(reading)
-        return self._known[reading]
+        if not any(needed <= found for found in self.disguised):
+            return False
+        if kept not in self._excused and kept != self.plain and self._letters < MOST_LETTERS:
+            self._excused[kept] = self._disguises.spellings(kept)
+            self._letters += sum(map(len, self._excused[kept]))
+        spellings = self._excused.get(kept)
+        return spellings is None or any(self.holds(spelling, needed) for spelling in spellings)

@@ -1,12 +1,17 @@
 """What one kind of offence looks like, read from data."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import permutations
+from typing import Any, TypeAlias
+
+import re2
 
 from services.safety.category import WORST, Category
 from services.safety.patterns import ANY_GAP, GAP, Patterns, expanded
+
+Replaced: TypeAlias = Any  # a compiled pattern of `re` or of `re2`, which have one interface
 
 _TAKEN_OUT = " ~ "  # stands where an exception was, so that its neighbours do not become a phrase
 
@@ -22,23 +27,27 @@ class Rule:
     category: Category
     severity: int
     groups: Sequence[str]
-    exceptions: re.Pattern[str] | None
+    exceptions: Replaced | None
     native: bool = False
     chapter: str = ""
 
     def without_exceptions(self, plain: str) -> str:
         """Return the plain text with the rule's harmless phrases taken out."""
-        return plain if self.exceptions is None else self.exceptions.sub(_TAKEN_OUT, plain)
+        return plain if self.exceptions is None else str(self.exceptions.sub(_TAKEN_OUT, plain))
 
 
 def rule_of(entry: Mapping[str, Any], vocabulary: Mapping[str, str]) -> Rule:
-    """Read `{name, category, severity, patterns | together, exceptions, native}`; raises ValueError naming the rule."""
+    """Read `{name, category, severity, patterns, near, together, exceptions, native}`; raises ValueError naming the rule.
+
+    `near` holds lists of patterns that offend with up to five words between them, in whatever order; where there is
+    `together`, there are neither `patterns` nor `near`.
+    """
     name = entry.get("name", "without a name")
     try:
         severity = entry["severity"]
         if not 1 <= severity <= WORST:
             raise ValueError(f"severity must be from 1 to {WORST}")
-        patterns, together = entry.get("patterns", []), entry.get("together", [])
+        patterns, together = [*entry.get("patterns", ()), *_near(entry)], entry.get("together", [])
         if bool(patterns) == bool(together):
             raise ValueError("give either patterns or together")
         native = bool(entry.get("native", False))
@@ -57,13 +66,20 @@ def rule_of(entry: Mapping[str, Any], vocabulary: Mapping[str, str]) -> Rule:
             native,
             entry.get("chapter", ""),
         )
-    except (KeyError, TypeError, ValueError, re.error) as error:
+    except (KeyError, TypeError, ValueError, re.error, re2.error) as error:
         raise ValueError(f"rule {name}: {error}") from error
+
+
+def _near(entry: Mapping[str, Any]) -> Iterator[str]:
+    for parts in entry.get("near", ()):
+        for order in permutations(f"(?:{part})" for part in parts):
+            yield " ... ".join(order)
 
 
 def _either(patterns: Sequence[str], vocabulary: Mapping[str, str], native: bool) -> str:
     return "|".join(expanded(pattern, vocabulary, ANY_GAP if native else GAP) for pattern in patterns)
 
 
-def _exceptions(either: str, native: bool) -> re.Pattern[str]:
-    return re.compile(either if native else rf"(?<![a-z0-9])(?:{either})(?![a-z0-9])")
+def _exceptions(either: str, native: bool) -> Replaced:
+    """Return what takes phrases out; RE2 does it for whole words, since hostile texts hold many half phrases."""
+    return re.compile(either) if native else re2.compile(rf"\b(?:{either})\b")

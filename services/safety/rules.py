@@ -1,7 +1,7 @@
 """Which rules a text breaks: patterns with exceptions, read from data.
 
-A rule is broken when one of its `patterns` is found, or when every group of its `together` is found anywhere in the
-text. Harmless phrases that hold a forbidden word are named in `exceptions` and taken out before the rule looks, in the
+A rule is broken when one of its `patterns` is found, when the parts of one of its `near` are found with few words between
+them, or when every group of its `together` is found anywhere in the text. Harmless phrases that hold a forbidden word are named in `exceptions` and taken out before the rule looks, in the
 plain spelling only: who writes `b u t c h e r ' s knife` is not given the benefit of the doubt.
 
 Pattern language: a regular expression in lower case, without look-ahead, in which a space stands for any gap or hyphen,
@@ -27,7 +27,6 @@ from services.safety.rule import Rule, rule_of
 
 ENGLISH = "english"
 OTHERS = frozenset({languages.LATIN, languages.NATIVE})
-TERMS_MEMORY = 4 << 20  # bytes for the terms of one tenant
 TENANTS = 64  # whose terms are kept compiled
 
 Allowed = Sequence[tuple[Category, Phrase]]
@@ -36,11 +35,11 @@ Allowed = Sequence[tuple[Category, Phrase]]
 class Searched:
     """Rules, and where in `patterns` the groups of each are."""
 
-    def __init__(self, rules: Sequence[Rule], **memory: int) -> None:
+    def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
         groups = dict.fromkeys(group for rule in rules if not rule.native for group in rule.groups)
         places = {group: place for place, group in enumerate(groups)}
-        self.patterns = Patterns(list(groups), **memory)
+        self.patterns = Patterns(list(groups))
         self.needed = {
             rule: frozenset(places[group] for group in rule.groups) for rule in rules if not rule.native
         }
@@ -114,7 +113,7 @@ class RuleSet:
 
 @lru_cache(maxsize=TENANTS)
 def _of_terms(rules: tuple[Rule, ...]) -> Searched:
-    return Searched(rules, memory=TERMS_MEMORY)
+    return Searched(rules)
 
 
 def _broken(
@@ -136,15 +135,12 @@ def _how(rule: Rule, needed: frozenset[int], readings: Readings, allowed: Allowe
     if not needed <= readings.anywhere:
         return None
     kept = _kept(rule, readings.plain, allowed)
-    excused = kept != readings.plain
-    if needed <= readings.found(kept):
+    if needed <= readings.as_written and (kept == readings.plain or readings.holds(kept, needed)):
         return ""
-    if any(needed <= found for found in readings.disguised) and (
-        not excused or any(needed <= found for found in readings.excused(kept))
-    ):
+    if readings.holds_disguised(kept, needed):
         return ", disguised spelling"
     for reading, found in readings.mirrored.items():
-        if needed <= found and needed <= readings.found(_kept(rule, reading, allowed)):
+        if needed <= found and readings.holds(_kept(rule, reading, allowed), needed):
             return ", from right to left"
     return None
 
