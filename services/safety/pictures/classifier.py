@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from services.runtime.threads import in_thread
 from services.runtime.triton import TritonClient
 from services.safety.category import Signal
 from services.safety.labels import Meaning
 from services.safety.pictures.checker import Opinion, Pixels
+from services.safety.pictures.reduction import reduced
 
 
 async def classify(triton: TritonClient, model: str, picture: Pixels, seconds: float) -> dict[str, float]:
@@ -15,7 +17,8 @@ async def classify(triton: TritonClient, model: str, picture: Pixels, seconds: f
 
     Raises MeshError, and ValueError for an answer that is none.
     """
-    outputs = await triton.infer(model, {"image": picture}, timeout=seconds)
+    given = await in_thread(reduced, picture)
+    outputs = await triton.infer(model, {"image": given}, timeout=seconds)
     labels = [label.decode().casefold() for label in outputs["labels"]]
     said = np.asarray(outputs["probabilities"], np.float64)
     if said.shape != (len(labels),) or not ((said >= 0) & (said <= 1)).all():  # a NaN is neither

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.runtime.threads import in_thread
 from services.runtime.triton import TritonClient
 from services.safety.pictures.checker import Pixels
 from services.safety.pictures.classifier import classify
+from services.safety.pictures.reduction import reduced
 
 MODEL = "face_detection_centerface"
 AGES = "age_classifier"  # an operator's
@@ -67,13 +69,15 @@ class People:
 
         Raises MeshError, and ValueError for an answer that is none.
         """
-        found = await self.triton.infer(MODEL, {"image": picture}, timeout=self.seconds)
+        given = await in_thread(reduced, picture)
+        found = await self.triton.infer(MODEL, {"image": given}, timeout=self.seconds)
         boxes, landmarks = (np.asarray(found[name], np.float64) for name in ("boxes", "landmarks"))
         if boxes.shape != (len(boxes), 4) or landmarks.shape != (len(boxes), 5, 2):
             raise ValueError(f"boxes {boxes.shape} and landmarks {landmarks.shape}")
         if not (np.isfinite(boxes).all() and np.isfinite(landmarks).all()):
             raise ValueError("a face is nowhere")
-        return [Face(box, points) for box, points in zip(boxes, landmarks, strict=True)]
+        factor = max(picture.shape[:2]) / max(given.shape[:2])
+        return [Face(box * factor, points * factor) for box, points in zip(boxes, landmarks, strict=True)]
 
     async def ages(self, picture: Pixels, faces: Sequence[Face]) -> list[dict[str, float]] | None:
         """Return what an operator's classifier says of each face, None where none was built; raises as `faces` does."""

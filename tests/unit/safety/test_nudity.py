@@ -12,7 +12,8 @@ from services.safety.category import Category
 from services.safety.pictures import nudity, people
 from services.safety.pictures.checker import Opinion
 from services.safety.pictures.nudity import Nudity, Shares, judge, minors
-from services.safety.pictures.people import Face, portrait
+from services.safety.pictures.people import Face, People, portrait
+from services.safety.pictures.reduction import reduced
 from tests.unit.safety.checkers import GREY, shown
 from tests.unit.safety.shipped import SCALE
 
@@ -87,16 +88,16 @@ class ScriptedTriton:
     changed: dict[str, NDArray[Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     ages: list[float] | None = None
-    portraits: list[tuple[int, ...]] = field(default_factory=list)
+    sent: list[tuple[int, ...]] = field(default_factory=list)
 
     async def index(self) -> dict[str, str]:
         return {} if self.ages is None else {people.AGES: "READY"}
 
     async def infer(self, model: str, inputs: dict[str, NDArray[Any]], timeout: float) -> dict[str, Any]:
         self.asked.append(model)
+        self.sent.append(inputs["image"].shape)
         if model == people.AGES:
             assert self.ages is not None
-            self.portraits.append(inputs["image"].shape)
             return {"labels": np.array([b"3-9", b"20-29"], np.object_), "probabilities": np.array(self.ages)}
         count = len(inputs["image"])
         answers = {
@@ -132,12 +133,30 @@ async def test_a_childlike_face_where_nudity_is_suspected_is_told() -> None:
 async def test_an_operators_classifier_of_ages_is_asked_instead_of_the_proportions() -> None:
     grown_up = ScriptedTriton(unsafe=0.6, ages=[0.1, 0.9])
     assert [signal.category for signal in (await look(grown_up)).signals] == [Category.SEXUAL]
-    assert grown_up.portraits == [(64, 64, 3)]  # the face and its margin fill the whole picture
+    assert grown_up.sent[-1] == (64, 64, 3)  # the face and its margin fill the whole picture
     child = await look(ScriptedTriton(unsafe=0.25, ages=[0.5, 0.5]))
     assert [(signal.category, signal.severity, signal.evidence) for signal in child.signals] == [
         (Category.SEXUAL, 1, "open_nsfw 0.250"),
         (Category.MINORS, 5, "3-9 0.500"),
     ]
+
+
+async def test_a_large_picture_is_sent_small_and_its_faces_are_where_they_are() -> None:
+    triton = ScriptedTriton()
+    (small,) = await People(triton, 1.0).faces(np.zeros((300, 1024, 3), np.uint8))  # type: ignore[arg-type]
+    (large,) = await People(triton, 1.0).faces(np.zeros((1200, 4096, 3), np.uint8))  # type: ignore[arg-type]
+    assert triton.sent == [(300, 1024, 3), (300, 1024, 3)]
+    np.testing.assert_allclose(large.box, 4 * small.box)
+    np.testing.assert_allclose(large.landmarks, 4 * small.landmarks)
+    assert large.childlike
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [((1024, 7, 3), (1024, 7, 3)), ((8192, 1, 3), (1024, 1, 3)), ((2048, 1024, 3), (1024, 512, 3))],
+)
+def test_reduced(given: tuple[int, ...], sent: tuple[int, ...]) -> None:
+    assert reduced(np.zeros(given, np.uint8)).shape == sent
 
 
 def test_a_face_at_the_border_is_cut_out_with_what_there_is() -> None:
