@@ -4,7 +4,7 @@ Nothing is added that the prompt says already, that speaks against it, or that t
 arguments give equal answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from services.prompt import tokens
@@ -14,6 +14,7 @@ from services.prompt.styles import Level, Style
 from services.prompt.wording import Wording, unwanted
 
 SEPARATOR = 1  # token before each addition
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class Asked:
     seed: int | None = None
 
     @property
+    def styled(self) -> str:
+        """All that the style says at the level, as one text."""
+        if self.style is None:
+            return ""
+        words = [text for level, texts in self.style.words.items() if level <= self.level for text in texts]
+        return ", ".join([*words, *self.style.aspects.values()])
+
+    @property
     def title(self) -> str:
         """The phrase that names the style; empty without one."""
         return self.style.title if self.style else ""
@@ -62,11 +71,11 @@ class Asked:
         return self.chosen and phrase == self.title
 
 
-def enhance(asked: Asked, lexicon: Lexicon) -> Enhanced:
-    """Rewrite a prompt for drawing, up to the asked level."""
+def enhance(asked: Asked, lexicon: Lexicon, additions: Mapping[str, str] = NOTHING) -> Enhanced:
+    """Rewrite a prompt for drawing, up to the asked level; `additions` are said of aspects that the style leaves open."""
     if asked.level is Level.NONE:
         return Enhanced(asked.prompt, asked.negative_prompt)
-    phrases = list(_wanted(asked, lexicon))
+    phrases = list(_wanted(asked, lexicon, additions))
     prompt = _worded(asked, phrases, asked.dialect)
     # A negative prompt is a list for every model that takes one.
     tags = replace(asked.dialect, form=Form.TAGS)
@@ -99,13 +108,13 @@ def _worded(asked: Asked, phrases: list[str], dialect: Dialect) -> str:
     return dialect.append(asked.prompt, said, asked.title)
 
 
-def _wanted(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
+def _wanted(asked: Asked, lexicon: Lexicon, additions: Mapping[str, str]) -> Iterator[str]:
     """Yield the phrases that say something new and that the prompt is not against, the most important first."""
     prompt = Wording.of(asked.prompt)
     against = lexicon.opposites.against(prompt)
     avoided = unwanted(asked.prompt) | Wording.of(asked.negative_prompt).content
     said = set(prompt.content)
-    for text in _candidates(asked, lexicon, prompt):
+    for text in _candidates(asked, lexicon, prompt, additions):
         options = [(option, Wording.of(option)) for option in lexicon.alternatives.of(text, asked.seed)]
         if any(phrase.content <= prompt.content for _, phrase in options):
             continue  # the prompt says it, in whichever of the words
@@ -117,7 +126,9 @@ def _wanted(asked: Asked, lexicon: Lexicon) -> Iterator[str]:
                 break
 
 
-def _candidates(asked: Asked, lexicon: Lexicon, prompt: Wording) -> Iterator[str]:
+def _candidates(
+    asked: Asked, lexicon: Lexicon, prompt: Wording, additions: Mapping[str, str]
+) -> Iterator[str]:
     """Yield what could be said, level by level: the style's own words, then the aspects that the prompt leaves open."""
     for level in (Level.LIGHT, Level.STANDARD, Level.RICH):
         if level > asked.level:
@@ -126,7 +137,8 @@ def _candidates(asked: Asked, lexicon: Lexicon, prompt: Wording) -> Iterator[str
             named = level is Level.LIGHT and prompt.has_any(asked.style.keywords)
             yield from asked.style.words[level][1 if named else 0 :]
         for aspect in lexicon.aspects:
-            text = (asked.style.aspects.get(aspect.name) if asked.style else None) or aspect.add
+            styled = asked.style.aspects.get(aspect.name) if asked.style else None
+            text = styled or additions.get(aspect.name) or aspect.add
             if aspect.level is level and text and aspect.is_open(prompt):
                 yield text
 

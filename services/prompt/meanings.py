@@ -47,11 +47,25 @@ class Meanings:
             if others:
                 known = np.concatenate([known, await self._recalled(others)])
         except (MeshError, KeyError, ValueError) as error:
-            if not _caller_is_late():
-                self._not_before = time.monotonic() + RETRY_SECONDS
-                log.warning("by words alone", cause=str(error), retry_seconds=RETRY_SECONDS)
+            self._failed(error)
             return None
         return np.asarray(known @ vector, dtype=np.float32)
+
+    async def alike(self, one: str, other: str) -> float | None:
+        """Return the cosine of two texts; None when the model does not answer in time."""
+        if self._pausing():
+            return None
+        try:
+            vectors = await self._embed([one, other])
+        except (MeshError, KeyError, ValueError) as error:
+            self._failed(error)
+            return None
+        return float(vectors[0] @ vectors[1])
+
+    def _failed(self, error: Exception) -> None:
+        if not _caller_is_late():
+            self._not_before = time.monotonic() + RETRY_SECONDS
+            log.warning("by words alone", cause=str(error), retry_seconds=RETRY_SECONDS)
 
     async def _embedded(self) -> Vectors | None:
         """Return the known texts' embeddings; callers that come while they are made wait for the one attempt."""

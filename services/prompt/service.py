@@ -10,20 +10,24 @@ import grpc
 from scrollintel.visual.v1 import errors_pb2, prompt_pb2, prompt_pb2_grpc
 from services.prompt import detection
 from services.prompt.analysis import analyse
-from services.prompt.enhancement import Asked, enhance
+from services.prompt.circuit import Circuit
+from services.prompt.engines import Engines, Templates
+from services.prompt.enhancement import Asked
 from services.prompt.exemplars import Exemplars
+from services.prompt.language_engine import LanguageEngine
 from services.prompt.lexicon import Lexicon, load
 from services.prompt.meanings import Meanings
 from services.prompt.messages import to_analysis
 from services.prompt.own import OwnTemplates
 from services.prompt.search import told
-from services.prompt.settings import Settings
+from services.prompt.settings import EngineName, Settings
 from services.prompt.styles import Level, Style, UnknownStyleError
 from services.prompt.suggestions import suggest
 from services.prompt.template_rpcs import TemplateRpcs
 from services.prompt.wording import Wording, unwanted
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
+from services.runtime.language_model import opened
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
 
@@ -36,8 +40,16 @@ SUGGESTIONS = 3  # where the caller does not say
 class PromptService(TemplateRpcs, prompt_pb2_grpc.PromptServiceServicer):
     """Analyses and enhances prompts, and makes them of templates."""
 
-    def __init__(self, lexicon: Lexicon, exemplars: Exemplars, meanings: Meanings, own: OwnTemplates) -> None:
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        exemplars: Exemplars,
+        meanings: Meanings,
+        own: OwnTemplates,
+        engines: Engines,
+    ) -> None:
         self._lexicon = lexicon
+        self._engines = engines
         self._exemplars = exemplars
         self._meanings = meanings
         self._own = own
@@ -67,9 +79,9 @@ class PromptService(TemplateRpcs, prompt_pb2_grpc.PromptServiceServicer):
             dialect=self._lexicon.dialects.of(request.model),
             seed=request.seed if request.HasField("seed") else None,
         )
-        found, enhanced = await asyncio.to_thread(
-            lambda: (analyse(request.prompt, self._lexicon), enhance(asked, self._lexicon))
-        )
+        found = await asyncio.to_thread(analyse, request.prompt, self._lexicon)
+        worded = await self._engines.enhance(asked)
+        enhanced = worded.enhanced
         return prompt_pb2.EnhancePromptResponse(
             prompt=enhanced.prompt,
             negative_prompt=enhanced.negative_prompt,
@@ -79,6 +91,8 @@ class PromptService(TemplateRpcs, prompt_pb2_grpc.PromptServiceServicer):
             wordings=[
                 prompt_pb2.PromptWording(models=one.models, prompt=one.prompt) for one in enhanced.wordings
             ],
+            engine=worded.engine,
+            fallback=prompt_pb2.EngineFallback.ValueType(worded.fallback or 0),
         )
 
     async def SuggestPrompts(
@@ -127,7 +141,21 @@ async def build(settings: Settings) -> AsyncIterator[PromptService]:
         await exemplars.compare(WARM_UP)
         templates = [told(template) for template in lexicon.library.templates]
         meanings = Meanings(templates, triton, settings.embedding_seconds)
-        yield PromptService(lexicon, exemplars, meanings, OwnTemplates(assets, settings.templates_seconds))
+        own = OwnTemplates(assets, settings.templates_seconds)
+        async with _engines(settings, lexicon, meanings) as engines:
+            yield PromptService(lexicon, exemplars, meanings, own, engines)
+
+
+@asynccontextmanager
+async def _engines(settings: Settings, lexicon: Lexicon, meanings: Meanings) -> AsyncIterator[Engines]:
+    """Make what the settings choose, with templates behind it."""
+    templates = Templates(lexicon)
+    if settings.engine is EngineName.TEMPLATES:
+        yield Engines(templates)
+        return
+    async with opened(settings) as model:
+        seconds = settings.language_model_seconds
+        yield Engines(templates, LanguageEngine(model, lexicon, meanings, seconds, Circuit()))
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

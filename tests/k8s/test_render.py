@@ -58,6 +58,7 @@ def test_documented_overlay_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (overlay / "kustomization.yaml").write_text(re.findall(r"```yaml\n(.*?)```", documentation, re.DOTALL)[0])
     (overlay / "media-store.env").write_text("AWS_REGION=eu-west-1\n")
     (overlay / "provider-keys.env").write_text("VMESH_ROUTER_OPENAI_API_KEY=none\n")
+    (overlay / "language-model.env").write_text("VMESH_LANGUAGE_MODEL_API_KEY=none\n")
     for name in ("chain.pem", "key.pem", "watermark.key"):
         (overlay / name).write_text("none\n")
     manifests = Manifests(tuple(render.parse(render.build(overlay, command))))
