@@ -1,6 +1,7 @@
 """The loop through the whole pipeline, over scripted steps."""
 
 import asyncio
+import itertools
 import math
 
 import pytest
@@ -12,6 +13,8 @@ from scrollintel.visual.v1.events_pb2 import Candidate, Judged, Output, Preview,
 from scrollintel.visual.v1.router_pb2 import ExecuteRequest
 from scrollintel.visual.v1.safety_pb2 import SealMediaRequest
 from services.orchestrator import defaults, pipeline
+from services.orchestrator.acceptance import FINISH_SECONDS
+from services.orchestrator.attempts import GOAL
 from services.orchestrator.pipeline import Work
 from services.runtime.errors import MeshError
 from tests.unit.orchestrator.scripted import DRAW_STEPS, RUN, ScriptedSteps, image_request, index_of
@@ -20,6 +23,7 @@ AWAY = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away",
 ACCEPT, REGENERATE = events_pb2.DECISION_ACCEPT, events_pb2.DECISION_REGENERATE
 ESCALATE, GIVE_UP = events_pb2.DECISION_ESCALATE, events_pb2.DECISION_GIVE_UP
 HOUSE = "text_to_image_house"
+LATE = 20.0  # seconds: what has not come by then does not come
 
 
 def work(*, name="", usd=None, previews=False, **fields):
@@ -48,6 +52,13 @@ def executions(steps):
 def better(model="fine", **fields):
     values = {"predicted_quality": 0.8, "predicted_time": Duration(seconds=1)} | fields
     return Candidate(backend=f"paid/{model}", model=model, **values)
+
+
+def test_a_goal_is_filled_in_and_nothing_where_there_is_none():
+    image = work().spec.image
+    assert (image.max_attempts, image.quality_metric) == (3, spec_pb2.QUALITY_METRIC_OVERALL)
+    plain = defaults.fill(image_request().spec).image
+    assert not any(plain.HasField(field) for field in GOAL)
 
 
 async def test_without_a_goal_every_picture_is_drawn_once_and_not_judged():
@@ -181,7 +192,10 @@ class Stalling(ScriptedSteps):
 
 async def test_an_attempt_that_takes_too_long_is_stopped_and_the_first_one_delivered():
     steps = Stalling(overall=0.1)
-    made, told = await run(steps, seconds=lambda: 2.1)
+    seconds = itertools.chain(
+        [math.inf], itertools.repeat(FINISH_SECONDS + 0.1)
+    )  # at first there is time enough
+    made, told = await run(steps, seconds=lambda: next(seconds))
     assert decisions(told) == [(1, REGENERATE), (2, GIVE_UP)]
     assert "longer than there was time for" in of(told, Judged)[-1].reason
     assert steps.stopped == ["step"]
@@ -191,10 +205,10 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_the_first_one_deliv
 async def test_cancelling_stops_the_second_attempt_and_delivers_nothing():
     steps = Stalling(overall=0.1)
     task = asyncio.create_task(run(steps))
-    await asyncio.wait_for(steps.reached.wait(), 5)
+    await asyncio.wait_for(steps.reached.wait(), LATE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, LATE)
     assert steps.stopped == ["step"]
     assert not steps.calls["create_asset"]
 
