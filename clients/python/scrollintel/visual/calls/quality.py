@@ -1,9 +1,16 @@
 """Calls that measure pictures and videos."""
 
-from scrollintel.visual import requests
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from scrollintel.visual import frames, requests
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.calls.connection import READ_SECONDS, Connection
 from scrollintel.visual.difference import Difference
+from scrollintel.visual.quality import Quality
 from scrollintel.visual.v1 import quality_pb2
 
 
@@ -23,3 +30,50 @@ class QualityCalls(Connection):
         with self._errors():
             answer = await self._quality.CompareImages(request, timeout=READ_SECONDS, metadata=self._metadata)
         return Difference.read(answer)
+
+    async def score_video(
+        self, video: frames.Video, *, prompt: str | None = None, timeout: float | None = None
+    ) -> Quality:
+        """Return a video's scores; its frames are sent one after the other as they are measured, and not kept.
+
+        Args:
+            video: a file's path, for which the extra `video` is needed, or frames: arrays of unsigned bytes, [height,
+                width, 3] RGB or [height, width, 4] RGBA, all of one size, as an iterable or an asynchronous one.
+            prompt: what it was to show; without it that is not measured.
+            timeout: seconds for all of it, instead of the client's.
+
+        Raises:
+            PromptError: a frame is none, or they are too many, too large, or not of one size.
+            MediaError: the file does not decode.
+            ResourceError: the mesh is scoring as many as it can.
+            OSError: the file cannot be read.
+        """
+        first = quality_pb2.ScoreVideoRequest()
+        requests.put(first, "prompt", prompt, path="")
+        call = self._quality.ScoreVideo(
+            timeout=self._timeout if timeout is None else timeout, metadata=self._metadata
+        )
+        try:
+            async with aclosing(frames.stream(video)) as chunks:
+                async for chunk in chunks:
+                    message = quality_pb2.ScoreVideoRequest(frame=chunk, prompt=first.prompt)
+                    if not await _written(call, message):
+                        break
+                    first.Clear()
+                else:
+                    await call.done_writing()
+        except BaseException:
+            call.cancel()
+            raise
+        with self._errors():
+            answer = await call
+        return Quality.read(answer.metrics)
+
+
+async def _written(call: Any, message: quality_pb2.ScoreVideoRequest) -> bool:
+    """Send a message, unless the server has ended the call already: its answer says why."""
+    try:
+        await call.write(message)
+    except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        return False
+    return True
