@@ -19,6 +19,7 @@ class SafetyCategory(StrEnum):
     PUBLIC_FIGURE = "public_figure"
     COPYRIGHT = "copyright"
     PROMPT_INJECTION = "prompt_injection"
+    PERSONAL_DATA = "personal_data"
     UNKNOWN = "unknown"
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*scrollintel/visual/v1/safety_finding.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\"\xbd\x01\n\rSafetyFinding\x12\x37\n\x08\x63\x61tegory\x18\x01 \x01(\x0e\x32%.scrollintel.visual.v1.SafetyCategory\x12\x1b\n\x08severity\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x07(\x00\x12\x33\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x0f\n\x07\x63hecker\x18\x04 \x01(\t\x12\x10\n\x08\x65vidence\x18\x05 \x01(\t*\xc5\x02\n\x0eSafetyCategory\x12\x1f\n\x1bSAFETY_CATEGORY_UNSPECIFIED\x10\x00\x12\x18\n\x14SAFETY_CATEGORY_HATE\x10\x01\x12\x1a\n\x16SAFETY_CATEGORY_SEXUAL\x10\x02\x12\x1c\n\x18SAFETY_CATEGORY_VIOLENCE\x10\x03\x12\x1d\n\x19SAFETY_CATEGORY_SELF_HARM\x10\x04\x12\x1a\n\x16SAFETY_CATEGORY_MINORS\x10\x05\x12\x1b\n\x17SAFETY_CATEGORY_ILLEGAL\x10\x06\x12!\n\x1dSAFETY_CATEGORY_PUBLIC_FIGURE\x10\x07\x12\x1d\n\x19SAFETY_CATEGORY_COPYRIGHT\x10\x08\x12$\n SAFETY_CATEGORY_PROMPT_INJECTION\x10\t*\x91\x01\n\x0cSafetyAction\x12\x1d\n\x19SAFETY_ACTION_UNSPECIFIED\x10\x00\x12\x17\n\x13SAFETY_ACTION_ALLOW\x10\x01\x12\x16\n\x12SAFETY_ACTION_FLAG\x10\x02\x12\x18\n\x14SAFETY_ACTION_REDACT\x10\x03\x12\x17\n\x13SAFETY_ACTION_BLOCK\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*scrollintel/visual/v1/safety_finding.proto\x12\x15scrollintel.visual.v1\x1a\x1b\x62uf/validate/validate.proto\"\xbd\x01\n\rSafetyFinding\x12\x37\n\x08\x63\x61tegory\x18\x01 \x01(\x0e\x32%.scrollintel.visual.v1.SafetyCategory\x12\x1b\n\x08severity\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x07(\x00\x12\x33\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32#.scrollintel.visual.v1.SafetyAction\x12\x0f\n\x07\x63hecker\x18\x04 \x01(\t\x12\x10\n\x08\x65vidence\x18\x05 \x01(\t*\xe8\x02\n\x0eSafetyCategory\x12\x1f\n\x1bSAFETY_CATEGORY_UNSPECIFIED\x10\x00\x12\x18\n\x14SAFETY_CATEGORY_HATE\x10\x01\x12\x1a\n\x16SAFETY_CATEGORY_SEXUAL\x10\x02\x12\x1c\n\x18SAFETY_CATEGORY_VIOLENCE\x10\x03\x12\x1d\n\x19SAFETY_CATEGORY_SELF_HARM\x10\x04\x12\x1a\n\x16SAFETY_CATEGORY_MINORS\x10\x05\x12\x1b\n\x17SAFETY_CATEGORY_ILLEGAL\x10\x06\x12!\n\x1dSAFETY_CATEGORY_PUBLIC_FIGURE\x10\x07\x12\x1d\n\x19SAFETY_CATEGORY_COPYRIGHT\x10\x08\x12$\n SAFETY_CATEGORY_PROMPT_INJECTION\x10\t\x12!\n\x1dSAFETY_CATEGORY_PERSONAL_DATA\x10\n*\x91\x01\n\x0cSafetyAction\x12\x1d\n\x19SAFETY_ACTION_UNSPECIFIED\x10\x00\x12\x17\n\x13SAFETY_ACTION_ALLOW\x10\x01\x12\x16\n\x12SAFETY_ACTION_FLAG\x10\x02\x12\x18\n\x14SAFETY_ACTION_REDACT\x10\x03\x12\x17\n\x13SAFETY_ACTION_BLOCK\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAFETYFINDING'].fields_by_name['severity']._loaded_options = None
   _globals['_SAFETYFINDING'].fields_by_name['severity']._serialized_options = b'\272H\006\032\004\030\007(\000'
   _globals['_SAFETYCATEGORY']._serialized_start=291
-  _globals['_SAFETYCATEGORY']._serialized_end=616
-  _globals['_SAFETYACTION']._serialized_start=619
-  _globals['_SAFETYACTION']._serialized_end=764
+  _globals['_SAFETYCATEGORY']._serialized_end=651
+  _globals['_SAFETYACTION']._serialized_start=654
+  _globals['_SAFETYACTION']._serialized_end=799
   _globals['_SAFETYFINDING']._serialized_start=99
   _globals['_SAFETYFINDING']._serialized_end=288
 # @@protoc_insertion_point(module_scope)

@@ -43,6 +43,8 @@ class _SafetyCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Safety
     """Protected brands, characters and works."""
     SAFETY_CATEGORY_PROMPT_INJECTION: _SafetyCategory.ValueType  # 9
     """Text that tries to instruct the mesh instead of describing a picture."""
+    SAFETY_CATEGORY_PERSONAL_DATA: _SafetyCategory.ValueType  # 10
+    """Tells who a person is, leads to them, or gives access to what is theirs; found only where a policy asks for it."""
 
 class SafetyCategory(_SafetyCategory, metaclass=_SafetyCategoryEnumTypeWrapper):
     """Kinds of content that the safety policy speaks about."""
@@ -67,6 +69,8 @@ SAFETY_CATEGORY_COPYRIGHT: SafetyCategory.ValueType  # 8
 """Protected brands, characters and works."""
 SAFETY_CATEGORY_PROMPT_INJECTION: SafetyCategory.ValueType  # 9
 """Text that tries to instruct the mesh instead of describing a picture."""
+SAFETY_CATEGORY_PERSONAL_DATA: SafetyCategory.ValueType  # 10
+"""Tells who a person is, leads to them, or gives access to what is theirs; found only where a policy asks for it."""
 Global___SafetyCategory: _TypeAlias = SafetyCategory  # noqa: Y015
 
 class _SafetyAction:

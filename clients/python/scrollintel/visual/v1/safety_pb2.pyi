@@ -163,6 +163,14 @@ class CheckPromptResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERDICT_FIELD_NUMBER: _builtins.int
+    REDACTED_PROMPT_FIELD_NUMBER: _builtins.int
+    REDACTED_NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    redacted_prompt: _builtins.str
+    """Where the verdict's action is REDACT: the prompt to use instead, with a pseudonym such as `<EMAIL_1>` for each piece of
+    personal data that the policy takes out; empty otherwise.
+    """
+    redacted_negative_prompt: _builtins.str
+    """The negative prompt to use instead, likewise; its pseudonyms are numbered from 1, too."""
     @_builtins.property
     def verdict(self) -> Global___SafetyVerdict:
         """The verdict."""
@@ -171,10 +179,12 @@ class CheckPromptResponse(_message.Message):
         self,
         *,
         verdict: Global___SafetyVerdict | None = ...,
+        redacted_prompt: _builtins.str = ...,
+        redacted_negative_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redacted_negative_prompt", b"redacted_negative_prompt", "redacted_prompt", b"redacted_prompt", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -428,7 +438,7 @@ class SealMediaRequest(_message.Message):
     """
     @_builtins.property
     def media(self) -> _media_pb2.MediaRef:
-        """The finished picture: PNG, JPEG or WebP."""
+        """The finished picture or video: PNG, JPEG, WebP or MP4. A video is written anew, as H.264, with a mark in each frame."""
 
     @_builtins.property
     def source(self) -> _media_pb2.MediaRef:

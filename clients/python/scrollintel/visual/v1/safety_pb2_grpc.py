@@ -123,10 +123,10 @@ class SafetyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SealMedia(self, request, context):
-        """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
-        file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+        """Marks a finished picture or video as made by this mesh: an invisible watermark in its pixels, and a signed C2PA
+        manifest in its file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
         stay equal in their pixels and differ in their manifests.
-        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when one does not
         decode, and RESOURCE_EXHAUSTED when too many are sealed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -134,9 +134,10 @@ class SafetyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyProvenance(self, request, context):
-        """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
-        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
-        not decode, and RESOURCE_EXHAUSTED when too many are verified.
+        """Reads the manifest and the watermark of a stored picture or video: PNG, JPEG, WebP or MP4. That neither is there is an
+        answer.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when it does not
+        decode, and RESOURCE_EXHAUSTED when too many are verified.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,16 +53,17 @@ class SafetyServiceStub:
     Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
     """
     SealMedia: _grpc.UnaryUnaryMultiCallable[_safety_pb2.SealMediaRequest, _safety_pb2.SealMediaResponse]
-    """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
-    file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+    """Marks a finished picture or video as made by this mesh: an invisible watermark in its pixels, and a signed C2PA
+    manifest in its file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
     stay equal in their pixels and differ in their manifests.
-    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when one does not
     decode, and RESOURCE_EXHAUSTED when too many are sealed.
     """
     VerifyProvenance: _grpc.UnaryUnaryMultiCallable[_safety_pb2.VerifyProvenanceRequest, _safety_pb2.VerifyProvenanceResponse]
-    """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
-    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
-    not decode, and RESOURCE_EXHAUSTED when too many are verified.
+    """Reads the manifest and the watermark of a stored picture or video: PNG, JPEG, WebP or MP4. That neither is there is an
+    answer.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when it does not
+    decode, and RESOURCE_EXHAUSTED when too many are verified.
     """
     RegisterProtectedWork: _grpc.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]
     """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
@@ -105,16 +106,17 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     Ends with FAILED_PRECONDITION, reason SAFETY_UNCHECKED, when a check could not be run or was late.
     """
     SealMedia: _aio.UnaryUnaryMultiCallable[_safety_pb2.SealMediaRequest, _safety_pb2.SealMediaResponse]  # type: ignore[assignment]
-    """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
-    file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+    """Marks a finished picture or video as made by this mesh: an invisible watermark in its pixels, and a signed C2PA
+    manifest in its file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
     stay equal in their pixels and differ in their manifests.
-    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+    Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when one does not
     decode, and RESOURCE_EXHAUSTED when too many are sealed.
     """
     VerifyProvenance: _aio.UnaryUnaryMultiCallable[_safety_pb2.VerifyProvenanceRequest, _safety_pb2.VerifyProvenanceResponse]  # type: ignore[assignment]
-    """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
-    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
-    not decode, and RESOURCE_EXHAUSTED when too many are verified.
+    """Reads the manifest and the watermark of a stored picture or video: PNG, JPEG, WebP or MP4. That neither is there is an
+    answer.
+    Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when it does not
+    decode, and RESOURCE_EXHAUSTED when too many are verified.
     """
     RegisterProtectedWork: _aio.UnaryUnaryMultiCallable[_safety_pb2.RegisterProtectedWorkRequest, _safety_pb2.RegisterProtectedWorkResponse]  # type: ignore[assignment]
     """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
@@ -179,10 +181,10 @@ class SafetyServiceServicer:
         request: _safety_pb2.SealMediaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.SealMediaResponse, _abc.Awaitable[_safety_pb2.SealMediaResponse]]:
-        """Marks a finished picture as made by this mesh: an invisible watermark in its pixels, and a signed C2PA manifest in its
-        file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
+        """Marks a finished picture or video as made by this mesh: an invisible watermark in its pixels, and a signed C2PA
+        manifest in its file. For the mesh's servers. The answer's media is another one, in the same format; equal pictures of equal works
         stay equal in their pixels and differ in their manifests.
-        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when a picture does not
+        Ends with NOT_FOUND when a reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when one does not
         decode, and RESOURCE_EXHAUSTED when too many are sealed.
         """
 
@@ -191,9 +193,10 @@ class SafetyServiceServicer:
         request: _safety_pb2.VerifyProvenanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_safety_pb2.VerifyProvenanceResponse, _abc.Awaitable[_safety_pb2.VerifyProvenanceResponse]]:
-        """Reads the manifest and the watermark of a stored picture: PNG, JPEG or WebP. That neither is there is an answer.
-        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
-        not decode, and RESOURCE_EXHAUSTED when too many are verified.
+        """Reads the manifest and the watermark of a stored picture or video: PNG, JPEG, WebP or MP4. That neither is there is an
+        answer.
+        Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when it does not
+        decode, and RESOURCE_EXHAUSTED when too many are verified.
         """
 
     def RegisterProtectedWork(
