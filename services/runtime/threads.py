@@ -4,15 +4,22 @@ A thread cannot be stopped: when the code that waits for it is cancelled, it goe
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 Threads = set[asyncio.Future[Any]]
+
+# As many as the event loop has of its own, and apart from those: whoever waits for a short text to be read (`to_thread`)
+# does not wait for large pictures.
+_pool = ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), "media")
 
 _noted: ContextVar[Threads | None] = ContextVar("threads", default=None)
 
@@ -32,8 +39,9 @@ def noted() -> Iterator[Threads]:
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do as `asyncio.to_thread` does, and note the thread until it has ended, whoever still waits for it."""
-    thread = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    """Do as `asyncio.to_thread` does in threads for media, and note the thread until it has ended, whoever waits for it."""
+    work = partial(copy_context().run, function, *args, **kwargs)
+    thread = asyncio.get_running_loop().run_in_executor(_pool, work)
     running = _noted.get()
     if running is not None:
         running.add(thread)
