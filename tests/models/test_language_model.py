@@ -1,4 +1,4 @@
-"""SmolLM2 on the real Triton, through the client that servers use: what it knows, seeds, limits, cancelling."""
+"""SmolLM2 on the real Triton, brought into memory by the models server: what it knows, seeds, limits, cancelling."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,8 +15,11 @@ from services.local.triton import Triton, TritonSettings
 from services.models import parity
 from services.models.build import build_repository
 from services.models.presence import served_repository
+from services.models.service import spec
+from services.models.settings import Settings as ModelsSettings
 from services.runtime.errors import MeshError
 from services.runtime.language_model import LanguageModel, LanguageModelSettings, opened, system, user
+from services.runtime.server import serve
 from services.runtime.settings import env
 from services.runtime.workers import find_workers
 from tests.models.calls import cpu_seconds, infer, texts
@@ -36,10 +39,10 @@ TALK = {"roles": texts("user")[None], "contents": texts("Name a color.")[None]}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def speaking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Triton]:
-    """A Triton of its own: the model is no part of what other tests serve."""
+    """A Triton of its own, which loads nothing by itself: the model is no part of what other tests serve."""
     (outcome,) = await asyncio.to_thread(build_repository, HOME, [MODEL])
     assert outcome.served, outcome
-    settings = TritonSettings(tmp_path_factory.mktemp("speaking"), served_repository(HOME), (MODEL,))
+    settings = TritonSettings(tmp_path_factory.mktemp("speaking"), served_repository(HOME), ())
     async with Triton(settings) as server:
         await server.wait_ready(SECONDS)
         yield server
@@ -47,9 +50,13 @@ async def speaking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tr
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def model(speaking: Triton, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LanguageModel]:
+    """The model as a server has it that is told where the models server is; loaded by the first lease on it."""
     fields = {"home": tmp_path_factory.mktemp("home"), "triton_address": speaking.grpc_address}
-    async with opened(Settings.model_validate(fields)) as found:
-        yield found
+    async with serve(spec(ModelsSettings.model_validate(fields | {"home": HOME}))) as models:
+        settings = Settings.model_validate(fields | {"models_address": models.address})
+        async with opened(settings) as found:
+            await found.complete([user("Hello")], most_tokens=1, seconds=SECONDS)
+            yield found
 
 
 async def test_it_answers_what_it_knows(model: LanguageModel) -> None:
@@ -126,7 +133,7 @@ async def test_beside_a_neutral_talk_common_words_win_nothing(model: LanguageMod
     ],
 )
 async def test_wrong_inputs_name_the_field_and_the_rule(
-    speaking: Triton, changed: dict[str, np.ndarray], told: str
+    speaking: Triton, model: LanguageModel, changed: dict[str, np.ndarray], told: str
 ) -> None:
     client = InferenceServerClient(speaking.grpc_address)
     with pytest.raises(InferenceServerException, match=told):

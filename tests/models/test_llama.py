@@ -172,3 +172,44 @@ def test_scores_are_the_likelihoods_of_whole_answers(network: Any) -> None:
         shares = answers.log_shares(logits)
         assert score == pytest.approx(shares[np.arange(len(answer)), answer].mean(), abs=0.05)
     np.testing.assert_array_equal(scores[::-1], answers.score(network, talk, choices[::-1], never))
+
+
+def test_numpy_computes_what_transformers_does(file: gguf.Gguf) -> None:
+    """The published implementation, with the same weights; it turns halves of a head where GGUF turns neighbours."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    size = llamas.WIDTH // llamas.HEADS
+    config = transformers.LlamaConfig(
+        vocab_size=len(llamas.TOKENS),
+        hidden_size=llamas.WIDTH,
+        intermediate_size=llamas.WIDE,
+        num_hidden_layers=llamas.LAYERS,
+        num_attention_heads=llamas.HEADS,
+        num_key_value_heads=llamas.GROUPS,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+        tie_word_embeddings=True,
+    )
+    names = {
+        "token_embd": "model.embed_tokens",
+        "output_norm": "model.norm",
+        "attn_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+        "attn_output": "self_attn.o_proj",
+    }
+    names |= {f"attn_{part}": f"self_attn.{part}_proj" for part in "qkv"}
+    names |= {f"ffn_{part}": f"mlp.{part}_proj" for part in ("gate", "up", "down")}
+    state = {}
+    whole = dict(file.vectors) | {name: blocks.dequantised() for name, blocks in file.matrices.items()}
+    for name, values in whole.items():
+        *layer, part, _ = name.split(".")
+        prefix = f"model.layers.{layer[1]}." if layer else ""
+        if part in ("attn_q", "attn_k"):
+            values = values.reshape(-1, size // 2, 2, llamas.WIDTH).swapaxes(1, 2).reshape(values.shape)
+        state[f"{prefix}{names[part]}.weight"] = torch.tensor(values)
+    model = transformers.LlamaForCausalLM(config).eval()
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert (missing, unexpected) == (["lm_head.weight"], [])
+    with torch.no_grad():
+        logits = model(torch.tensor(IDS)[None]).logits[0].numpy()
+    np.testing.assert_allclose(llama.run_reference(file, IDS)[0], logits, atol=1e-4)
