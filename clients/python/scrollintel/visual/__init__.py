@@ -49,7 +49,7 @@ from scrollintel.visual.provenance import Provenance
 from scrollintel.visual.quality import Quality, Score
 from scrollintel.visual.results import GenerationResult, GenerationState
 from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
-from scrollintel.visual.templates import Filled, Hole, Suggestion, Template
+from scrollintel.visual.templates import Filled, Hole, Suggestion, Template, TemplateList
 
 __all__ = [
     "Asset",
@@ -104,6 +104,7 @@ __all__ = [
     "Step",
     "Suggestion",
     "Template",
+    "TemplateList",
     "Upscale",
     "VisualClient",
     "VisualMeshError",
