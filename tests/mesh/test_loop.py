@@ -2,8 +2,12 @@
 
 from scrollintel.visual import Output, Routed, VisualClient
 from scrollintel.visual.events import Decision, Judged
+from services.local.mesh import LocalMesh
 from services.orchestrator import defaults
 from tests.mesh.quick import QUICK, assert_sound
+from tests.mesh.terminal import vmesh
+
+SMALL = ("--steps", "4", "--size", "256x256")
 
 
 async def test_a_picture_under_its_goal_is_drawn_again_and_the_better_one_delivered(client: VisualClient):
@@ -38,3 +42,16 @@ async def test_an_estimate_is_told_before_anything_is_drawn(client: VisualClient
     assert (once.most_drawings, once.most_cost_usd) == (1, 0.0)
     assert (looped.most_drawings, looped.most_cost_usd) == (6, 0.0)
     assert once.most_seconds < looped.most_seconds
+
+
+async def test_the_terminal_tells_every_decision_and_an_estimate_beforehand(mesh: LocalMesh, tmp_path):
+    goal = ("--min-quality", "1", "--max-attempts", "2", "--quality-metric", "prompt_adherence")
+    asked = ("generate", "a red apple", "--seed", "7", *SMALL, *goal, "-o", str(tmp_path))
+    code, out, err = await vmesh(*asked, "--estimate", home=mesh.home)
+    assert (code, err) == (0, "")
+    assert "at most 2 drawings" in out
+    assert not list(tmp_path.iterdir())
+    code, _, err = await vmesh(*asked, home=mesh.home)
+    assert code == 0, err
+    assert err.index("drawn again") < err.index("not drawn again") < err.index("256 × 256")
+    assert "prompt adherence," in err

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from scrollintel.visual import Generation, GenerationCancelledError, GenerationResult, VisualMeshError
-from scrollintel.visual.cli import failures, files, mesh, sizes
+from scrollintel.visual.cli import estimate, failures, files, mesh, sizes
 from scrollintel.visual.cli.interrupts import Interrupts
 from scrollintel.visual.cli.timeline import Timeline
 from scrollintel.visual.client import VisualClient
@@ -47,6 +47,7 @@ class Job:
     timeout: float
     as_json: bool
     previews: bool
+    estimated: bool = False
 
 
 def generate(
@@ -97,6 +98,9 @@ def generate(
     quality_metric: Annotated[
         str | None, typer.Option(help=f"Which score --min-quality is about: {METRICS}.")
     ] = None,
+    estimated: Annotated[
+        bool, typer.Option("--estimate", help="Tell what it would take and cost, and draw nothing.")
+    ] = False,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A folder, or a file ending in .png.")
     ] = Path(),
@@ -147,6 +151,7 @@ def generate(
             timeout,
             as_json,
             preview,
+            estimated,
         )
         code = asyncio.run(_run(job, console))
     except VisualMeshError as error:
@@ -179,6 +184,11 @@ async def _run(job: Job, console: Console) -> int:
                 if job.source is not None:
                     timeline.note("sending the source picture")
                     source = await client.upload(job.source)
+                if job.estimated:
+                    timeline.note("estimating")
+                    answer = await client.estimate_image(job.prompt, **job.request, source_image=source)
+                    estimate.tell(answer, as_json=job.as_json)
+                    return 0
                 generation = client.generate_image(
                     job.prompt,
                     **job.request,
