@@ -85,5 +85,17 @@ ROUTES: tuple[Route, ...] = (
     Route(_service(router_pb2, "RouterService"), "router", frozenset({"ListBackends", "Route"})),
     Route(_service(usage_pb2, "UsageService"), "usage", frozenset({"RecordFeedback"})),
     Route(_service(quality_pb2, "QualityService"), "quality", frozenset({"CompareImages", "ScoreVideo"})),
-    Route(_service(safety_pb2, "SafetyService"), "safety", frozenset({"RedactPrompt", "VerifyProvenance"})),
+    Route(
+        _service(safety_pb2, "SafetyService"),
+        "safety",
+        frozenset(
+            {
+                "RedactPrompt",
+                "VerifyProvenance",
+                "RegisterProtectedWork",
+                "ListProtectedWorks",
+                "RemoveProtectedWork",
+            }
+        ),
+    ),
 )

@@ -21,6 +21,9 @@ from services.safety.resemblance import Resemblance
 from services.safety.rulebook import load_exemplars, load_rules
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
+from services.safety.works.registry import Registry
+from services.safety.works.rpcs import Works, WorksRpcs
+from services.safety.works.tables import open_tables
 
 # First estimates of one check, for those that wait.
 PROMPT_SECONDS = 0.005
@@ -29,7 +32,7 @@ VIDEO_SECONDS = 10.0
 
 
 class SafetyService(
-    PromptRpcs, PictureRpcs, PrivacyRpcs, ProvenanceRpcs, safety_pb2_grpc.SafetyServiceServicer
+    PromptRpcs, PictureRpcs, PrivacyRpcs, ProvenanceRpcs, WorksRpcs, safety_pb2_grpc.SafetyServiceServicer
 ):
     """Judges prompts and pictures. An unsafe one is an answer; one that could not be checked is an error."""
 
@@ -41,6 +44,7 @@ class SafetyService(
         policies: PolicyFile,
         blobs: BlobStore,
         provenance: Provenance,
+        works: Works,
         settings: Settings,
     ) -> None:
         self._rules = rules
@@ -49,6 +53,7 @@ class SafetyService(
         self._resemblance = resemblance
         self._panel = panel
         self._provenance = provenance
+        self._works = works
         self._settings = settings
         self._prompts = Admission(settings.prompts, settings.prompts_waiting, PROMPT_SECONDS)
         self._pictures = Admission(settings.pictures, settings.pictures_waiting, PICTURE_SECONDS)
@@ -57,7 +62,7 @@ class SafetyService(
 
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[SafetyService]:
-    """Read rules and policy, open the store and the way to Triton; raises ValueError when the data is wrong."""
+    """Read rules and policy, open the store, the registry and the way to Triton; raises ValueError when the data is wrong."""
     rules = await asyncio.to_thread(load_rules, settings.rules)
     exemplars = await asyncio.to_thread(load_exemplars)
     policies = await asyncio.to_thread(PolicyFile, settings.policy, rules.disguises)
@@ -65,13 +70,16 @@ async def build(settings: Settings) -> AsyncIterator[SafetyService]:
     blobs = BlobStore.open(settings.blob_url, settings.home)
     provenance = await Provenance.open(settings, blobs)
     async with (
+        open_tables(settings.tables_url) as database,
         TritonClient(settings.triton_address) as triton,
         policies.watched(settings.policy_seconds),
         Resemblance(exemplars, triton, settings.exemplars_seconds) as resemblance,
     ):
         compared = resemblance if settings.exemplars else None
-        panel = Panel(checkers(triton, rules, settings))
-        yield SafetyService(rules, compared, panel, policies, blobs, provenance, settings)
+        registry = Registry(database, settings.works_fresh_seconds)
+        panel = Panel(checkers(triton, rules, registry, settings))
+        works = Works(registry, blobs, settings)
+        yield SafetyService(rules, compared, panel, policies, blobs, provenance, works, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

@@ -37,6 +37,16 @@ class Settings(TritonSettings):
     """How long an operator's classifier of violence may take, where there is one."""
     writing_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long finding and reading the text in one picture may take before the picture counts as not checked."""
+    works_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """How long holding one picture against the protected works may take before it counts as not checked."""
+    works_fresh_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    """How old a replica's copy of the protected works may be: what another replica registers holds here from then on."""
+    works_at_once: Annotated[int, Field(ge=1, le=64)] = 2
+    """Works registered at one time; each may hold 200 MB."""
+    works_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
+    """Works that wait to be registered; more are refused with RESOURCE_EXHAUSTED."""
+    database_url: str = ""
+    """SQLAlchemy URL of the registry of protected works; empty is SQLite under `home`."""
     pictures: Annotated[int, Field(ge=1, le=64)] = 4
     """Pictures decoded at one time; each may hold 200 MB."""
     pictures_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
@@ -69,3 +79,8 @@ class Settings(TritonSettings):
     """Pictures sealed at one time, and as many verified, each in a thread; one of 67 megapixels takes about 1 GB."""
     seals_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait to be sealed, and as many to be verified; more are refused with RESOURCE_EXHAUSTED."""
+
+    @property
+    def tables_url(self) -> str:
+        """Where the registry is."""
+        return self.database_url or f"sqlite:///{self.home / 'safety.sqlite'}"

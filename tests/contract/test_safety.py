@@ -189,15 +189,6 @@ async def test_prompts_out_of_bounds_are_refused(tmp_path: Path) -> None:
             assert error.field == "prompt"
 
 
-async def test_rpcs_of_later_versions_say_so(tmp_path: Path) -> None:
-    async with safety(tmp_path) as stub:
-        work = safety_pb2.RegisterProtectedWorkRequest(
-            media=MediaRef(uri=f"blob://{ABSENT}"), holder="a museum"
-        )
-        error = await error_of(stub.RegisterProtectedWork(work, timeout=10))
-    assert error.reason == errors_pb2.ERROR_REASON_UNIMPLEMENTED
-
-
 @pytest.mark.parametrize("picture", ["astronaut", "chelsea", "coffee", "rocket"])
 async def test_harmless_photographs_pass(triton: Triton, tmp_path: Path, picture: str) -> None:
     media = await stored_picture(tmp_path, getattr(data, picture)())

@@ -50,6 +50,7 @@ from scrollintel.visual.quality import Quality, Score
 from scrollintel.visual.results import GenerationResult, GenerationState
 from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
 from scrollintel.visual.templates import Filled, Hole, Suggestion, Template, TemplateList
+from scrollintel.visual.works import ProtectedWork
 
 __all__ = [
     "Asset",
@@ -87,6 +88,7 @@ __all__ = [
     "Preview",
     "PromptEnhanced",
     "PromptError",
+    "ProtectedWork",
     "Provenance",
     "Quality",
     "Queued",

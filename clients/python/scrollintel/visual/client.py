@@ -7,11 +7,14 @@ from scrollintel.visual.calls.provenance import ProvenanceCalls
 from scrollintel.visual.calls.quality import QualityCalls
 from scrollintel.visual.calls.restoration import RestorationCalls
 from scrollintel.visual.calls.templates import TemplateCalls
+from scrollintel.visual.calls.works import WorkCalls
 
 __all__ = ["ADDRESS", "VisualClient"]
 
 
-class VisualClient(RestorationCalls, TemplateCalls, PromptCalls, QualityCalls, ProvenanceCalls, ModelCalls):
+class VisualClient(
+    RestorationCalls, TemplateCalls, PromptCalls, QualityCalls, ProvenanceCalls, WorkCalls, ModelCalls
+):
     """A connection to a mesh, as an async context manager.
 
         async with VisualClient() as client:

@@ -14,6 +14,7 @@ from scrollintel.visual.cli.services import services
 from scrollintel.visual.cli.status import status
 from scrollintel.visual.cli.templates import templates
 from scrollintel.visual.cli.verify import verify
+from scrollintel.visual.cli.works import protect, works
 
 COMMANDS = "visual_mesh.commands"
 
@@ -33,6 +34,8 @@ def application() -> typer.Typer:
     app.command()(rate)
     app.add_typer(templates, name="templates")
     app.command()(verify)
+    app.command()(protect)
+    app.add_typer(works, name="works")
     app.command()(status)
     app.command()(services)
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):
