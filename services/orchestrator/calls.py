@@ -28,7 +28,7 @@ from scrollintel.visual.v1.safety_pb2 import (
     CheckImageRequest,
     CheckImageResponse,
     CheckPromptRequest,
-    SafetyVerdict,
+    CheckPromptResponse,
     SealMediaRequest,
     SealMediaResponse,
 )
@@ -81,12 +81,11 @@ class MeshSteps:
         self._reports = reports
         self._limits = settings
 
-    async def check_prompt(self, prompt: str, negative_prompt: str) -> SafetyVerdict:
-        """Judge a prompt."""
+    async def check_prompt(self, prompt: str, negative_prompt: str) -> CheckPromptResponse:
+        """Judge a prompt, and say what to use instead where the policy takes something out of it."""
         request = CheckPromptRequest(prompt=prompt, negative_prompt=negative_prompt)
         with reaching("the safety server"):
-            answer = await self._safety.CheckPrompt(request, timeout=budget(self._limits.check_seconds))
-        return answer.verdict
+            return await self._safety.CheckPrompt(request, timeout=budget(self._limits.check_seconds))
 
     async def enhance_prompt(self, image: ImageSpec) -> EnhancePromptResponse:
         """Rewrite a prompt."""

@@ -33,6 +33,7 @@ from services.orchestrator.delivery import Emit, Picture, Progress, deliver, res
 from services.orchestrator.drawing import Drawing
 from services.orchestrator.paths import told_as
 from services.orchestrator.steps import Steps
+from services.orchestrator.verdicts import Texts
 from services.runtime import deadline
 from services.runtime.errors import MeshError
 
@@ -107,8 +108,7 @@ async def run(work: Work, steps: Steps, emit: Emit, seconds: Seconds = time_left
 
 async def draw(work: Work, steps: Steps, emit: Emit, seconds: Seconds) -> Made:
     """Make the pictures of an ImageSpec."""
-    asked = work.spec.image
-    await _check(asked.prompt, asked.negative_prompt, steps, emit)
+    asked = await _check(work.spec.image, steps, emit)
     if asked.HasField("source_image"):
         await sources.require_safe(asked.source_image, steps)
     drawn, wordings = await _rewrite(asked, steps, emit)
@@ -166,19 +166,23 @@ Pipeline = Callable[[Work, Steps, Emit, Seconds], Awaitable[Made]]
 PIPELINES: dict[str | None, Pipeline] = {"image": draw, "enhancement": enhance}
 
 
-async def _approve(prompt: str, negative_prompt: str, steps: Steps) -> SafetyVerdict:
-    """Return the verdict on a prompt; raises MeshError unless it may be drawn."""
+async def _approve(prompt: str, negative_prompt: str, steps: Steps) -> tuple[Texts, SafetyVerdict]:
+    """Return prompt and negative prompt as they may be used, and the verdict; raises MeshError unless they may be drawn."""
     try:
-        verdict = await steps.check_prompt(prompt, negative_prompt)
+        answer = await steps.check_prompt(prompt, negative_prompt)
     except MeshError as error:
         raise verdicts.as_unchecked(error, "the prompt") from error
-    verdicts.require_pass(verdict, errors_pb2.ERROR_REASON_PROMPT_UNSAFE, "the prompt")
-    return verdict
+    return verdicts.usable(answer, (prompt, negative_prompt)), answer.verdict
 
 
-async def _check(prompt: str, negative_prompt: str, steps: Steps, emit: Emit) -> None:
-    verdict = await _approve(prompt, negative_prompt, steps)
+async def _check(spec: ImageSpec, steps: Steps, emit: Emit) -> ImageSpec:
+    """Return the spec with its prompts as they may be used: what the policy takes out goes no further than this."""
+    texts, verdict = await _approve(spec.prompt, spec.negative_prompt, steps)
     emit(Checked(findings=verdict.findings, policy_version=verdict.policy_version))
+    checked = ImageSpec()
+    checked.CopyFrom(spec)
+    checked.prompt, checked.negative_prompt = texts
+    return checked
 
 
 async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> tuple[ImageSpec, Sequence[PromptWording]]:
@@ -202,10 +206,10 @@ async def _rewrite(asked: ImageSpec, steps: Steps, emit: Emit) -> tuple[ImageSpe
                 style=drawn.style,
             )
         )
-        await _check(drawn.prompt, drawn.negative_prompt, steps, emit)
+        drawn = await _check(drawn, steps, emit)
     for wording in answer.wordings:
         if wording.prompt not in (asked.prompt, drawn.prompt):
-            await _approve(wording.prompt, drawn.negative_prompt, steps)
+            (wording.prompt, _), _ = await _approve(wording.prompt, drawn.negative_prompt, steps)
     return drawn, answer.wordings
 
 

@@ -21,7 +21,7 @@ from scrollintel.visual.v1.router_pb2 import (
 )
 from scrollintel.visual.v1.safety_pb2 import (
     CheckImageResponse,
-    SafetyVerdict,
+    CheckPromptResponse,
     SealMediaRequest,
     SealMediaResponse,
 )
@@ -31,8 +31,8 @@ from scrollintel.visual.v1.spec_pb2 import EnhancementSpec, ImageSpec
 class Steps(Protocol):
     """The steps. Each raises MeshError when it fails, and stops its work when it is cancelled."""
 
-    async def check_prompt(self, prompt: str, negative_prompt: str) -> SafetyVerdict:
-        """Judge a prompt."""
+    async def check_prompt(self, prompt: str, negative_prompt: str) -> CheckPromptResponse:
+        """Judge a prompt, and say what to use instead where the policy takes something out of it."""
         ...
 
     async def enhance_prompt(self, image: ImageSpec) -> EnhancePromptResponse:

@@ -3,15 +3,32 @@
 from scrollintel.visual.v1 import errors_pb2, safety_finding_pb2
 from scrollintel.visual.v1.errors_pb2 import ErrorReason
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyCategory, SafetyFinding
-from scrollintel.visual.v1.safety_pb2 import SafetyVerdict
+from scrollintel.visual.v1.safety_pb2 import CheckPromptResponse, SafetyVerdict
 from services.runtime.errors import DEFAULT_RETRY_SECONDS, Family, MeshError
 
 PASSES = frozenset({safety_finding_pb2.SAFETY_ACTION_ALLOW, safety_finding_pb2.SAFETY_ACTION_FLAG})
-# REDACT asks for the offending part to be removed, which no server does yet: until one does, it blocks.
+# REDACT asks for the offending part to be removed. Where no text without it has come, it blocks.
 REFUSES = frozenset({safety_finding_pb2.SAFETY_ACTION_REDACT, safety_finding_pb2.SAFETY_ACTION_BLOCK})
 
 # What ends the call itself is told as it is; everything else that keeps a check from running is SAFETY_UNCHECKED.
 TOLD_AS_IT_IS = frozenset({errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_CANCELLED})
+
+
+Texts = tuple[str, str]  # a prompt and a negative prompt
+
+
+def usable(answer: CheckPromptResponse, asked: Texts) -> Texts:
+    """Return the prompts to use: those that were asked, or those without what the policy takes out.
+
+    Raises as `require_pass` where they may not be used.
+    """
+    without = answer.redacted_prompt, answer.redacted_negative_prompt
+    if answer.verdict.action == safety_finding_pb2.SAFETY_ACTION_REDACT and all(
+        bool(text) is bool(typed) for text, typed in zip(without, asked, strict=True)
+    ):
+        return without
+    require_pass(answer.verdict, errors_pb2.ERROR_REASON_PROMPT_UNSAFE, "the prompt")
+    return asked
 
 
 def require_pass(verdict: SafetyVerdict, refused: ErrorReason.ValueType, what: str) -> None:

@@ -62,9 +62,7 @@ class Everyone(
 
     async def CheckPrompt(self, request, context):
         self.tenants.add(identity.current().tenant)
-        return safety_pb2.CheckPromptResponse(
-            verdict=await self.steps.check_prompt(request.prompt, request.negative_prompt)
-        )
+        return await self.steps.check_prompt(request.prompt, request.negative_prompt)
 
     async def EnhancePrompt(self, request, context):
         image = ImageSpec(prompt=request.prompt, negative_prompt=request.negative_prompt, style=request.style)

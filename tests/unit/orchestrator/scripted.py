@@ -14,7 +14,12 @@ from scrollintel.visual.v1.prompt_pb2 import EnhancePromptResponse
 from scrollintel.visual.v1.quality_pb2 import QualityMetrics, Score
 from scrollintel.visual.v1.router_pb2 import ExecuteResponse, RouteResponse
 from scrollintel.visual.v1.safety_finding_pb2 import SafetyFinding
-from scrollintel.visual.v1.safety_pb2 import CheckImageResponse, SafetyVerdict, SealMediaResponse
+from scrollintel.visual.v1.safety_pb2 import (
+    CheckImageResponse,
+    CheckPromptResponse,
+    SafetyVerdict,
+    SealMediaResponse,
+)
 from scrollintel.visual.v1.spec_pb2 import ImageSpec
 from services.runtime.errors import MeshError
 
@@ -102,7 +107,7 @@ class ScriptedSteps:
 
     async def check_prompt(self, prompt, negative_prompt):
         await self.at("recheck_prompt" if self.calls["enhance_prompt"] and self.suffix else "check_prompt")
-        return self.verdict(self.action)
+        return CheckPromptResponse(verdict=self.verdict(self.action))
 
     async def enhance_prompt(self, image):
         await self.at("enhance_prompt")
