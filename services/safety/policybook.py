@@ -18,6 +18,7 @@ KEYS = frozenset(
         "link",
         "thresholds",
         "nsfw_severities",
+        "nsfwjs_labels",
         "violence_labels",
         "age_labels",
         "terms",
@@ -42,13 +43,14 @@ class TenantPolicy:
 class PolicyBook:
     """The default and the tenants that have a policy of their own.
 
-    For all of them `scale` reads the scores of pictures, and `violence` and `ages` the labels of operators' classifiers,
-    in lower case.
+    For all of them `scale` reads the scores of pictures, and the last three what labels say alone: those of nsfwjs and of
+    operators' classifiers, in lower case.
     """
 
     default: TenantPolicy
     scale: Scale
     tenants: Mapping[str, TenantPolicy]
+    nsfwjs: Mapping[str, Meaning] = field(default_factory=dict)
     violence: Mapping[str, Meaning] = field(default_factory=dict)
     ages: Mapping[str, Meaning] = field(default_factory=dict)
 
@@ -76,10 +78,11 @@ class PolicyBook:
             held = _changed(default, data, str(name), changes, disguises)
             _check(("tenants", str(name)), held.policy, default.policy, scale)
             tenants[str(name)] = held
-        violence, ages = (
-            parse_labels(key, _or_empty(data.get(key), {})) for key in ("violence_labels", "age_labels")
-        )
-        return cls(default, scale, tenants, violence, ages)
+        labels = [
+            parse_labels(key, _or_empty(data.get(key), {}))
+            for key in ("nsfwjs_labels", "violence_labels", "age_labels")
+        ]
+        return cls(default, scale, tenants, *labels)
 
 
 def _default(data: Mapping[str, Any], disguises: Disguises) -> TenantPolicy:

@@ -7,7 +7,7 @@ its `porn` counts where open_nsfw is of that opinion: as the geometric mean of b
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from services.runtime.threads import in_thread
 from services.runtime.triton import TritonClient
 from services.safety import nsfw
 from services.safety.category import Category, Signal
+from services.safety.labels import Meaning
 from services.safety.nsfw import Scale
 from services.safety.pictures import classifier
 from services.safety.pictures.checker import Opinion, Pixels, Shown
@@ -25,9 +26,6 @@ from services.safety.pictures.people import Face, People
 CHECKER = "nudity/1"
 SECOND = "nsfw_nsfwjs"
 CLASSES = ("drawing", "hentai", "neutral", "porn", "sexy")
-# Severities of what nsfwjs says alone: flagged where it is all but certain of porn; lightly clad people are recorded.
-PORN_ALONE = Scale(((0.97, 2),))
-SEXY = Scale(((0.9, 1),))
 # Severities in the category minors by that of nudity: blocked by the shipped policy where nudity is flagged.
 CHILDLIKE = {1: 2, 2: 5}
 CERTAIN = max(CHILDLIKE)
@@ -64,7 +62,7 @@ class Nudity:
     async def check(self, shown: Shown) -> Opinion:
         """Return what both say of the worst view. Raises MeshError, and ValueError for what is no probability."""
         shares = await self.shares(shown.pixels)
-        signals = judge(shares, shown.book.scale)
+        signals = judge(shares, shown.book.scale, shown.book.nsfwjs)
         if suspected := shown.book.scale.severity(shares.risk):
             signals += await self._minors(shown, suspected)
         return Opinion(signals, shares.risk)
@@ -102,8 +100,11 @@ class Nudity:
         return np.asarray(said.max(0))
 
 
-def judge(shares: Shares, scale: Scale) -> list[Signal]:
-    """Return what the shares say: at most one signal for each of the five ways to read them."""
+def judge(shares: Shares, scale: Scale, labels: Mapping[str, Meaning]) -> list[Signal]:
+    """Return what the shares say: at most one signal for each of the five ways to read them.
+
+    `labels` is what nsfwjs's `porn` and `sexy` mean alone; one that is not there means nothing.
+    """
     said = (
         (scale.severity(shares.unsafe), f"open_nsfw {shares.unsafe:.3f}"),
         (scale.severity(shares.hentai), f"nsfwjs hentai {shares.hentai:.3f}"),
@@ -111,10 +112,16 @@ def judge(shares: Shares, scale: Scale) -> list[Signal]:
             scale.severity(shares.agreed) if shares.porn > shares.unsafe else 0,
             f"open_nsfw {shares.unsafe:.3f} and nsfwjs porn {shares.porn:.3f}",
         ),
-        (PORN_ALONE.severity(shares.porn), f"nsfwjs porn {shares.porn:.3f}"),
-        (SEXY.severity(shares.sexy), f"nsfwjs sexy {shares.sexy:.3f}"),
     )
-    return [Signal(Category.SEXUAL, severity, CHECKER, evidence) for severity, evidence in said if severity]
+    alone = (
+        (meaning.category, meaning.scale.severity(share), f"nsfwjs {label} {share:.3f}")
+        for label, share in (("porn", shares.porn), ("sexy", shares.sexy))
+        if (meaning := labels.get(label)) is not None
+    )
+    found = [*((Category.SEXUAL, *each) for each in said), *alone]
+    return [
+        Signal(category, severity, CHECKER, evidence) for category, severity, evidence in found if severity
+    ]
 
 
 def minors(faces: Sequence[Face], suspected: int) -> list[Signal]:

@@ -14,12 +14,13 @@ from services.safety.pictures.checker import Opinion
 from services.safety.pictures.nudity import Nudity, Shares, judge, minors
 from services.safety.pictures.people import Face, People, portrait
 from services.safety.pictures.reduction import reduced
-from tests.unit.safety.checkers import GREY, shown
+from tests.unit.safety.checkers import GREY, book, shown
 from tests.unit.safety.shipped import SCALE
 
 # Of a box 100 wide and 120 high: eyes 44 apart at 0.42 of its height, the mouth 40 below them.
 LOW = [[28, 50], [72, 50], [50, 72], [36, 90], [64, 90]]
 HIGH = [[28, 43], [72, 43], [50, 68], [36, 90], [64, 90]]
+ALONE = book().nsfwjs
 BOX = [0, 0, 100, 120]
 
 
@@ -29,12 +30,13 @@ def face(landmarks: Any) -> Face:
 
 def severities(shares: Shares) -> dict[str, int]:
     return {
-        " ".join(w for w in s.evidence.split() if w[0].isalpha()): s.severity for s in judge(shares, SCALE)
+        " ".join(w for w in s.evidence.split() if w[0].isalpha()): s.severity
+        for s in judge(shares, SCALE, ALONE)
     }
 
 
 def test_nothing_is_said_of_a_harmless_picture() -> None:
-    assert judge(Shares(unsafe=0.1, hentai=0.1, porn=0.1, sexy=0.1), SCALE) == []
+    assert judge(Shares(unsafe=0.1, hentai=0.1, porn=0.1, sexy=0.1), SCALE, ALONE) == []
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,10 @@ def test_nothing_is_said_of_a_harmless_picture() -> None:
 )
 def test_what_is_said_alone_and_together(shares: Shares, said: dict[str, int]) -> None:
     assert severities(shares) == said
+
+
+def test_a_policy_without_labels_of_nsfwjs_leaves_aside_what_it_says_alone() -> None:
+    assert judge(Shares(0.01, 0, 0.99, 0.99), SCALE, {}) == []
 
 
 def test_the_risk_is_no_less_than_open_nsfws_and_not_nsfwjs_alone() -> None:
