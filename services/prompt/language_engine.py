@@ -74,26 +74,31 @@ class LanguageEngine:
         return enhanced
 
     async def _answer(self, asked: Asked, names: list[str]) -> Additions:
-        """Return what the model says of the aspects, all checks but that of meaning passed."""
+        """Return what the model says of the aspects, all checks but that of meaning passed.
+
+        What fails in less time than the settings give, for a caller in haste, says nothing of the model.
+        """
         left = remaining()
         seconds = self._seconds if left is None else min(self._seconds, left - RESERVE_SECONDS)
-        if seconds <= 0:  # the caller's haste says nothing of the model
+        if seconds <= 0:
             raise FallBack(Fallback.LATE)
         ask = self._written if self._model.writes else self._chosen
         try:
             async with asyncio.timeout(seconds):
                 additions = await ask(asked, names, seconds)
         except TimeoutError:
-            self._circuit.failed()
-            raise FallBack(Fallback.LATE) from None
+            reason = Fallback.LATE
         except MeshError as error:
-            self._circuit.failed()
-            raise FallBack(REASONS.get(error.reason, Fallback.UNAVAILABLE)) from error
+            reason = REASONS.get(error.reason, Fallback.UNAVAILABLE)
         except FallBack:
             self._circuit.succeeded()
             raise
-        self._circuit.succeeded()
-        return additions
+        else:
+            self._circuit.succeeded()
+            return additions
+        if seconds == self._seconds:
+            self._circuit.failed()
+        raise FallBack(reason)
 
     async def _chosen(self, asked: Asked, names: list[str], seconds: float) -> Additions:
         """Have it choose among the lexicon's phrases for each aspect in turn; what does not stand out is not said."""

@@ -17,7 +17,7 @@ from services.runtime.triton import Tensors, TritonClient
 
 MODEL = "language_model"
 NAME = "smollm2-135m-instruct"
-MOST_KNOWN = 256  # sets of choices whose usual scores are kept
+MOST_KNOWN = 4096  # usual scores that are kept
 
 Scores: TypeAlias = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class House:
     def __init__(self, triton: TritonClient, models: Models | None) -> None:
         self._triton = triton
         self._models = models
-        self._known: dict[tuple[tuple[Message, ...], tuple[str, ...]], Scores] = {}
+        self._known: dict[tuple[tuple[Message, ...], str], float] = {}
 
     @property
     def name(self) -> str:
@@ -83,13 +83,14 @@ class House:
 
     async def _usual(self, neutral: Sequence[Message], choices: Sequence[str], seconds: float) -> Scores:
         """Return what the choices score in a neutral talk; both come from code, so few are ever asked for."""
-        key = (tuple(neutral), tuple(choices))
-        if key not in self._known:
+        talk = tuple(neutral)
+        if any((talk, choice) not in self._known for choice in choices):
             scores = await self._scores(neutral, choices, seconds)
-            if len(self._known) >= MOST_KNOWN:
+            if len(self._known) > MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = scores
-        return self._known[key]
+            self._known |= {(talk, choice): score for choice, score in zip(choices, scores, strict=True)}
+            return scores
+        return np.array([self._known[talk, choice] for choice in choices], np.float32)
 
     async def _scores(self, messages: Sequence[Message], choices: Sequence[str], seconds: float) -> Scores:
         answer = await self._ask(_talk(messages) | {"choices": _texts(choices)}, seconds)
