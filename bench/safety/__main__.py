@@ -22,7 +22,7 @@ from scrollintel.visual.v1 import safety_pb2, safety_pb2_grpc
 from services.runtime.channels import connect
 from services.runtime.server import serve
 from services.runtime.triton import TritonClient
-from services.safety.category import Action, Category
+from services.safety.category import JUDGED, Action
 from services.safety.policy import strongest
 from services.safety.resemblance import Resemblance
 from services.safety.rulebook import load_exemplars, load_policy, load_rules
@@ -80,7 +80,7 @@ def by_label(judge: Judge, prompts: Sequence[Labelled]) -> Table:
     """Tell what is refused of each label, in English and in other languages, in both halves."""
     table = Table("refused", *(f"{half}, {tongue}" for half in Half for tongue in ("English", "others")))
     refused = {prompt for prompt in prompts if judge.refuses(prompt.text)}
-    for label in (*Category, *HARMLESS):
+    for label in (*JUDGED, *HARMLESS):
         cells = []
         for half in Half:
             for english in (True, False):
@@ -103,7 +103,7 @@ def of_unseen(judge: Judge, sets: Mapping[str, Sequence[Labelled]]) -> Table:
     """Tell what is refused of prompts that no rule was mended on; one that is refused for another category counts, too."""
     table = Table("refused", *sets)
     refused = {name: {each for each in prompts if judge.refuses(each.text)} for name, prompts in sets.items()}
-    for label in (*Category, *HARMLESS):
+    for label in (*JUDGED, *HARMLESS):
         groups = {name: {each for each in prompts if each.label == label} for name, prompts in sets.items()}
         cells = [ratio(len(group & refused[name]), len(group)) for name, group in groups.items()]
         table.add_row(label.replace("_", " "), *cells)
@@ -135,7 +135,7 @@ def with_exemplars(judge: Judge, prompts: Sequence[Labelled], address: str) -> t
     by_rules = {prompt.text for prompt in reported if judge.refuses(prompt.text)}
     alike, taken = asyncio.run(judge.resembles(address, [prompt.text for prompt in reported]))
     table = Table("report, English", "rules", "exemplars", "either")
-    groups = [(label, [p for p in reported if p.label == label]) for label in (*Category, *HARMLESS)]
+    groups = [(label, [p for p in reported if p.label == label]) for label in (*JUDGED, *HARMLESS)]
     groups.append(("recall", [p for p in reported if p.unsafe]))
     for label, group in groups:
         counts = [sum(p.text in refused for p in group) for refused in (by_rules, alike, by_rules | alike)]

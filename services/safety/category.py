@@ -18,6 +18,11 @@ class Category(StrEnum):
     PUBLIC_FIGURE = "public_figure"
     COPYRIGHT = "copyright"
     PROMPT_INJECTION = "prompt_injection"
+    PERSONAL_DATA = "personal_data"
+
+
+# What rules and pictures are judged for. Personal data is looked for only where a policy says what is done about it.
+JUDGED = tuple(category for category in Category if category is not Category.PERSONAL_DATA)
 
 
 class Action(IntEnum):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.safety.category import WORST, Action, Category, Signal
+from services.safety.category import JUDGED, WORST, Action, Category, Signal
 
 ACTIONS = {"flag": Action.FLAG, "redact": Action.REDACT, "block": Action.BLOCK}
 
@@ -38,27 +38,30 @@ class Policy:
     def parse(cls, data: Mapping[str, Any]) -> "Policy":
         """Read `{version, link, thresholds: {category: {flag|redact|block: severity}}}`.
 
-        Every category must be named and must have a severity that blocks: a policy that forgets a category would let
-        it pass. Raises PolicyError naming the entry that breaks a rule.
+        Every category but personal data must be named and must have a severity that blocks: a policy that forgets a
+        category would let it pass. Personal data alone can be redacted, and is looked for only where it is named.
+        Raises PolicyError naming the entry that breaks a rule.
         """
         given = data["thresholds"]
         if not isinstance(given, dict):
             raise PolicyError(("thresholds",), "must be a mapping of categories")
         if unknown := set(given) - set(Category):
             raise PolicyError(("thresholds",), f"unknown categories {sorted(map(str, unknown))}")
-        if missing := set(Category) - set(given):
+        if missing := set(JUDGED) - set(given):
             raise PolicyError(("thresholds",), f"no entry for {sorted(missing)}")
-        thresholds = {category: _ladder(category, given[category]) for category in Category}
+        thresholds = {
+            category: _ladder(category, given[category]) for category in Category if category in given
+        }
         return cls(str(data["version"]), str(data["link"]), thresholds)
 
     @property
-    def redacts(self) -> bool:
-        """Whether any category asks for text to be removed."""
-        return any(Action.REDACT in ladder for ladder in self.thresholds.values())
+    def reads_personal_data(self) -> bool:
+        """Whether something is done about personal data."""
+        return bool(self.thresholds.get(Category.PERSONAL_DATA))
 
     def action(self, category: Category, severity: int) -> Action:
         """Return the strongest action whose threshold the severity reaches."""
-        reached = (action for action, least in self.thresholds[category].items() if severity >= least)
+        reached = (action for action, least in self.thresholds.get(category, {}).items() if severity >= least)
         return max(reached, default=Action.ALLOW)
 
     def judge(self, signals: Iterable[Signal]) -> list[Finding]:
@@ -86,7 +89,9 @@ def _ladder(category: Category, given: Mapping[str, int]) -> dict[Action, int]:
         raise PolicyError(path, "must be a mapping of actions")
     if unknown := set(given) - set(ACTIONS):
         raise PolicyError(path, f"unknown actions {sorted(map(str, unknown))}; known are {sorted(ACTIONS)}")
-    if "block" not in given:
+    if "redact" in given and category is not Category.PERSONAL_DATA:
+        raise PolicyError((*path, "redact"), "only personal_data can be redacted; use flag or block")
+    if "block" not in given and category is not Category.PERSONAL_DATA:
         raise PolicyError(path, f"no severity blocks; name one from 1 to {WORST}")
     for name, severity in given.items():
         if not isinstance(severity, int) or isinstance(severity, bool) or not 1 <= severity <= WORST:

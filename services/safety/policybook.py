@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.safety.category import WORST, Action, Category
+from services.safety.category import JUDGED, WORST, Action, Category
 from services.safety.labels import Meaning, parse_labels
 from services.safety.normalisation import Disguises
 from services.safety.nsfw import Scale
@@ -169,9 +169,11 @@ def _or_empty(given: Any, empty: Any) -> Any:
 
 def _category(path: Sequence[str], entry: Mapping[str, Any]) -> Category:
     try:
-        return Category(entry["category"])
-    except ValueError as error:
-        raise PolicyError((*path, "category"), f"must be one of {', '.join(Category)}") from error
+        if (category := Category(entry["category"])) in JUDGED:
+            return category
+    except ValueError:
+        pass
+    raise PolicyError((*path, "category"), f"must be one of {', '.join(JUDGED)}")
 
 
 def _mapping(path: Sequence[str], given: Any) -> Mapping[Any, Any]:
@@ -187,9 +189,7 @@ def _known(path: Sequence[str], given: Any, keys: frozenset[str]) -> None:
 
 
 def _check(path: Sequence[str], policy: Policy, default: Policy, scale: Scale) -> None:
-    """Refuse what cannot be done, what can never block, and a tenant's policy on minors that is milder than the default."""
-    if policy.redacts:
-        raise PolicyError((*path, "thresholds"), "redact is not served in this version; use flag or block")
+    """Refuse what can never block, and a tenant's policy on minors that is milder than the default."""
     if policy.action(Category.SEXUAL, scale.worst) is not Action.BLOCK:
         raise PolicyError(
             (*path, "thresholds", "sexual") if path else ("nsfw_severities",),

@@ -1,19 +1,22 @@
 """CheckPrompt: the part of SafetyService that judges what people ask for."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 
-from scrollintel.visual.v1 import safety_pb2
+from scrollintel.visual.v1 import safety_finding_pb2, safety_pb2
 from services.runtime import identity
 from services.runtime.admission import Admission
 from services.runtime.turns import in_turn
 from services.safety.category import Action, Category
-from services.safety.policy import strongest
+from services.safety.personal import Personal, read
+from services.safety.policy import Policy, strongest
 from services.safety.policybook import TenantPolicy
 from services.safety.policyfile import PolicyFile
+from services.safety.privacy.redactor import shipped
 from services.safety.resemblance import Resemblance
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
@@ -37,7 +40,8 @@ class PromptRpcs:
     ) -> safety_pb2.CheckPromptResponse:
         """Check a prompt against every rule, and the negative prompt against those on injection.
 
-        What the rules do not refuse is compared with exemplars, too, where that is configured.
+        What the rules do not refuse is compared with exemplars, too, where that is configured, and personal data is
+        looked for where the tenant's policy says what is done about it.
         """
         work, told = partial(self._checked, request), partial(late, "the prompt")
         return await in_turn(self._prompts, self._settings.prompt_seconds, work, told)
@@ -45,9 +49,16 @@ class PromptRpcs:
     async def _checked(self, request: safety_pb2.CheckPromptRequest) -> safety_pb2.CheckPromptResponse:
         with checking("the prompt"):
             held = self._policies.of(identity.current().tenant)
-            read = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
-            checks = [read, *await self._compared(request.prompt, read, held)]
-            return safety_pb2.CheckPromptResponse(verdict=to_verdict(checks, held.policy))
+            ruled = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
+            checks = [ruled, *await self._compared(request.prompt, ruled, held)]
+            texts = [request.prompt, request.negative_prompt]
+            personal = await asyncio.to_thread(_personal, texts, held.policy)
+            answer = safety_pb2.CheckPromptResponse(
+                verdict=to_verdict([*checks, *personal.checks], held.policy)
+            )
+            if answer.verdict.action == safety_finding_pb2.SAFETY_ACTION_REDACT:
+                answer.redacted_prompt, answer.redacted_negative_prompt = personal.texts
+            return answer
 
     async def _compared(self, prompt: str, read: Check, held: TenantPolicy) -> list[Check]:
         """Compare a prompt with exemplars, unless the rules refuse it already; empty where that is not configured.
@@ -71,3 +82,7 @@ class PromptRpcs:
                 negative_prompt, [Category.PROMPT_INJECTION], extra=held.terms, allowed=held.allowed
             )
         return Check(self._rules.checker, list(dict.fromkeys(signals)))
+
+
+def _personal(texts: Sequence[str], policy: Policy) -> Personal:
+    return read(texts, shipped(), policy) if policy.reads_personal_data else Personal([], texts)

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from services.safety import hiding, languages
-from services.safety.category import WORST, Category, Signal
+from services.safety.category import JUDGED, WORST, Category, Signal
 from services.safety.normalisation import Disguises
 from services.safety.patterns import Patterns
 from services.safety.phrases import Phrase
@@ -78,14 +78,14 @@ class RuleSet:
         names = [rule.name for rule in rules]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"rules: names given twice: {sorted(repeated)}")
-        if silent := set(Category) - {rule.category for rule in rules}:
+        if silent := set(JUDGED) - {rule.category for rule in rules}:
             raise ValueError(f"rules: no rule for {sorted(silent)}")
         return cls(str(data["version"]), Searched(rules), disguises)
 
     def check(
         self,
         text: str,
-        only: Iterable[Category] = tuple(Category),
+        only: Iterable[Category] = JUDGED,
         extra: Sequence[Rule] = (),
         allowed: Allowed = (),
     ) -> list[Signal]:

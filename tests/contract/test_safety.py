@@ -142,7 +142,7 @@ async def test_a_picture_is_not_a_pass_when_the_model_is_late(tmp_path: Path) ->
         error = await error_of(stub.CheckImage(safety_pb2.CheckImageRequest(image=picture), timeout=20))
         taken = asyncio.get_running_loop().time() - started
     assert error.reason == errors_pb2.ERROR_REASON_SAFETY_UNCHECKED
-    assert taken < 5
+    assert taken < 15
 
 
 async def test_a_prompt_is_not_a_pass_when_the_rules_are_late(tmp_path: Path) -> None:
@@ -299,7 +299,9 @@ async def test_a_prompt_is_not_a_pass_when_it_cannot_be_compared(tmp_path: Path,
 
 async def test_a_prompt_is_refused_for_what_it_resembles(triton: Triton, tmp_path: Path) -> None:
     """No rule knows these words."""
-    async with safety(tmp_path, exemplars=True, triton_address=triton.grpc_address) as stub:
+    async with safety(
+        tmp_path, exemplars=True, exemplars_seconds=20, triton_address=triton.grpc_address
+    ) as stub:
         harmless = await verdict_on(stub, "a smiling cat on a windowsill")
         unsafe, again = [
             await verdict_on(stub, "a lady pulls up her blouse in front of the photographer")
@@ -312,3 +314,28 @@ async def test_a_prompt_is_refused_for_what_it_resembles(triton: Triton, tmp_pat
     assert finding.checker == "exemplars/1"
     assert finding.evidence.startswith("likeness 0.")
     assert "blouse" not in str(unsafe)
+
+
+async def test_personal_data_is_taken_out_for_tenants_whose_policy_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    careful = {"version": "1", "thresholds": {"personal_data": {"flag": 2, "redact": 4}}}
+    path.write_text(yaml.safe_dump(read("policy.yaml") | {"tenants": {"clinic": careful}}))
+    request = safety_pb2.CheckPromptRequest(
+        prompt="a card for Mrs Hoffmann, anna@example.org", negative_prompt="call +49 30 901820"
+    )
+    unsafe = safety_pb2.CheckPromptRequest(prompt="a nude woman, anna@example.org")
+    async with safety(tmp_path, policy=path) as stub:
+        ours = await stub.CheckPrompt(request, timeout=20)
+        with identity.acting_as(identity.Identity("clinic")):
+            theirs = await stub.CheckPrompt(request, timeout=20)
+            blocked = await stub.CheckPrompt(unsafe, timeout=20)
+    assert (ours.verdict.action, ours.redacted_prompt) == (safety_finding_pb2.SAFETY_ACTION_ALLOW, "")
+    assert [check.split("/")[0] for check in ours.verdict.checks] == ["prompt-rules"]
+    assert theirs.verdict.action == safety_finding_pb2.SAFETY_ACTION_REDACT
+    assert theirs.redacted_prompt == "a card for Mrs Hoffmann, <EMAIL_1>"
+    assert theirs.redacted_negative_prompt == "call <PHONE_1>"
+    assert {(each.evidence, each.severity) for each in theirs.verdict.findings} == {
+        ("kind NAME", 2), ("kind EMAIL", 4), ("kind PHONE", 4),
+    }  # fmt: skip
+    assert "privacy-rules" in str(theirs.verdict.checks)
+    assert (blocked.verdict.action, blocked.redacted_prompt) == (BLOCK, "")

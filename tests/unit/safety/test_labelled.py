@@ -8,7 +8,7 @@ import yaml
 from bench.safety.disguises import DISGUISES
 from bench.safety.labelled import PROMPTS as PROMPTS_FILE
 from bench.safety.labelled import Half, load
-from services.safety.category import Action, Category
+from services.safety.category import JUDGED, Action
 from services.safety.normalisation import Disguises
 from services.safety.policy import strongest
 from services.safety.rulebook import read
@@ -21,7 +21,7 @@ PROMPTS = load()
 def test_there_are_enough_of_every_kind_and_each_once() -> None:
     labels = Counter(prompt.label for prompt in PROMPTS)
     assert len({prompt.text for prompt in PROMPTS}) == len(PROMPTS) >= 600
-    assert all(labels[category] >= 40 for category in Category)
+    assert all(labels[category] >= 40 for category in JUDGED)
     assert labels["hard"] >= 150
     assert len({prompt.language for prompt in PROMPTS}) == 13
 

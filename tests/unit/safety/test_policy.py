@@ -4,16 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.safety.category import Action, Category, Signal
+from services.safety.category import JUDGED, Action, Category, Signal
 from services.safety.policy import Policy, strongest
 from services.safety.rulebook import load_policy, read
 from tests.unit.safety.shipped import POLICY
 
-LADDER = {"flag": 2, "redact": 3, "block": 5}
+LADDER = {"flag": 2, "block": 5}
+PERSONAL = {"flag": 2, "redact": 3, "block": 5}
 
 
 def policy(**changes: Any) -> Policy:
-    thresholds = {category.value: dict(LADDER) for category in Category} | changes
+    thresholds = {category.value: dict(LADDER) for category in JUDGED} | {"personal_data": PERSONAL} | changes
     return Policy.parse({"version": "1", "link": "policy.md", "thresholds": thresholds})
 
 
@@ -30,7 +31,7 @@ def policy(**changes: Any) -> Policy:
     ],
 )
 def test_action(severity: int, action: Action) -> None:
-    assert policy().action(Category.HATE, severity) is action
+    assert policy().action(Category.PERSONAL_DATA, severity) is action
 
 
 @given(st.sampled_from(Category), st.integers(0, 6))
@@ -39,7 +40,7 @@ def test_worse_is_never_treated_milder(category: Category, severity: int) -> Non
 
 
 def test_the_shipped_policy_blocks_the_worst_of_every_category() -> None:
-    assert all(POLICY.action(category, 7) is Action.BLOCK for category in Category)
+    assert all(POLICY.action(category, 7) is Action.BLOCK for category in JUDGED)
     assert all(POLICY.action(category, 0) is Action.ALLOW for category in Category)
 
 
@@ -85,13 +86,16 @@ def test_parse_refuses_a_policy_that_forgets_a_category() -> None:
         Policy.parse(data)
 
 
-def test_a_policy_that_redacts_is_refused_until_something_redacts(tmp_path: Any) -> None:
-    path = tmp_path / "policy.yaml"
-    path.write_text(
-        str(read("policy.yaml") | {"version": "2"}).replace("'hate': {", "'hate': {'redact': 3, ")
-    )
-    with pytest.raises(ValueError, match="redact is not served"):
-        load_policy(path)
+def test_personal_data_alone_can_be_redacted() -> None:
+    with pytest.raises(ValueError, match=r"thresholds\.hate\.redact: only personal_data can be redacted"):
+        policy(hate={"redact": 3, "block": 5})
+
+
+def test_personal_data_needs_nothing_that_blocks_and_may_be_left_alone() -> None:
+    assert policy(personal_data={"redact": 1}).action(Category.PERSONAL_DATA, 7) is Action.REDACT
+    for nothing in (POLICY, policy(personal_data={})):
+        assert not nothing.reads_personal_data
+        assert nothing.action(Category.PERSONAL_DATA, 7) is Action.ALLOW
 
 
 def test_a_scale_that_never_blocks_is_refused(tmp_path: Any) -> None:

@@ -105,7 +105,16 @@ def test_terms_and_exceptions(path: Path, tenant: str, prompt: str, found: list[
             "tenants.museum.exceptions.0.category: no tenant lifts",
         ),
         ("flag: 3, block: 6", "block: 7", "tenants.museum.thresholds.sexual: no probability reaches"),
-        ("flag: 3, block: 6", "redact: 3, block: 6", "tenants.museum.thresholds: redact is not served"),
+        (
+            "flag: 3, block: 6",
+            "redact: 3, block: 6",
+            "tenants.museum.thresholds.sexual.redact: only personal_data",
+        ),
+        (
+            "category: copyright, severity: 5",
+            "category: personal_data, severity: 5",
+            "terms.0.category: must be",
+        ),
         ("exceptions: []\n", "exceptions: {}\n", "exceptions: must be a list"),
         ("exceptions: []\n", "exceptions: [\n", "not YAML"),
         ("exceptions: []\n", "terms: []\n", "terms: is given twice"),
