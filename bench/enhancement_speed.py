@@ -61,10 +61,10 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=default_home(), help="where models are built")
     parser.add_argument("--passes", type=int, default=4)
     arguments = parser.parse_args()
-    table = Table("prompts", "calls", "P50 ms", "P95 ms")
+    table = Table("prompts", "calls", "P50 ms", "P95 ms", "P99 ms")
     found = asyncio.run(measure(arguments.home, arguments.passes))
     for group, spent in sorted(found.items(), key=lambda pair: pair[0] == "all"):
-        table.add_row(group, str(len(spent)), f"{quantile(spent, 0.5):.1f}", f"{quantile(spent, 0.95):.1f}")
+        table.add_row(group, str(len(spent)), *(f"{quantile(spent, q):.1f}" for q in (0.5, 0.95, 0.99)))
     Console().print(table)
 
 

@@ -13,6 +13,7 @@ from services.local.settings import ANYWHERE, LocalSettings
 # Room for the ten callers of one test, so that the hundred of another fill it and the rest is refused.
 WAITING = 16
 RUNNING = 4
+PATIENT_SECONDS = 20  # for what the tests want an answer to, however busy the machine
 
 
 def home_with_models(folder: Path, model_repository: Path) -> Path:
@@ -33,7 +34,10 @@ async def mesh(mesh_home: Path) -> AsyncIterator[LocalMesh]:
     settings = LocalSettings(
         home=mesh_home,
         listen=ANYWHERE,
-        servers={"orchestrator": {"running": RUNNING, "waiting": WAITING}},
+        servers={
+            "orchestrator": {"running": RUNNING, "waiting": WAITING},
+            "prompt": {"templates_seconds": PATIENT_SECONDS},
+        },
     )
     async with local_mesh(settings) as running:
         yield running
