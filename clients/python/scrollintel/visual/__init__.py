@@ -47,6 +47,7 @@ from scrollintel.visual.generation import Generation
 from scrollintel.visual.operations import Deblur, Denoise, Operation, RestoreFaces, Upscale
 from scrollintel.visual.provenance import Provenance
 from scrollintel.visual.quality import Quality, Score
+from scrollintel.visual.redaction import Redaction
 from scrollintel.visual.results import GenerationResult, GenerationState
 from scrollintel.visual.safety import SafetyAction, SafetyCategory, SafetyFinding
 from scrollintel.visual.templates import Filled, Hole, Suggestion, Template, TemplateList
@@ -92,6 +93,7 @@ __all__ = [
     "Provenance",
     "Quality",
     "Queued",
+    "Redaction",
     "RequestIdReusedError",
     "ResourceError",
     "RestoreFaces",

@@ -10,6 +10,7 @@ import typer
 from scrollintel.visual.cli.enhance import enhance
 from scrollintel.visual.cli.generate import generate
 from scrollintel.visual.cli.rate import rate
+from scrollintel.visual.cli.redact import redact
 from scrollintel.visual.cli.services import services
 from scrollintel.visual.cli.status import status
 from scrollintel.visual.cli.templates import templates
@@ -34,6 +35,7 @@ def application() -> typer.Typer:
     app.command()(rate)
     app.add_typer(templates, name="templates")
     app.command()(verify)
+    app.command()(redact)
     app.command()(protect)
     app.add_typer(works, name="works")
     app.command()(status)
