@@ -22,9 +22,7 @@ T = TypeVar("T")
 FEW = 5  # templates that are shown with their holes; more are shown by id and title
 
 
-templates = typer.Typer(
-    help="Prompts with holes: list them, add and remove your own.", rich_markup_mode="rich"
-)
+templates = typer.Typer(rich_markup_mode="rich")
 
 
 @templates.callback(invoke_without_command=True)
@@ -41,7 +39,7 @@ def listed(
     address: mesh.Address = None,
     home: mesh.Home = None,
 ) -> None:
-    """List the prompt templates; `vmesh generate --template ID --var name=value` draws one.
+    """List the prompt templates, or show, add and remove your own; `vmesh generate --template ID --var name=value` draws one.
 
     Exit codes: 0 some were found, 1 none was, 2 usage, 3 the search is too long, 8 no mesh, 10 not served.
     """
