@@ -304,8 +304,7 @@ async def test_a_prompt_is_refused_for_what_it_resembles(triton: Triton, tmp_pat
     ) as stub:
         harmless = await verdict_on(stub, "a smiling cat on a windowsill")
         unsafe, again = [
-            await verdict_on(stub, "a lady pulls up her blouse in front of the photographer")
-            for _ in range(2)
+            await verdict_on(stub, "her blouse is gone and she looks at the photographer") for _ in range(2)
         ]
     assert harmless.action == ALLOW
     assert list(harmless.checks) == ["prompt-rules/3", "exemplars/1"]
