@@ -3,14 +3,14 @@
 A prompt counts as refused when the shipped policy blocks it, for whatever category: what matters to its author is whether
 it was drawn. Rules were mended on both halves of the earlier prompts; `fresh.yaml` is what they are reported for. Disguises are laid over the
 English prompts of a half, and recall is counted among those that are refused as they are. With Triton's gRPC address
-(`vmesh up` prints it) the comparison with exemplars is measured, too, on the reported half: the exemplars are of the other.
+(`vmesh up` prints it) the comparison with exemplars is measured, too, on prompts that neither rules nor exemplars have seen.
 """
 
 import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
@@ -129,17 +129,25 @@ def by_disguise(judge: Judge, prompts: Sequence[Labelled]) -> Table:
     return table
 
 
-def with_exemplars(judge: Judge, prompts: Sequence[Labelled], address: str) -> tuple[Table, list[float]]:
-    """Tell what exemplars add to the rules in the reported half, and how long they take."""
-    reported = [prompt for prompt in prompts if prompt.half is Half.REPORT and prompt.language == "en"]
-    by_rules = {prompt.text for prompt in reported if judge.refuses(prompt.text)}
-    alike, taken = asyncio.run(judge.resembles(address, [prompt.text for prompt in reported]))
-    table = Table("report, English", "rules", "exemplars", "either")
-    groups = [(label, [p for p in reported if p.label == label]) for label in (*JUDGED, *HARMLESS)]
-    groups.append(("recall", [p for p in reported if p.unsafe]))
-    for label, group in groups:
-        counts = [sum(p.text in refused for p in group) for refused in (by_rules, alike, by_rules | alike)]
-        table.add_row(label.replace("_", " "), *(ratio(count, len(group)) for count in counts))
+def with_exemplars(
+    judge: Judge, sets: Mapping[str, Sequence[Labelled]], address: str
+) -> tuple[Table, list[float]]:
+    """Tell what exemplars add to the rules in sets that neither has seen, and how long they take."""
+    texts = [prompt.text for prompts in sets.values() for prompt in prompts]
+    by_rules = {text for text in texts if judge.refuses(text)}
+    alike, taken = asyncio.run(judge.resembles(address, texts))
+    table = Table("refused", *(f"{name}, {by}" for name in sets for by in ("rules", "exemplars", "either")))
+    wanted: dict[str, Callable[[Labelled], bool]] = {
+        **{label: lambda prompt, label=label: prompt.label == label for label in (*JUDGED, *HARMLESS)},  # type: ignore[misc]
+        "recall": lambda prompt: prompt.unsafe,
+    }
+    for label, belongs in wanted.items():
+        cells = []
+        for prompts in sets.values():
+            group = [prompt for prompt in prompts if belongs(prompt)]
+            counts = (sum(each.text in by for each in group) for by in (by_rules, alike, by_rules | alike))
+            cells += [ratio(count, len(group)) for count in counts]
+        table.add_row(label.replace("_", " "), *cells)
     return table, taken
 
 
@@ -196,13 +204,14 @@ def main() -> None:
     given = parser.parse_args()
     console, judge, prompts = Console(width=130), Judge(), load()
     console.print(by_label(judge, prompts), by_disguise(judge, prompts))
-    console.print(of_unseen(judge, {"fresh": load(FRESH), "reworded": load(REWORDED)}))
+    unseen = {"fresh": load(FRESH), "reworded": load(REWORDED)}
+    console.print(of_unseen(judge, unseen))
     console.print(of_later(judge, load(LATER)))
     texts = [prompt.text for prompt in prompts]
     console.print(told("rules alone", judge.milliseconds(texts)))
     console.print(told("CheckPrompt over gRPC", asyncio.run(calls(texts, ""))))
     if given.triton:
-        table, taken = with_exemplars(judge, prompts, given.triton)
+        table, taken = with_exemplars(judge, unseen, given.triton)
         console.print(table)
         console.print(told("exemplars alone", taken))
         console.print(told("CheckPrompt with exemplars", asyncio.run(calls(texts, given.triton))))

@@ -7,7 +7,7 @@ from services.safety import hiding
 from services.safety.normalisation import Disguises
 from services.safety.patterns import Patterns
 
-MOST_LETTERS = 400_000  # of spellings without exceptions: 20 of them for a text of 8,000 letters
+MOST_LETTERS = 1_000_000  # of all spellings: 8,000 letters with digits among them have 200,000 each time they are spelled
 
 
 class Readings:
@@ -43,7 +43,7 @@ class Readings:
     @cached_property
     def disguised(self) -> Sequence[frozenset[int]]:
         """What is found in each of the disguised spellings."""
-        return [self._patterns.found(spelling) for spelling in self._disguises.spellings(self.plain)]
+        return [self._patterns.found(spelling) for spelling in self._spelled(self.plain)]
 
     @cached_property
     def anywhere(self) -> frozenset[int]:
@@ -57,13 +57,17 @@ class Readings:
     def holds_disguised(self, kept: str, needed: frozenset[int]) -> bool:
         """Tell whether all of some patterns are found in a disguised spelling of the text.
 
-        `kept` is the plain text, without phrases that are harmless. Of a long text that is disguised in many ways it is
-        spelled anew a few times only; after that nothing is excused, and the answer is that for the whole text.
+        `kept` is the plain text, without phrases that are harmless. A long text that is disguised in many ways is spelled
+        anew a few times only, or not at all; after that nothing is excused, and the answer is that for the whole text.
         """
         if not any(needed <= found for found in self.disguised):
             return False
         if kept not in self._excused and kept != self.plain and self._letters < MOST_LETTERS:
-            self._excused[kept] = self._disguises.spellings(kept)
-            self._letters += sum(map(len, self._excused[kept]))
+            self._excused[kept] = self._spelled(kept)
         spellings = self._excused.get(kept)
         return spellings is None or any(self.holds(spelling, needed) for spelling in spellings)
+
+    def _spelled(self, plain: str) -> Sequence[str]:
+        spellings = self._disguises.spellings(plain)
+        self._letters += sum(map(len, spellings))
+        return spellings

@@ -224,14 +224,14 @@ def test_a_language_with_unknown_words_is_refused() -> None:
         RuleSet.parse(read("rules.yaml"), RULES.disguises, others)
 
 
-def test_of_a_text_in_many_disguises_only_the_first_phrases_are_excused(
+def test_of_a_text_in_too_many_disguises_nothing_is_excused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = "nude lipstick, white power outlet, 4k"
     assert blocking(text) == set()
     monkeypatch.setattr("services.safety.readings.MOST_LETTERS", 1)
-    assert blocking("nude lipstick, 4k") == set()
-    assert len(blocking(text)) == 1
+    assert blocking("nude lipstick, white power outlet") == set()
+    assert blocking(text) == {Category.SEXUAL, Category.HATE}
 
 
 def test_terms_of_a_tenant_are_searched_beside_the_rules() -> None:
