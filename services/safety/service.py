@@ -21,6 +21,7 @@ from services.safety.resemblance import Resemblance
 from services.safety.rulebook import load_exemplars, load_rules
 from services.safety.rules import RuleSet
 from services.safety.settings import Settings
+from services.safety.works.embedding import Embedder
 from services.safety.works.registry import Registry
 from services.safety.works.rpcs import Works, WorksRpcs
 from services.safety.works.tables import open_tables
@@ -77,8 +78,9 @@ async def build(settings: Settings) -> AsyncIterator[SafetyService]:
     ):
         compared = resemblance if settings.exemplars else None
         registry = Registry(database, settings.works_fresh_seconds)
-        panel = Panel(checkers(triton, rules, registry, settings))
-        works = Works(registry, blobs, settings)
+        embedder = Embedder(triton, settings.works_seconds)
+        panel = Panel(checkers(triton, rules, registry, embedder, settings))
+        works = Works(registry, embedder, blobs, settings)
         yield SafetyService(rules, compared, panel, policies, blobs, provenance, works, settings)
 
 

@@ -20,7 +20,7 @@ BYTES = 32
 BITS = 8 * BYTES
 _SIDE = 64
 _KEPT = 16
-_LARGEST = 1024  # larger pictures are first averaged to this: it moves no more than a few bits
+_LARGEST = 512  # larger pictures are first averaged to this, as by Meta's own program: it moves a few bits
 _SMALLEST = 5  # pixels of a side, below which Meta's hash is empty
 
 

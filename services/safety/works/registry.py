@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
 import sqlalchemy as sa
@@ -15,8 +16,11 @@ from scrollintel.visual.v1 import errors_pb2
 from services.runtime.database import Database
 from services.runtime.errors import MeshError
 from services.safety.works import pdq
+from services.safety.works.embedding import LENGTH, Vector
 from services.safety.works.shelf import Shelf
 from services.safety.works.tables import works
+
+Stored: TypeAlias = sa.Row[tuple[int, str, bytes, bytes]]
 
 MOST = 100_000  # works of all tenants: every picture is held against each of them
 MOST_OF_TENANT = 10_000
@@ -32,6 +36,7 @@ class Work:
     asked: str
     holder: str
     hash: NDArray[np.uint8]
+    embedding: Vector
     created: datetime
 
 
@@ -160,16 +165,19 @@ def _row(work: Work) -> dict[str, object]:
         "asked": work.asked,
         "holder": work.holder,
         "hash": work.hash.tobytes(),
+        "embedding": work.embedding.astype(np.float16).tobytes(),
         "created": work.created,
     }
 
 
-def _rows(connection: sa.Connection, after: int) -> Sequence[sa.Row[tuple[int, str, bytes]]]:
-    query = sa.select(works.c.sequence, works.c.id, works.c.hash).where(works.c.sequence > after)
+def _rows(connection: sa.Connection, after: int) -> Sequence[Stored]:
+    columns = (works.c.sequence, works.c.id, works.c.hash, works.c.embedding)
+    query = sa.select(*columns).where(works.c.sequence > after)
     return connection.execute(query.order_by(works.c.sequence)).all()
 
 
-def _columns(rows: Sequence[sa.Row[tuple[int, str, bytes]]]) -> tuple[int, list[str], NDArray[np.uint8]]:
-    """Return the last sequence, the ids and the hashes of rows in order; ValueError for a hash of another size."""
+def _columns(rows: Sequence[Stored]) -> tuple[int, list[str], NDArray[np.uint8], NDArray[np.float16]]:
+    """Return the last sequence, ids, hashes and embeddings of rows in order; ValueError for what has another size."""
     hashes = np.frombuffer(b"".join(row.hash for row in rows), np.uint8).reshape(len(rows), pdq.BYTES)
-    return (rows[-1].sequence if rows else 0), [row.id for row in rows], hashes
+    vectors = np.frombuffer(b"".join(row.embedding for row in rows), np.float16).reshape(len(rows), LENGTH)
+    return (rows[-1].sequence if rows else 0), [row.id for row in rows], hashes, vectors

@@ -20,6 +20,7 @@ from services.runtime.threads import in_thread
 from services.runtime.turns import turn_with_threads
 from services.safety.settings import Settings
 from services.safety.works import pdq
+from services.safety.works.embedding import Embedder
 from services.safety.works.registry import Kept, Registry, Work
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -34,27 +35,32 @@ REGISTER_SECONDS = 0.3
 class Works:
     """Registers pictures, a few at a time, and lists and removes what a tenant registered."""
 
-    def __init__(self, registry: Registry, blobs: BlobStore, settings: Settings) -> None:
+    def __init__(self, registry: Registry, embedder: Embedder, blobs: BlobStore, settings: Settings) -> None:
         self._registry = registry
+        self._embedder = embedder
         self._blobs = blobs
         self._seconds = settings.picture_seconds
         self._turns = Admission(settings.works_at_once, settings.works_waiting, REGISTER_SECONDS)
 
     async def register(self, tenant: str, request: safety_pb2.RegisterProtectedWorkRequest) -> str:
-        """Hash a stored picture, keep the hash, and return the work's id."""
+        """Hash and embed a stored picture, keep what came of it, and return the work's id."""
         async with turn_with_threads(self._turns), _within(self._seconds):
             data = await self._blobs.get(request.media)
-            seen = await in_thread(pdq.hash_of, await images.decode(data))
-        if seen.quality < PLAINEST:
-            raise MeshError(
-                errors_pb2.ERROR_REASON_FIELD_INVALID,
-                f"media: shows too little to be told from other pictures: {seen.quality} of 100, "
-                f"and {PLAINEST} are needed",
-                field="media",
-            )
+            picture = await images.decode(data)
+            seen = await in_thread(pdq.hash_of, picture)
+            if seen.quality < PLAINEST:
+                raise MeshError(
+                    errors_pb2.ERROR_REASON_FIELD_INVALID,
+                    f"media: shows too little to be told from other pictures: {seen.quality} of 100, "
+                    f"and {PLAINEST} are needed",
+                    field="media",
+                )
+            vector = await self._embedder.embed(picture)
         asked = hashlib.sha256(hashlib.sha256(data).digest() + request.holder.encode()).hexdigest()
         made = datetime.now(UTC).replace(tzinfo=None)
-        work = Work(uuid.uuid4().hex, tenant, request.request_id, asked, request.holder, seen.own, made)
+        work = Work(
+            uuid.uuid4().hex, tenant, request.request_id, asked, request.holder, seen.own, vector, made
+        )
         return await self._registry.register(work)
 
     async def page(self, tenant: str, size: int, token: str) -> tuple[list[Kept], str]:

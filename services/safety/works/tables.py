@@ -19,6 +19,7 @@ works = sa.Table(
     sa.Column("asked", sa.String(64), nullable=False),  # what equal requests have in common
     sa.Column("holder", sa.String(200), nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("embedding", sa.LargeBinary, nullable=False),  # FP16
     sa.Column("created", sa.DateTime, nullable=False),  # UTC
     sa.UniqueConstraint("tenant", "request_id"),
     sa.UniqueConstraint("tenant", "asked"),

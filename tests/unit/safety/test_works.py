@@ -1,13 +1,17 @@
 """The registry of protected works: what is kept, who may take it out, and how fresh a replica's copy is."""
 
 import dataclasses
+import math
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import cast
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
+from scrollintel.visual.v1 import errors_pb2
 from services.runtime.errors import MeshError
 from services.safety.category import Category
 from services.safety.pictures.checker import Shown
@@ -15,6 +19,7 @@ from services.safety.pictures.works import CHECKER, ProtectedWorks, severity
 from services.safety.policyfile import load_book
 from services.safety.rulebook import load_disguises
 from services.safety.works import pdq
+from services.safety.works.embedding import LENGTH, Embedder, Vector
 from services.safety.works.registry import Registry, Work
 from services.safety.works.shelf import NEAREST, Near, Shelf
 from services.safety.works.tables import open_tables
@@ -24,10 +29,42 @@ FOREVER = 3600.0
 MADE = datetime.fromisoformat("2026-11-23T12:00:00")
 
 
+def vector(cosine: float) -> Vector:
+    """An embedding that has this cosine with `vector(1)`."""
+    made = np.zeros(LENGTH, np.float16)
+    made[:2] = cosine, math.sqrt(1 - cosine**2)
+    return made
+
+
+@dataclasses.dataclass
+class Matcher:
+    """Says how like a picture is to every work; None cannot answer."""
+
+    cosine: float | None = 1.0
+    asked: int = 0
+
+    async def embed(self, picture: object) -> Vector:
+        self.asked += 1
+        if self.cosine is None:
+            raise MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the matcher is away")
+        return vector(self.cosine)
+
+
+def checker(registry: Registry, matcher: Matcher | None = None) -> ProtectedWorks:
+    return ProtectedWorks(registry, cast("Embedder", matcher or Matcher()), 5.0)
+
+
+def bits_away(count: int) -> NDArray[np.uint8]:
+    """The picture's own hash, but for so many of its bits."""
+    bits = np.unpackbits(pdq.hash_of(PICTURE).own)
+    bits[: 2 * count : 2] ^= 1
+    return np.packbits(bits)
+
+
 def work(name: str, *, tenant: str = "museum", request_id: str = "") -> Work:
     noise = np.random.default_rng(list(name.encode()))
     made = noise.integers(0, 256, pdq.BYTES).astype(np.uint8)
-    return Work(name, tenant, request_id, f"asked {name}", f"holder of {name}", made, MADE)
+    return Work(name, tenant, request_id, f"asked {name}", f"holder of {name}", made, vector(1.0), MADE)
 
 
 def shown() -> Shown:
@@ -100,24 +137,43 @@ async def test_a_registry_that_cannot_be_read_is_no_pass(database_url: str) -> N
         registry = Registry(database, 0)
         await database.write(lambda connection: connection.exec_driver_sql("DROP TABLE protected_works"))
         with pytest.raises((MeshError, sa.exc.ProgrammingError)):
-            await ProtectedWorks(registry, 5.0).check(shown())
+            await checker(registry).check(shown())
 
 
 async def test_a_copy_is_told_by_its_id_and_distance_alone(registry: Registry) -> None:
-    seen = pdq.hash_of(PICTURE)
-    near = seen.own.copy()
-    near[0] ^= 0b111
-    await registry.register(dataclasses.replace(work("a"), hash=near))
+    await registry.register(dataclasses.replace(work("a"), hash=bits_away(3)))
     await registry.register(work("far"))
-    opinion = await ProtectedWorks(registry, 5.0).check(shown())
+    opinion = await checker(registry).check(shown())
     (signal,) = opinion.signals
     assert (signal.category, signal.severity, signal.checker) == (Category.COPYRIGHT, 6, CHECKER)
     assert signal.evidence == "protected work a, distance 3 of 256"
-    assert opinion.risk == pytest.approx(1 - 3 / 256)
+    assert opinion.risk == pytest.approx(6 / 7)
+
+
+@pytest.mark.parametrize(
+    ("distance", "cosine", "told"), [(80, 0.95, True), (80, 0.8, False), (95, 1.0, False)]
+)
+async def test_a_doubtful_hash_needs_the_matchers_word(
+    registry: Registry, distance: int, cosine: float, told: bool
+) -> None:
+    await registry.register(dataclasses.replace(work("a"), hash=bits_away(distance)))
+    signals = (await checker(registry, Matcher(cosine)).check(shown())).signals
+    assert [signal.severity for signal in signals] == ([3] if told else [])
+    assert all(f"distance {distance} of 256, likeness 0.95" in signal.evidence for signal in signals)
+
+
+async def test_the_matcher_is_asked_in_doubt_alone_and_its_silence_is_no_pass(registry: Registry) -> None:
+    away = Matcher(None)
+    await registry.register(dataclasses.replace(work("a"), hash=bits_away(20)))
+    assert (await checker(registry, away).check(shown())).signals
+    assert away.asked == 0
+    await registry.register(dataclasses.replace(work("b"), hash=bits_away(70)))
+    with pytest.raises(MeshError):
+        await checker(registry, away).check(shown())
 
 
 async def test_an_empty_registry_finds_nothing(registry: Registry) -> None:
-    opinion = await ProtectedWorks(registry, 5.0).check(shown())
+    opinion = await checker(registry).check(shown())
     assert (list(opinion.signals), opinion.risk) == ([], 0.0)
 
 
@@ -130,13 +186,10 @@ def test_severities_fall_with_the_distance() -> None:
 
 def test_the_nearest_works_come_first_and_each_once() -> None:
     seen = pdq.hash_of(PICTURE)
-    hashes = np.stack([seen.own] * (NEAREST + 3))
-    for index, row in enumerate(hashes):
-        row[: index // 8 + 1] ^= np.uint8((1 << index % 8) - 1) if index else 0
-    shelf = Shelf.empty().with_more(20, [f"w{index}" for index in range(len(hashes))], hashes)
-    found = shelf.nearest(seen, 30)
-    assert len(found) == NEAREST
-    assert found[0] == Near("w0", 0)
-    assert [each.distance for each in found] == sorted(each.distance for each in found)
-    assert len({each.id for each in found}) == NEAREST
+    hashes = np.stack([bits_away(count) for count in range(NEAREST + 3)])
+    vectors = np.stack([vector(1.0)] * len(hashes))
+    shelf = Shelf.empty().with_more(99, [f"w{index}" for index in range(len(hashes))], hashes, vectors)
+    found = shelf.nearest(seen, 10)
+    assert found == [Near(f"w{count}", count, count) for count in range(11)]
+    assert len(shelf.nearest(seen, pdq.BITS)) == NEAREST
     assert shelf.nearest(seen, -1) == []
