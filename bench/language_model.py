@@ -59,6 +59,12 @@ async def choosing(model: LanguageModel, number: int) -> float:
     return time.perf_counter() - began
 
 
+def processor(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds: what other work on the machine does not change."""
+    user_ticks, system_ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user_ticks) + int(system_ticks)) / os.sysconf("SC_CLK_TCK")
+
+
 def resident(pid: int) -> float:
     """Return the memory that a process has in RAM, in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -113,16 +119,24 @@ async def measure(home: Path) -> None:
             print(f"load average {os.getloadavg()[0]:.1f}; loaded in {time.perf_counter() - began:.1f} s")
             (worker,) = (pid for pid in find_workers(int(settings.pid_file.read_text())) if pid != worker)
             model = House(triton, None)
+            began = processor(worker)
             first = [await seconds(model, STORY, 1) for _ in range(RUNS)]
+            spent = [processor(worker) - began]
             whole = [await seconds(model, STORY, WRITTEN) for _ in range(RUNS)]
+            spent.append(processor(worker) - began - spent[0])
             rate = (WRITTEN - 1) / (statistics.median(whole) - statistics.median(first))
+            each = 1000 * (spent[1] - spent[0]) / RUNS / (WRITTEN - 1)
             print(f"first token {1000 * statistics.median(first):.0f} ms, then {rate:.0f} tokens a second")
-            chosen = [await choosing(model, number) for number in range(RUNS + 1)][1:]
-            print(f"one of eight chosen in {1000 * statistics.median(chosen):.0f} ms")
+            print(f"processor time: first token {1000 * spent[0] / RUNS:.0f} ms, each other {each:.1f} ms")
+            await choosing(model, RUNS)
+            began = processor(worker)
+            chosen = [await choosing(model, number) for number in range(RUNS)]
+            print(f"one of eight chosen in {1000 * statistics.median(chosen):.0f} ms", end=", ")
+            print(f"processor time {1000 * (processor(worker) - began) / RUNS:.0f} ms")
             print(f"memory {resident(worker):.0f} MiB", end=", ")
             longest = [user("one two three four five six seven eight nine " * 194)]
-            spent = await seconds(model, longest, 256)
-            print(f"after the longest talk, which took {spent:.1f} s, {resident(worker):.0f} MiB")
+            took = await seconds(model, longest, 256)
+            print(f"after the longest talk, which took {took:.1f} s, {resident(worker):.0f} MiB")
             print(f"load average {os.getloadavg()[0]:.1f}")
 
 

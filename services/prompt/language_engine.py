@@ -29,9 +29,9 @@ MOST_CHARACTERS = 600  # of a prompt; the time that a model takes grows with it
 MOST_ASPECTS = 3
 MOST_TOKENS = 64  # of what it writes
 TEMPERATURE = 0.7  # where the caller's seed is to make a difference
-LEAST_MARGIN = 0.1  # below it, of two phrases for a picture neither fits better
+LEAST_MARGIN = 0.1  # a token, in logarithms: below it, of two phrases neither is told to fit better
 RESERVE_SECONDS = 0.25  # of the caller's time, for templates to answer in when the model does not
-LIKE = 0.5  # least cosine of a prompt with what it becomes; docs/04-prompt.md has how both were found
+LIKE = 0.5  # least cosine of a prompt with what it becomes; docs/04-prompt.md says how little that tells
 
 Additions = dict[str, str]
 

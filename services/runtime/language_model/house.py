@@ -37,7 +37,7 @@ class House:
 
     @property
     def writes(self) -> bool:
-        """False: of what it wrote about 200 prompts, hardly anything passed the checks (docs/04-prompt.md)."""
+        """False: of what it wrote about 200 prompts, 50 answers passed the prompt server's checks (docs/04-prompt.md)."""
         return False
 
     async def complete(
