@@ -48,7 +48,9 @@ MODELS = (
     "face_detection_centerface",
     "text_detection",
     "text_recognition",
+    "image_text_matcher",
 )
+PROTECTED = "coins"  # the one work in the registry: pictures are held against none otherwise
 CALL_SECONDS = 60.0
 
 
@@ -105,6 +107,12 @@ class Bench:
         beside = [milliseconds(each.taken) for each in self.timed]
         checkers = [f"{one} / {other}" for one, other in zip(alone, beside, strict=True)]
         return [f"{milliseconds(whole)} ({used:.0f})", *checkers]
+
+    async def protect(self, name: str) -> None:
+        """Register a picture as a protected work."""
+        media = await self.blobs.put(await encode_png(picture(name)), media_type="image/png")
+        request = safety_pb2.RegisterProtectedWorkRequest(media=media, holder="a museum")
+        await self.stub.RegisterProtectedWork(request, timeout=CALL_SECONDS)
 
     async def check(self, media: MediaRef) -> float:
         """Return the seconds that one CheckImage takes."""
@@ -189,6 +197,7 @@ async def measure(home: Path, rounds: int) -> None:
     """Measure and print."""
     console = Console(width=140)
     async with measuring(home) as bench:
+        await bench.protect(PROTECTED)
         table = Table("P50 (processor) in ms, 1024 × 1024", *PICTURES)
         columns = [await bench.look(name, rounds) for name in PICTURES]
         names = ["CheckImage", *(f"{each.name}: alone / beside" for each in bench.timed)]
