@@ -92,9 +92,16 @@ def batched(pieces: Sequence[Pixels]) -> Pixels:
 
 
 def reading_order(quads: Sequence[Quad]) -> list[int]:
-    """Return the indices of lines from top to bottom, and from left to right where they stand beside one another."""
-    middles = [float(quad[:, 1].mean()) for quad in quads]
-    heights = [float(np.ptp(quad[:, 1])) for quad in quads]
+    """Return the indices of lines from top to bottom, and from left to right where they stand beside one another.
+
+    Up and down are those of the text: across the direction in which most of it runs.
+    """
+    if not quads:
+        return []
+    turn = _levelling(quads)
+    level = [quad @ turn for quad in quads]
+    middles = [float(quad[:, 1].mean()) for quad in level]
+    heights = [float(np.ptp(quad[:, 1])) for quad in level]
     rows: list[list[int]] = []
     for index in sorted(range(len(quads)), key=lambda each: middles[each]):
         last = rows[-1][-1] if rows else None
@@ -102,7 +109,14 @@ def reading_order(quads: Sequence[Quad]) -> list[int]:
             rows[-1].append(index)
         else:
             rows.append([index])
-    return [index for row in rows for index in sorted(row, key=lambda each: float(quads[each][:, 0].min()))]
+    return [index for row in rows for index in sorted(row, key=lambda each: float(level[each][:, 0].min()))]
+
+
+def _levelling(quads: Sequence[Quad]) -> NDArray[np.float32]:
+    """Return what turns points (x, y), as rows, so that most of the text runs level."""
+    across, down = np.sum([quad[1] - quad[0] + quad[2] - quad[3] for quad in quads], axis=0)
+    length = math.hypot(across, down) or 1.0
+    return np.array([[across, -down], [down, across]], np.float32) / np.float32(length)
 
 
 def _corners(centre: Sequence[float], wide: float, tall: float, angle: float) -> NDArray[np.float32]:

@@ -93,6 +93,13 @@ def test_lines_are_read_from_top_to_bottom_and_from_left_to_right() -> None:
     assert lines.reading_order([]) == []
 
 
+@pytest.mark.parametrize("degrees", [-40, -15, 15, 40])
+def test_the_order_holds_for_tilted_text(degrees: float) -> None:
+    turn = cv2.getRotationMatrix2D((0, 0), degrees, 1)[:, :2].astype(np.float32)
+    quads = [at(left, top) @ turn.T for left, top in ((200, 0), (0, 60), (0, 0), (100, 0), (100, 60))]
+    assert lines.reading_order(quads) == [2, 3, 0, 1, 4]
+
+
 def test_a_batch_is_as_wide_as_its_widest_line() -> None:
     batch = lines.batched([np.zeros((48, 60, 3), np.uint8), np.full((48, 90, 3), 255, np.uint8)])
     assert batch.shape == (2, 48, 90, 3)
