@@ -95,11 +95,11 @@ class TritonClient:
         except grpc.aio.AioRpcError:
             return False
 
-    async def index(self) -> dict[str, str]:
+    async def index(self, timeout: float = PROBE_SECONDS) -> dict[str, str]:
         """Return the models that Triton knows with their states, such as `READY`; raises MeshError MODEL_UNAVAILABLE."""
         with _asking("repository"):
             request = service_pb2.RepositoryIndexRequest()
-            response = await self._stub.RepositoryIndex(request, timeout=deadline.budget(PROBE_SECONDS))
+            response = await self._stub.RepositoryIndex(request, timeout=deadline.budget(timeout))
         return {model.name: model.state for model in response.models}
 
     async def load(self, model: str, timeout: float) -> None:

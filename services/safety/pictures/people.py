@@ -81,7 +81,7 @@ class People:
 
     async def ages(self, picture: Pixels, faces: Sequence[Face]) -> list[dict[str, float]] | None:
         """Return what an operator's classifier says of each face, None where none was built; raises as `faces` does."""
-        if AGES not in await self.triton.index():
+        if AGES not in await self.triton.index(self.seconds):
             return None
         return [
             await classify(self.triton, AGES, portrait(picture, face), self.seconds) for face in faces[:MOST]

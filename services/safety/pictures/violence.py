@@ -24,7 +24,7 @@ class Violence:
 
         Raises MeshError, and ValueError for an answer that is none and for labels of which the policy knows not one.
         """
-        if self.model not in await self.triton.index():
+        if self.model not in await self.triton.index(self.seconds):
             return NeedsWeights()
         said = await classify(self.triton, self.model, shown.pixels, self.seconds)
         return judge(said, shown.book.violence, CHECKER)

@@ -96,7 +96,7 @@ class ScriptedTriton:
     ages: list[float] | None = None
     sent: list[tuple[int, ...]] = field(default_factory=list)
 
-    async def index(self) -> dict[str, str]:
+    async def index(self, timeout: float) -> dict[str, str]:
         return {} if self.ages is None else {people.AGES: "READY"}
 
     async def infer(self, model: str, inputs: dict[str, NDArray[Any]], timeout: float) -> dict[str, Any]:

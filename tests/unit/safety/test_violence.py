@@ -53,7 +53,7 @@ class ScriptedTriton:
     labels: list[bytes] = field(default_factory=lambda: [b"harmless", b"Violence"])
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.array([0.1, 0.9], np.float32))
 
-    async def index(self) -> dict[str, str]:
+    async def index(self, timeout: float) -> dict[str, str]:
         return dict.fromkeys(self.models, "READY")
 
     async def infer(self, model: str, inputs: dict[str, Any], timeout: float) -> dict[str, Any]:
