@@ -12,6 +12,7 @@ from services.runtime import identity
 from services.runtime.admission import Admission
 from services.runtime.turns import in_turn
 from services.safety.category import Action, Category
+from services.safety.language_checker import LanguageChecker
 from services.safety.personal import Personal, read
 from services.safety.policy import Policy, strongest
 from services.safety.policybook import TenantPolicy
@@ -27,11 +28,12 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 class PromptRpcs:
-    """Judges prompts by the rules and, where that is configured, by what they resemble."""
+    """Judges prompts by the rules and, where that is configured, by what they resemble and what a language model says."""
 
     _rules: RuleSet
     _policies: PolicyFile
     _resemblance: Resemblance | None
+    _language: LanguageChecker | None
     _prompts: Admission
     _settings: Settings
 
@@ -40,8 +42,8 @@ class PromptRpcs:
     ) -> safety_pb2.CheckPromptResponse:
         """Check a prompt against every rule, and the negative prompt against those on injection.
 
-        What the rules do not refuse is compared with exemplars, too, where that is configured, and personal data is
-        looked for where the tenant's policy says what is done about it.
+        What the rules do not refuse is compared with exemplars and labelled by a language model, too, where that is
+        configured, and personal data is looked for where the tenant's policy says what is done about it.
         """
         work, told = partial(self._checked, request), partial(late, "the prompt")
         return await in_turn(self._prompts, self._settings.prompt_seconds, work, told)
@@ -51,6 +53,7 @@ class PromptRpcs:
             held = self._policies.of(identity.current().tenant)
             ruled = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
             checks = [ruled, *await self._compared(request.prompt, ruled, held)]
+            checks += await self._labelled(request.prompt, checks, held)
             texts = [request.prompt, request.negative_prompt]
             personal = await asyncio.to_thread(_personal, texts, held.policy)
             answer = safety_pb2.CheckPromptResponse(
@@ -73,6 +76,22 @@ class PromptRpcs:
         for _, phrase in held.allowed:
             plain = phrase.taken_out(plain)
         return [Check(self._resemblance.checker, await self._resemblance.check(plain))]
+
+    async def _labelled(self, prompt: str, before: Sequence[Check], held: TenantPolicy) -> list[Check]:
+        """Ask the language model for a label, unless the checks before refuse the prompt; empty where none is configured.
+
+        It reads the prompt in its own letters, without what the tenant allows.
+        """
+        if self._language is None:
+            return []
+        signals = [signal for check in before for signal in check.signals]
+        if strongest(held.policy.judge(signals)) is Action.BLOCK:
+            return [Check(self._language.checker, went=Went.SKIPPED)]
+        native = await asyncio.to_thread(self._rules.disguises.native, prompt)
+        text = native[0] if native else await asyncio.to_thread(self._rules.disguises.plain, prompt)
+        for _, phrase in held.allowed:
+            text = phrase.taken_out(text) if phrase.native is bool(native) else text
+        return [Check(self._language.checker, await self._language.check(text))]
 
     def _read(self, prompt: str, negative_prompt: str, held: TenantPolicy) -> Check:
         """Read a prompt by the rules and by what the tenant forbids and allows besides."""

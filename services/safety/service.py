@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from scrollintel.visual.v1 import safety_pb2, safety_pb2_grpc
 from services.runtime.admission import Admission
 from services.runtime.blobs import BlobStore
+from services.runtime.language_model import opened
 from services.runtime.server import ServerSpec
 from services.runtime.triton import TritonClient
+from services.safety.language_checker import LanguageChecker
 from services.safety.pictures.composition import checkers
 from services.safety.pictures.panel import Panel
 from services.safety.pictures.rpcs import PictureRpcs
@@ -41,6 +43,7 @@ class SafetyService(
         self,
         rules: RuleSet,
         resemblance: Resemblance | None,
+        language: LanguageChecker | None,
         panel: Panel,
         policies: PolicyFile,
         blobs: BlobStore,
@@ -52,6 +55,7 @@ class SafetyService(
         self._policies = policies
         self._blobs = blobs
         self._resemblance = resemblance
+        self._language = language
         self._panel = panel
         self._provenance = provenance
         self._works = works
@@ -75,13 +79,15 @@ async def build(settings: Settings) -> AsyncIterator[SafetyService]:
         TritonClient(settings.triton_address) as triton,
         policies.watched(settings.policy_seconds),
         Resemblance(exemplars, triton, settings.exemplars_seconds) as resemblance,
+        opened(settings) as model,
     ):
         compared = resemblance if settings.exemplars else None
+        asked = LanguageChecker(model, settings.language_model_seconds) if settings.language_model else None
         registry = Registry(database, settings.works_fresh_seconds)
         embedder = Embedder(triton, settings.works_seconds)
         panel = Panel(checkers(triton, rules, registry, embedder, settings))
         works = Works(registry, embedder, blobs, settings)
-        yield SafetyService(rules, compared, panel, policies, blobs, provenance, works, settings)
+        yield SafetyService(rules, compared, asked, panel, policies, blobs, provenance, works, settings)
 
 
 def spec(settings: Settings | None = None) -> ServerSpec:

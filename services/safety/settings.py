@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.runtime.settings import TritonSettings, env
+from services.runtime.language_model import LanguageModelSettings
+from services.runtime.settings import env
 
 
-class Settings(TritonSettings):
+class Settings(LanguageModelSettings):
     """`VMESH_SAFETY_*`, besides what every server has."""
 
     model_config = env("safety")
@@ -31,6 +32,10 @@ class Settings(TritonSettings):
     """How long one call to that model may take before the prompt counts as not checked."""
     picture_seconds: Annotated[float, Field(gt=0, le=600)] = 12.0
     """How long reading one picture and checking it may take altogether; the orchestrator waits for 15."""
+    language_model: bool = False
+    """Whether prompts that nothing else refuses are labelled by the language model, too (`VMESH_LANGUAGE_MODEL_URL`)."""
+    language_model_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+    """How long one question to it may take before the prompt counts as not checked; `prompt_seconds` limits them all."""
     nsfw_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     """How long the picture model may take before the picture counts as not checked."""
     violence_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
@@ -79,6 +84,12 @@ class Settings(TritonSettings):
     """Pictures sealed at one time, and as many verified, each in a thread; one of 67 megapixels takes about 1 GB."""
     seals_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait to be sealed, and as many to be verified; more are refused with RESOURCE_EXHAUSTED."""
+    sealed_video_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    """How long sealing or verifying one video may take, which runs in a process of its own at low priority."""
+    sealed_videos: Annotated[int, Field(ge=1, le=16)] = 1
+    """Videos sealed or verified at one time; one of 4096 × 2304 pixels takes about 2 GB."""
+    sealed_videos_waiting: Annotated[int, Field(ge=0, le=256)] = 8
+    """Videos that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
 
     @property
     def tables_url(self) -> str:

@@ -300,7 +300,7 @@ async def test_a_prompt_is_not_a_pass_when_it_cannot_be_compared(tmp_path: Path,
 async def test_a_prompt_is_refused_for_what_it_resembles(triton: Triton, tmp_path: Path) -> None:
     """No rule knows these words."""
     async with safety(
-        tmp_path, exemplars=True, exemplars_seconds=20, triton_address=triton.grpc_address
+        tmp_path, exemplars=True, exemplars_seconds=20, prompt_seconds=60, triton_address=triton.grpc_address
     ) as stub:
         harmless = await verdict_on(stub, "a smiling cat on a windowsill")
         unsafe, again = [
@@ -338,3 +338,15 @@ async def test_personal_data_is_taken_out_for_tenants_whose_policy_says_so(tmp_p
     }  # fmt: skip
     assert "privacy-rules" in str(theirs.verdict.checks)
     assert (blocked.verdict.action, blocked.redacted_prompt) == (BLOCK, "")
+
+
+async def test_a_prompt_is_not_a_pass_when_the_language_model_is_away(tmp_path: Path) -> None:
+    async with safety(tmp_path, language_model=True) as stub:
+        error = await error_of(
+            stub.CheckPrompt(safety_pb2.CheckPromptRequest(prompt="a smiling cat"), timeout=20)
+        )
+        refused = await verdict_on(stub, "a nude woman")
+    assert error.reason == errors_pb2.ERROR_REASON_SAFETY_UNCHECKED
+    asked = refused.check_results[-1]
+    assert asked.checker.startswith("language-model/1")
+    assert asked.status == safety_pb2.SAFETY_CHECK_STATUS_SKIPPED
