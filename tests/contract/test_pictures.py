@@ -134,10 +134,13 @@ async def test_a_picture_takes_no_longer_than_it_may(panelled: Any, picture: Med
 async def test_a_bad_frame_between_samples_is_blocked_and_named(panelled: Any) -> None:
     frames = [GREY] * 40
     frames[17] = RED
+    messages = sent(frames)
+    for message in messages:
+        message.frame.index *= 2  # the caller's own count, which may have gaps
     async with panelled(SeesRed(), Scripted("violence/1", NeedsWeights())) as safety:
-        answer = await safety.CheckFrames(iter(sent(frames)), timeout=LONG)
+        answer = await safety.CheckFrames(iter(messages), timeout=LONG)
     (finding,) = answer.verdict.findings
-    assert (answer.verdict.action, finding.evidence) == (BLOCK, "frame 17: red 220")
+    assert (answer.verdict.action, finding.evidence) == (BLOCK, "frame 34: red 220")
     assert answer.safety_score == pytest.approx(1 - 220 / 255)
     assert (answer.frames, answer.frames_checked) == (40, 6)
     assert [check.status for check in answer.verdict.check_results] == [1, 3]

@@ -52,7 +52,7 @@ class PictureChecker(Protocol):
 
     @property
     def name(self) -> str:
-        """Name and version, such as `open_nsfw/1`."""
+        """Name and version, such as `nudity/1`."""
         ...
 
     @property

@@ -28,23 +28,26 @@ class Film:
     group: asyncio.TaskGroup
     frames: int = 0
     checked: int = 0
-    _latest: Pixels | None = None
+    _latest: tuple[Pixels, int] | None = None
     _found: dict[int, Seen] = field(default_factory=dict)
 
-    async def add(self, picture: Pixels, shown_at: float | None) -> None:
-        """Take the next frame, UINT8 [H,W,3], shown so many seconds after the start; waits while others fill the room."""
+    async def add(self, picture: Pixels, number: int, shown_at: float | None) -> None:
+        """Take the next frame, UINT8 [H,W,3], by the caller's number for it; waits while others fill the room.
+
+        `shown_at` is in seconds from the start, None where nobody said.
+        """
         small = await in_thread(glance, picture)
-        number, self.frames = self.frames, self.frames + 1
+        self.frames += 1
         if self.sampler.takes(small, shown_at):
             self._latest = None
             await self._begin(picture, number)
         else:
-            self._latest = picture
+            self._latest = picture, number
 
     async def end(self) -> None:
         """Look at the last frame, too, where it was not chosen."""
         if self._latest is not None:
-            await self._begin(self._latest, self.frames - 1)
+            await self._begin(*self._latest)
 
     def seen(self) -> Seen:
         """Return what the panel saw in all frames, when all have been looked at; there is at least one."""

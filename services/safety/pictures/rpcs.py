@@ -93,7 +93,7 @@ async def _read(messages: AsyncIterator[safety_pb2.CheckFramesRequest], film: Fi
     async for message in messages:
         picture = await frames.add(message.frame)
         if picture is not None:
-            await film.add(picture, _shown_at(message.frame))
+            await film.add(picture, message.frame.index, _shown_at(message.frame))
     frames.end()
     await film.end()
 

@@ -62,8 +62,8 @@ async def filmed(
     checkers: Sequence[PictureChecker], frames: Sequence[Pixels], at_once: int = 2
 ) -> tuple[Film, Seen]:
     async with filming(Panel(checkers), shown(), Sampler(PACE), at_once) as film:
-        for frame in frames:
-            await film.add(frame, None)
+        for number, frame in enumerate(frames):
+            await film.add(frame, number, None)
         await film.end()
     return film, film.seen()
 
@@ -133,7 +133,7 @@ async def test_a_film_stops_while_it_waits_for_frames() -> None:
     async def wait() -> None:
         panel = Panel([Scripted("broken/1", ValueError())])
         async with filming(panel, shown(), Sampler(PACE), 2) as film:
-            await film.add(GREY, None)
+            await film.add(GREY, 0, None)
             await never()
 
     with pytest.raises(MeshError, match="by broken/1"):
@@ -147,8 +147,8 @@ async def test_a_slow_checker_makes_the_caller_wait() -> None:
     async def send() -> None:
         nonlocal film
         async with filming(Panel([checker]), shown(), Sampler(PACE), 2) as film:
-            for _ in range(1000):
-                await film.add(GREY, None)
+            for number in range(1000):
+                await film.add(GREY, number, None)
 
     task = asyncio.create_task(send())
     async with asyncio.timeout(LONG):
