@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.runtime.threads import in_thread
-from services.safety.category import Category, Signal
+from services.safety.category import WORST, Category, Signal
 from services.safety.pictures.checker import Opinion, Pixels, Shown
 from services.safety.works import pdq
 from services.safety.works.embedding import Embedder
@@ -43,7 +43,7 @@ class ProtectedWorks:
                 if likeness >= ALIKE:
                     signals.append(_signal(each, DOUBTFUL_SEVERITY, f", likeness {likeness:.2f}"))
         told = signals[:MOST_TOLD]
-        return Opinion(told, max((signal.severity / 7 for signal in told), default=0.0))
+        return Opinion(told, max((signal.severity / WORST for signal in told), default=0.0))
 
 
 def severity(distance: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.runtime.threads import in_thread
 from services.runtime.triton import TritonClient
-from services.safety.category import Signal
+from services.safety.category import WORST, Signal
 from services.safety.pictures import lines
 from services.safety.pictures.checker import Opinion, Pixels, Shown
 from services.safety.rules import RuleSet
@@ -37,7 +37,8 @@ class Writing:
             return Opinion()
         held = shown.held
         broken = await in_thread(self.rules.check, text, extra=held.terms, allowed=held.allowed)
-        return Opinion([_seen(signal) for signal in dict.fromkeys(broken)], 1.0 if broken else 0.0)
+        signals = [_seen(signal) for signal in dict.fromkeys(broken)]
+        return Opinion(signals, max((signal.severity / WORST for signal in signals), default=0.0))
 
     async def read(self, picture: Pixels) -> str:
         """Return the text in a picture UINT8 [H,W,3], its lines in reading order; raises as `check`."""

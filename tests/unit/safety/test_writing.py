@@ -56,7 +56,7 @@ async def test_lines_are_judged_as_one_text_and_none_of_it_is_told() -> None:
     assert (signal.category, signal.checker) == (Category.SEXUAL, CHECKER)
     assert signal.evidence.startswith("text in the picture, rule sexual.")
     assert "woman" not in signal.evidence
-    assert opinion.risk == 1
+    assert opinion.risk == signal.severity / 7
 
 
 @pytest.mark.parametrize("text", ["fresh fish daily", ""])

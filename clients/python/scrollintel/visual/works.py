@@ -8,7 +8,7 @@ from scrollintel.visual.v1 import safety_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class ProtectedWork:
-    """A registered work; nothing of the picture is kept but a hash."""
+    """A registered work; nothing of the picture is kept but a hash and an embedding."""
 
     id: str
     """What findings name: `protected work <id>, distance 12 of 256`."""

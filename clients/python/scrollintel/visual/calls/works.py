@@ -19,7 +19,7 @@ class WorkCalls(LendingCalls):
     ) -> str:
         """Register a picture that nobody's pictures may reproduce, and return its id.
 
-        A file that is not stored yet is sent for as long as that takes, and not kept: what stays is a hash.
+        A file that is not stored yet is sent for as long as that takes, and not kept: what stays is a hash and an embedding.
 
         Args:
             source: the picture.

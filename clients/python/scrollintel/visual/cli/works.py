@@ -39,7 +39,7 @@ def protect(
 ) -> None:
     """Register pictures that must not be reproduced, one after the other up to the first that is refused.
 
-    The mesh holds every picture that it draws, for whomever, against them; it keeps a hash and nothing else of them.
+    The mesh holds every picture that it draws, for whomever, against them; it keeps a hash and an embedding of them.
 
     Exit codes: 0 all are registered, 2 usage, 3 one is refused, 5 there is no room for more, 8 no mesh, 10 not served.
     """

@@ -144,8 +144,9 @@ class SafetyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegisterProtectedWork(self, request, context):
-        """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. Only
-        its perceptual hash is kept. The same bytes for the same holder are one work, however often a tenant registers them.
+        """Adds a picture that must not be reproduced, for the whole mesh: pictures of every tenant are held against it. What
+        is kept of it is a perceptual hash and an embedding. The same bytes for the same holder are one work, however often a
+        tenant registers them.
         Ends with NOT_FOUND when the reference does not resolve, INVALID_ARGUMENT, reason MEDIA_INVALID, when the picture does
         not decode, reason FIELD_INVALID, when it shows too little to be told from others, or reason REQUEST_ID_REUSED, and
         RESOURCE_EXHAUSTED when too many works are registered.
