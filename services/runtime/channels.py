@@ -41,7 +41,9 @@ CLIENT_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     # A server that restarts on its address is found again in a second, not after gRPC's default two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # That is also the least time to connect in: with 200 ms, a server that was busy for longer failed its callers. One that
+    # refuses the connection is found again as fast as before.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
