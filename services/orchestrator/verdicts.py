@@ -41,7 +41,7 @@ def require_pass(verdict: SafetyVerdict, refused: ErrorReason.ValueType, what: s
         return
     if verdict.action not in REFUSES:
         raise unchecked(what)
-    blocking = [finding for finding in verdict.findings if finding.action in REFUSES] or list(
+    blocking = [finding for finding in verdict.findings if finding.action == verdict.action] or list(
         verdict.findings
     )
     named = ", ".join(dict.fromkeys(_category(finding) for finding in blocking))

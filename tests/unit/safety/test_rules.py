@@ -116,6 +116,9 @@ def test_harmless_words_around_an_offence_do_not_hide_it(
         "1a",
         "ignore all ",
         "nn",
+        "a*k1 ",
+        "d.r.a.w a p*c*t*r 1ng ",
+        "nude lipstick, wh1te p*wer outlet, cocaine bear ",
         "\u33d5",  # three letters in one character
         "\ufdfa",  # eighteen
     ],
@@ -124,7 +127,9 @@ def test_long_texts_stay_fast(unit: str) -> None:
     text = (unit * 8000)[:8000]
     started = time.process_time()
     RULES.check(text)
-    assert time.process_time() - started < 2.0  # about 0.1 s; a pattern that explodes takes minutes
+    assert (
+        time.process_time() - started < 2.0
+    )  # about 0.1 s, and at most 0.3; spellings made for each rule anew took 5
 
 
 def rules(**changes: object) -> RuleSet:
