@@ -10,8 +10,13 @@ from scrollintel.visual import frames, requests
 from scrollintel.visual.assets import Asset, Media
 from scrollintel.visual.calls.connection import READ_SECONDS, Connection
 from scrollintel.visual.difference import Difference
+from scrollintel.visual.exceptions import MeshUnavailableError
 from scrollintel.visual.quality import Quality
 from scrollintel.visual.v1 import quality_pb2
+
+# What gRPC says instead of the server's status where a write was on its way when the server ended the call:
+# https://github.com/grpc/grpc/issues/36066
+LOST = "Internal error from Core"
 
 
 class QualityCalls(Connection):
@@ -46,6 +51,7 @@ class QualityCalls(Connection):
             PromptError: a frame is none, or they are too many, too large, or not of one size.
             MediaError: the file does not decode.
             ResourceError: the mesh is scoring as many as it can.
+            MeshUnavailableError: it ended the call early, and gRPC lost why; that it is full is the likeliest.
             OSError: the file cannot be read.
         """
         first = quality_pb2.ScoreVideoRequest()
@@ -66,7 +72,15 @@ class QualityCalls(Connection):
             call.cancel()
             raise
         with self._errors():
-            answer = await call
+            try:
+                answer = await call
+            except grpc.aio.AioRpcError as error:
+                if error.details() == LOST:
+                    raise MeshUnavailableError(
+                        "the mesh ended the call before the last frame, and its reason was lost; try again shortly",
+                        code="UNAVAILABLE",
+                    ) from error
+                raise
         return Quality.read(answer.metrics)
 
 
