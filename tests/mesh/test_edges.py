@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scrollintel.visual.v1.router_pb2_grpc import RouterServiceAsyncStub
 
 SCORED_SECONDS = 30.0
+# Asked for the house's language model alone, which words or labels prompts only where the operator chose it.
+CHOSEN = {("prompt", "models"), ("safety", "models")}
 PATH = {"gateway", "orchestrator", "prompt", "safety", "router", "enhance", "quality", "assets", TRITON}
 
 
@@ -81,7 +83,7 @@ async def test_every_edge_of_the_directory_is_seen_in_traces(
         await prompt_pb2_grpc.PromptServiceStub(channel).AnalyzePrompt(request, timeout=10)
     expected = {(entry.name, callee) for entry in directory.load() for callee in entry.calls}
     seen = edges_of(spans.get_finished_spans())
-    assert expected <= seen, f"never seen: {sorted(expected - seen)}"
+    assert expected - CHOSEN <= seen, f"never seen: {sorted(expected - CHOSEN - seen)}"
     assert seen <= expected, f"not in the directory: {sorted(seen - expected)}"
 
 
@@ -111,7 +113,7 @@ async def shadowed(mesh: LocalMesh) -> AsyncIterator[Callable[[InMemorySpanExpor
 
 async def test_one_generation_is_one_trace(client: VisualClient, spans: InMemorySpanExporter):
     await client.generate_image("a blue heart", steps=2, width=256, height=256).result()
-    async with asyncio.timeout(5):  # a server's span ends a moment after its caller has what it asked for
+    async with asyncio.timeout(20):  # a server's span ends a moment after its caller has what it asked for
         while not (roots := [span for span in spans.get_finished_spans() if server_of(span) == "gateway"]):
             await asyncio.sleep(0.02)
     trace = roots[0].context.trace_id
