@@ -185,7 +185,7 @@ async def test_an_aborted_upload_leaves_nothing_and_gives_up_its_place(assets: A
         await asyncio.sleep(60)
 
     call = assets.stub.UploadAsset(half())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 20)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

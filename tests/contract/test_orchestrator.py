@@ -20,6 +20,7 @@ from scrollintel.visual.v1.generation_pb2 import (
 )
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
 from scrollintel.visual.v1.spec_pb2 import ImageSpec, VideoSpec
+from services.orchestrator import engine, service
 from services.orchestrator.service import spec
 from services.runtime.channels import connect
 from services.runtime.errors import MeshError
@@ -29,7 +30,7 @@ from tests.contract.scripted_mesh import Everyone, everyone, orchestrating, sett
 from tests.unit.orchestrator.scripted import ScriptedSteps, image_request
 
 FAILURE = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away", retry_after=2.0)
-LATE = 5.0
+LATE = 20.0
 
 
 @asynccontextmanager
@@ -173,10 +174,11 @@ async def test_a_client_that_goes_away_without_reading_stops_the_work():
         assert failure(await ended(stub, known.id)).name == "CANCELLED"
 
 
-async def test_a_deadline_stops_the_work_and_the_caller_hears_of_it():
+async def test_a_deadline_stops_the_work_and_the_caller_hears_of_it(monkeypatch):
+    monkeypatch.setattr(engine, "LEAVE_MARGIN_SECONDS", 1.5)  # what the event has to arrive in
     steps = ScriptedSteps(hanging={"step"})
     async with meeting(steps) as stub:
-        events = await generate(stub, timeout=0.5)
+        events = await generate(stub, timeout=3)
         assert failure(events).name == "DEADLINE_EXCEEDED"
         assert steps.stopped == ["step"]
 
@@ -331,9 +333,10 @@ async def test_what_is_unknown_or_anothers_is_not_found(rpc):
             assert (error.name, error.code) == ("NOT_FOUND", grpc.StatusCode.NOT_FOUND)
 
 
-async def test_a_drain_ends_what_runs_with_an_event():
+async def test_a_drain_ends_what_runs_with_an_event(monkeypatch):
+    monkeypatch.setattr(service, "TELL_SECONDS", 3.0)  # what the event has to arrive in
     steps = ScriptedSteps(hanging={"step"})
-    async with orchestrating(steps, grace_seconds=1.0) as server, client(server) as stub:
+    async with orchestrating(steps, grace_seconds=3.5) as server, client(server) as stub:
         generating = asyncio.create_task(generate(stub, timeout=30))
         await asyncio.wait_for(steps.reached.wait(), LATE)
         await server.drain()
@@ -351,7 +354,7 @@ async def test_a_drain_lets_a_generation_finish():
         await asyncio.sleep(0.05)
         steps.release.set()
         assert kinds(await generating)[-1] == "completed"
-        await asyncio.wait_for(draining, 2)
+        await asyncio.wait_for(draining, LATE)
 
 
 # With real channels to servers behind it: what `calls` does with their answers.

@@ -299,7 +299,7 @@ async def test_a_client_that_never_reads_is_waited_for_and_then_let_go(tmp_path)
 async def test_a_deadline_stops_the_backend(router):
     alpha = router.backends["alpha"]
     alpha.gates[4] = asyncio.Event()
-    error = await failing(execute(router, asked(steps=100), timeout=0.5))
+    error = await failing(execute(router, asked(steps=100), timeout=2.0))
     assert error.name == "DEADLINE_EXCEEDED"
     await router.until("triton/alpha", in_flight=0, state=READY)
     assert (alpha.running, alpha.steps) == (0, 3)
@@ -349,7 +349,7 @@ async def test_what_was_judged_moves_what_is_expected_and_outlives_the_router(tm
             request_id="request-1", quality=quality_pb2.QualityMetrics(overall=overall)
         )
         await router.stub.ReportOutcome(report)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (after := await expected_quality(router)) <= before:
                 await asyncio.sleep(0.02)
     async with router_over(tmp_path, entry("alpha")) as router:

@@ -76,10 +76,12 @@ async def kill_at(k: int, call: AsyncIterable[router_pb2.ExecuteResponse], pid: 
 
 async def to_rest(triton: Triton) -> None:
     """Wait for the step under way, then see that a second goes by without work."""
-    await asyncio.sleep(1)
-    before = processor_seconds(triton.pid or 0)
-    await asyncio.sleep(1)
-    assert processor_seconds(triton.pid or 0) - before < IDLE
+    for _ in range(8):
+        before = processor_seconds(triton.pid or 0)
+        await asyncio.sleep(1)
+        if processor_seconds(triton.pid or 0) - before < IDLE:
+            return
+    pytest.fail("Triton goes on working")
 
 
 async def test_words_become_pictures(router):

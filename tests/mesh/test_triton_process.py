@@ -337,7 +337,7 @@ async def test_the_guard_kills_what_ignores_sigterm_and_its_children(tmp_path: P
     await eventually(lambda: len(descendants(child)) >= 2)
     family = [child, *descendants(child)]
     guard.terminate()
-    assert await asyncio.wait_for(guard.wait(), 5) == 137
+    assert await asyncio.wait_for(guard.wait(), 20) == 137
     assert not any(map(alive, family))
 
 

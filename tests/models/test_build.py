@@ -72,9 +72,9 @@ def test_built_once_then_left_alone(home: Path) -> None:
 
 def test_nothing_to_do_takes_no_time(model_repository: Path) -> None:
     build_repository(BUILD_HOME)
-    started = time.perf_counter()
+    started = time.process_time()
     outcomes = build_repository(BUILD_HOME)
-    assert time.perf_counter() - started < 0.3
+    assert time.process_time() - started < 1.0  # what it reads and compares; a build takes seconds
     assert {outcome.status for outcome in outcomes} <= {BuildStatus.UNCHANGED, BuildStatus.NEEDS_WEIGHTS}
 
 

@@ -73,7 +73,7 @@ async def test_a_caller_who_goes_away_stops_it_before_the_next_tile(
         await asyncio.sleep(1)
         if cpu_seconds(worker) - seen < 0.02:
             break
-    assert time.monotonic() - cancelled < 40
+    assert time.monotonic() - cancelled < 100
 
 
 async def test_too_many_pixels_are_refused(client: InferenceServerClient) -> None:

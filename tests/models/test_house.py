@@ -190,7 +190,7 @@ async def test_a_cancelled_request_in_the_queue_costs_nothing(
     await asyncio.gather(*(cancelled() for _ in range(24)))
     started = time.monotonic()
     await draw(client, "a dog", [1], steps=2)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30  # what was cancelled would have taken minutes
 
 
 async def test_many_callers_each_get_their_own_picture(client: InferenceServerClient) -> None:

@@ -79,7 +79,7 @@ async def test_closing_it_stops_it_on_the_other_side():
         comparison.close()
         with pytest.raises(GenerationCancelledError):
             await comparison.results()
-        await asyncio.wait_for(script.closed.wait(), 5)
+        await asyncio.wait_for(script.closed.wait(), 20)
 
 
 async def test_leaving_it_or_cancelling_its_reader_stops_it():
@@ -92,7 +92,7 @@ async def test_leaving_it_or_cancelling_its_reader_stops_it():
                     await comparison.results()
 
             task = asyncio.create_task(read())
-            await asyncio.wait_for(script.called.wait(), 5)
+            await asyncio.wait_for(script.called.wait(), 20)
             if cancels:
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -101,7 +101,7 @@ async def test_leaving_it_or_cancelling_its_reader_stops_it():
                 await client.close()
                 with pytest.raises((GenerationCancelledError, asyncio.CancelledError)):
                     await task
-            await asyncio.wait_for(script.closed.wait(), 5)
+            await asyncio.wait_for(script.closed.wait(), 20)
 
 
 @pytest.mark.parametrize("fields", [{"width": 10**12}, {"quality": "best"}, {"seed": "seven"}])

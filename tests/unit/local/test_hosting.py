@@ -21,10 +21,10 @@ class Settings(ServerSettings):
 def spec(name: str, said: list[str], tmp_path, *, fails: bool = False, hangs: bool = False) -> ServerSpec:
     @asynccontextmanager
     async def build(_):
-        async with asyncio.timeout(5):  # must be entered and left in one task
+        async with asyncio.timeout(60):  # must be entered and left in one task
             said.append(f"{name} starts")
             try:
-                await asyncio.sleep(3 if hangs else 0.05)
+                await asyncio.sleep(30 if hangs else 0.05)
                 if fails:
                     raise RuntimeError(f"{name} cannot start")
                 yield usage_pb2_grpc.UsageServiceServicer()
@@ -76,13 +76,13 @@ async def test_one_that_never_starts_is_given_up_and_the_others_end(tmp_path):
     began = asyncio.get_running_loop().time()
 
     async def start():
-        async with AsyncExitStack() as stack, asyncio.timeout(0.5):
+        async with AsyncExitStack() as stack, asyncio.timeout(1.5):
             hosts = [Hosted(spec("one", said, tmp_path)), Hosted(spec("two", said, tmp_path, hangs=True))]
             await _enter_all(stack, hosts)
 
     with pytest.raises(TimeoutError):
         await start()
-    assert asyncio.get_running_loop().time() - began < 2
+    assert asyncio.get_running_loop().time() - began < 20
     assert sorted(said) == ["one ends", "one starts", "two ends", "two starts"]
 
 

@@ -45,7 +45,7 @@ async def test_a_stop_that_leaving_cuts_short_is_taken_up_again(
     monkeypatch.setattr(triton_server, "Run", Runs)
     install: Any = None
     async with Triton(TritonSettings(tmp_path, tmp_path, install=install)) as triton:
-        await asyncio.wait_for(run.stopping.wait(), 5)
+        await asyncio.wait_for(run.stopping.wait(), 20)
         assert triton.pid is None
     assert run.stopped
 

@@ -17,6 +17,8 @@ from services.runtime.admission import Admission
 from services.runtime.errors import MeshError
 from tests.unit.orchestrator.scripted import PLACES, ScriptedSteps, image_request
 
+LATE = 20.0  # seconds: what has not come by then does not come
+
 FAILURE = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away")
 SECRET = "/etc/secret"
 
@@ -53,7 +55,7 @@ def build(steps, running=2, waiting=2, limit=5.0):
 
 
 async def until_ended(one):
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(LATE):
         async for _ in one.log.watch():
             pass
 
@@ -94,7 +96,7 @@ async def test_cancel_at_every_stage_stops_the_work_and_says_so(place):
     engine, admission = build(steps)
     one = generation()
     engine.start(one)
-    await asyncio.wait_for(steps.reached.wait(), 1)
+    await asyncio.wait_for(steps.reached.wait(), LATE)
     engine.cancel(one)
     engine.cancel(one)
     await until_ended(one)
@@ -110,7 +112,7 @@ async def test_cancel_before_the_first_instruction_ends_it_too():
     engine.start(one)
     engine.cancel(one)
     await until_ended(one)
-    await asyncio.wait_for(engine.let_in(one), 1)
+    await asyncio.wait_for(engine.let_in(one), LATE)
     assert reason(one) == "CANCELLED"
 
 
@@ -158,7 +160,7 @@ async def test_waiting_generations_hear_their_position_and_the_next_is_refused_a
     ones = [generation(request_id=f"r{number}") for number in range(4)]
     for one in ones:
         engine.start(one)
-    await asyncio.wait_for(steps.reached.wait(), 1)
+    await asyncio.wait_for(steps.reached.wait(), LATE)
     with pytest.raises(MeshError) as raised:
         await engine.let_in(ones[3])
     refusal = raised.value
@@ -204,7 +206,7 @@ async def test_only_the_last_caller_who_goes_stops_the_work():
     engine.start(one)
     with engine.attended(one):
         with engine.attended(one):
-            await asyncio.wait_for(steps.reached.wait(), 1)
+            await asyncio.wait_for(steps.reached.wait(), LATE)
         await asyncio.sleep(0.01)
         assert not one.ended
     await until_ended(one)
@@ -267,7 +269,7 @@ async def test_closing_waits_for_what_runs_then_ends_it_and_takes_nothing_new():
     soon, never = generation(), generation(num_images=2)
     engine.start(soon)
     engine.start(never)
-    await asyncio.wait_for(engine.close(0.1), 2)
+    await asyncio.wait_for(engine.close(0.1), LATE)
     assert kinds(soon)[-1] == "completed"
     assert (reason(never), never.state) == ("DEPENDENCY_UNAVAILABLE", generation_pb2.GENERATION_STATE_FAILED)
     assert "send the request again" in terminal(never).failed.status.message

@@ -17,6 +17,8 @@ from services.orchestrator.pipeline import DELIVERED_AT_ONCE, Work
 from services.runtime.errors import MeshError
 from tests.unit.orchestrator.scripted import DRAW_STEPS, PLACES, ScriptedSteps, image_request, media
 
+LATE = 20.0  # seconds: what has not come by then does not come
+
 FAILURE = MeshError(errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE, "the model is away", retry_after=2.0)
 BEFORE_PICTURES = ("check_prompt", "enhance_prompt", "recheck_prompt", "routed", "step", "output")
 FATAL_TO_A_PICTURE = ("enhance_image", "check_image", "seal_media", "create_asset")
@@ -170,18 +172,18 @@ async def test_an_unsafe_picture_is_neither_told_nor_stored(action):
 async def test_an_unsafe_picture_is_not_scored_to_the_end():
     steps = ScriptedSteps(image_action=safety_finding_pb2.SAFETY_ACTION_BLOCK, hanging={"score_image"})
     with pytest.raises(MeshError):
-        await asyncio.wait_for(run(steps), 1)
+        await asyncio.wait_for(run(steps), LATE)
     assert steps.stopped == ["score_image"]
 
 
 async def test_scoring_does_not_wait_for_the_check():
     steps = ScriptedSteps(hanging={"check_image"})
     task = asyncio.create_task(run(steps))
-    await asyncio.wait_for(steps.reached.wait(), 1)
+    await asyncio.wait_for(steps.reached.wait(), LATE)
     await asyncio.sleep(0.01)
     assert steps.calls["score_image"] == 1
     steps.release.set()
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, LATE)
 
 
 async def test_an_unsafe_prompt_is_not_drawn():
@@ -222,11 +224,11 @@ async def test_a_backend_that_draws_too_many_changes_nothing():
 async def test_only_two_pictures_are_delivered_at_once():
     steps = ScriptedSteps(hanging={"enhance_image"})
     task = asyncio.create_task(run(steps, work(num_images=8)))
-    await asyncio.wait_for(steps.reached.wait(), 1)
+    await asyncio.wait_for(steps.reached.wait(), LATE)
     await asyncio.sleep(0.02)
     assert steps.delivering == DELIVERED_AT_ONCE
     steps.release.set()
-    made, told = await asyncio.wait_for(task, 1)
+    made, told = await asyncio.wait_for(task, LATE)
     assert steps.most_delivering == DELIVERED_AT_ONCE
     assert [asset.id for asset in made.assets] == [f"gen-1-{index}" for index in range(8)]
     stored = [each for each in of(told, events_pb2.Step) if each.stage == events_pb2.STAGE_STORE]
@@ -237,10 +239,10 @@ async def test_only_two_pictures_are_delivered_at_once():
 async def test_cancelling_stops_the_step_that_runs_and_starts_no_other(place):
     steps = ScriptedSteps(hanging={place})
     task = asyncio.create_task(run(steps, work(num_images=2)))
-    await asyncio.wait_for(steps.reached.wait(), 1)
+    await asyncio.wait_for(steps.reached.wait(), LATE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, LATE)
     assert steps.stopped
     assert set(steps.stopped) == {place}
     calls = dict(steps.calls)

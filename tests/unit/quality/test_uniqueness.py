@@ -10,6 +10,7 @@ import pytest
 
 from scrollintel.visual.v1.media_pb2 import MediaRef
 from scrollintel.visual.v1.quality_pb2 import ScoreImageRequest
+from services.quality import service as service_module
 from services.quality.history import History, Picture
 from services.quality.matcher import Seen
 from services.quality.service import QualityService
@@ -70,7 +71,10 @@ async def test_the_oldest_of_the_tenant_is_forgotten_and_nobody_elses(history: H
     assert len(await history.earlier(replace(MINE, tenant="you", sha256="next"))) == 1
 
 
-async def test_of_two_pictures_that_come_at_one_time_one_is_before_the_other(history: History) -> None:
+async def test_of_two_pictures_that_come_at_one_time_one_is_before_the_other(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "DATABASE_SECONDS", 20.0)
     absent: Any = None
     settings = Settings(triton_address="127.0.0.1:1")
     service = QualityService(absent, absent, history, absent, absent, absent, absent, settings)

@@ -248,7 +248,7 @@ async def test_stopping_stops_the_backend_and_gives_its_slot_back(by):
                         return
 
     listener = asyncio.create_task(listen())
-    await asyncio.wait_for(seen.wait(), 5)
+    await asyncio.wait_for(seen.wait(), 20)
     if by == "cancelling":
         listener.cancel()
     await asyncio.gather(listener, return_exceptions=True)

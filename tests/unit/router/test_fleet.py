@@ -12,6 +12,8 @@ from router.snapshot import State
 from services.runtime.errors import MeshError
 from tests.unit.router.scripted import ScriptedBackend, entry
 
+LATE = 20.0  # seconds: what has not come by then does not come
+
 
 def fleet_of(*entries):
     backends = {}
@@ -27,7 +29,7 @@ def state(fleet, name="triton/alpha"):
 
 
 async def until(fleet, wanted, name="triton/alpha"):
-    async with asyncio.timeout(5), aclosing(fleet.watch()) as views:
+    async with asyncio.timeout(LATE), aclosing(fleet.watch()) as views:
         async for view in views:
             if (view.name, view.state) == (name, wanted):
                 return
@@ -135,11 +137,11 @@ async def test_watchers_are_told_everything_once_and_then_what_changes():
         first = [await anext(views), await anext(views)]
         assert [view.name for view in first] == ["triton/alpha", "triton/beta"]
         await probe(fleet, "triton/beta", 1)
-        changed = await asyncio.wait_for(anext(views), 1)
+        changed = await asyncio.wait_for(anext(views), LATE)
         assert (changed.name, changed.state) == ("triton/beta", State.READY)
         await probe(fleet, "triton/beta", 1)  # confirms, changes nothing
         async with fleet.turn("triton/alpha"):
-            changed = await asyncio.wait_for(anext(views), 1)
+            changed = await asyncio.wait_for(anext(views), LATE)
         assert (changed.name, changed.in_flight) == ("triton/alpha", 1)
 
 
@@ -151,7 +153,7 @@ async def test_a_slow_watcher_gets_the_latest_and_no_backlog():
         for _ in range(100):
             fleet.drain("triton/alpha", False)
             fleet.drain("triton/alpha", True)
-        latest = await asyncio.wait_for(anext(views), 1)
+        latest = await asyncio.wait_for(anext(views), LATE)
         assert latest.state is State.DRAINING
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(views), 0.02)
@@ -195,7 +197,7 @@ async def test_who_waits_at_a_backend_that_goes_away_is_sent_on_at_once():
         await asyncio.sleep(0)
         fleet.fail("triton/alpha")
         with pytest.raises(MeshError, match="MODEL_UNAVAILABLE") as caught:
-            await asyncio.wait_for(waiting, 1)
+            await asyncio.wait_for(waiting, LATE)
         assert caught.value.retry_after > 0
         assert fleet.snapshot().backends[0].waiting == 0
 

@@ -104,7 +104,7 @@ async def late(**parts):
 
 async def test_the_first_output_wins_and_the_late_run_is_stopped():
     execution, backends, diary = await late()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         events = await collect(execution, order(images=2))
     assert kinds(events) == ["Routed", *["Step"] * 4, "Fallback", "Drawn", "Drawn"]
     fallback = events[5]
@@ -295,7 +295,7 @@ async def test_stopping_stops_both_runs():
     execution, backends, diary = await late()
     backends["beta"].gates[3] = asyncio.Event()
     task = asyncio.create_task(collect(execution, order()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not backends["beta"].running:
             await asyncio.sleep(0.005)
     task.cancel()
@@ -338,6 +338,6 @@ async def test_a_run_that_is_cancelled_by_nobody_is_no_silence(monkeypatch):
 
     execution, backends, _ = await late()
     monkeypatch.setattr(backends["alpha"], "execute", cut_off)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with pytest.raises(MeshError, match="MODEL_UNAVAILABLE"):
             await collect(execution, order())

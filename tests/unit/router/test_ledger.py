@@ -194,7 +194,7 @@ async def test_a_lease_is_renewed_while_it_is_held_and_ends_with_its_holder(
         await asyncio.sleep(SHORT * 1.7)
         assert (await newest(ledger)).held
         assert await ledger.take(claim.call) is None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await newest(ledger)).held:
             await asyncio.sleep(0.05)
     assert await ledger.take(claim.call)

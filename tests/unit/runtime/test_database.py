@@ -80,7 +80,7 @@ async def test_closing_finishes_what_was_asked_for_and_does_not_hold_up_the_loop
     released = threading.Event()
 
     def slowly(connection: sa.Connection) -> None:
-        assert released.wait(5), "the loop, which releases this, stood still"
+        assert released.wait(20), "the loop, which releases this, stood still"
         add("first")(connection)
 
     async with open_words(database_url) as database:
@@ -159,7 +159,7 @@ async def test_a_statement_that_does_not_end_is_ended_by_the_server(
         with pytest.raises(MeshError) as caught:
             await database.write(lambda connection: connection.exec_driver_sql("SELECT pg_sleep(30)"))
         assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
-        await asyncio.wait_for(database.write(add("next")), 5)  # the writer's thread is free again
+        await asyncio.wait_for(database.write(add("next")), 20)  # the writer's thread is free again
 
 
 async def test_a_server_that_is_frozen_is_given_up_in_time_and_used_again_when_it_thaws(
@@ -194,7 +194,7 @@ async def test_a_machine_that_never_answers_is_given_up_in_seconds(monkeypatch: 
         async with open_words(f"postgresql+psycopg://u@127.0.0.1:{port}/db"):
             pass
     assert caught.value.name == "DEPENDENCY_UNAVAILABLE"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # not the two minutes of the system's own patience
     silent.close()
 
 

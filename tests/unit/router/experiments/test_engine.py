@@ -217,7 +217,7 @@ async def test_a_file_s_experiments_are_started_and_one_that_compares_something_
 async def test_experiments_are_looked_at_again_and_again_whatever_goes_wrong(experiments):
     await experiments.store.create(PLAN)
     figures = experiments.results
-    async with experimenting(experiments, 0.005), asyncio.timeout(5):
+    async with experimenting(experiments, 0.005), asyncio.timeout(20):
         assert experiments.split(order()) is not None
         for failure in (
             MeshError(errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE, "away"),

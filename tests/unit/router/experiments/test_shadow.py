@@ -101,7 +101,7 @@ def asked(number: int = 1, **demand: object) -> Order:
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.002)
 

@@ -92,7 +92,7 @@ async def test_runs_are_written_soon_without_being_asked_for(database_url: str) 
     async with opened(database_url) as performance:
         performance.record(run("a"))
         await until(lambda: performance.waiting == 0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await count(performance):
                 await asyncio.sleep(0.01)
 
@@ -333,7 +333,7 @@ async def test_a_run_that_cannot_be_recorded_holds_up_no_other(database_url: str
 async def test_recording_waits_for_no_write(database_url: str) -> None:
     released = threading.Event()
     async with opened(database_url) as performance:
-        blocked = asyncio.create_task(performance._database.write(lambda _: released.wait(5)))
+        blocked = asyncio.create_task(performance._database.write(lambda _: released.wait(20)))
         await asyncio.sleep(0)
         for number in range(1000):
             performance.record(run(str(number)))
