@@ -27,5 +27,11 @@ def test_what_is_for_the_mesh_alone_is_not_open():
         "RouterService.Execute",
     }
     of_safety = {name for name in opened if name.startswith("SafetyService")}
-    assert of_safety == {"SafetyService.RedactPrompt", "SafetyService.VerifyProvenance"}
+    assert of_safety == {
+        "SafetyService.ListProtectedWorks",
+        "SafetyService.RedactPrompt",
+        "SafetyService.RegisterProtectedWork",
+        "SafetyService.RemoveProtectedWork",
+        "SafetyService.VerifyProvenance",
+    }
     assert not any(name.startswith("EnhanceService") for name in opened)
