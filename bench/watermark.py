@@ -1,6 +1,6 @@
 """Measure the watermark: what it survives, what it costs the picture, and whether it is seen where it is not.
 
-    python -m bench.watermark [--seed 1] [--unmarked 300]
+    python -m bench.watermark [--seed 1] [--unmarked 300] [--drawings FOLDER]
 
 Photographs come with scikit-image; the house model's drawings (bench/prompts.txt, 1024 x 1024) are drawn by the mesh that
 runs on this machine, or by one started for it. They bear that mesh's mark; the one measured here has another key. Prints
@@ -27,7 +27,8 @@ from skimage.metrics import structural_similarity
 from scrollintel.visual import VisualClient, running
 from services.local.mesh import local_mesh
 from services.local.settings import LocalSettings
-from services.safety.provenance.watermark import PAYLOAD_BITS, SYMBOL_BITS, Watermark, symbols
+from services.safety.provenance.payload import PAYLOAD_BITS, SYMBOL_BITS, symbols
+from services.safety.provenance.watermark import Watermark
 
 Pixels = NDArray[np.uint8]
 Attack = Callable[[Pixels, np.random.Generator], Pixels]
@@ -67,6 +68,11 @@ def cropped(picture: Pixels, area: float, random: np.random.Generator) -> Pixels
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
+def turned(picture: Pixels, degrees: float) -> Pixels:
+    """Return a picture turned anticlockwise, its corners cut off and black ones in their place."""
+    return np.asarray(Image.fromarray(picture).rotate(degrees, Image.Resampling.BICUBIC))
+
+
 def noisy(picture: Pixels, random: np.random.Generator) -> Pixels:
     """Return a picture with Gaussian noise of 5 levels."""
     return np.clip(picture + random.normal(0, 5, picture.shape), 0, 255).astype(np.uint8)
@@ -83,8 +89,23 @@ ATTACKS: dict[str, Attack] = {
     "nine tenths of the area cut off": lambda picture, random: cropped(picture, 0.1, random),
     "nine tenths cut off, JPEG 70": lambda picture, random: jpeg(cropped(picture, 0.1, random), 70),
     "noise of 5 levels": noisy,
-    "85 % of the size (not in the grid)": lambda picture, _: resized(picture, 0.85),
-    "turned by 1 degree": lambda picture, _: np.asarray(Image.fromarray(picture).rotate(1)),
+    "a quarter of the size": lambda picture, _: resized(picture, 0.25),
+    "any size from a third to 2, JPEG 80": lambda picture, random: jpeg(
+        resized(picture, float(random.uniform(1 / 3, 2))), 80
+    ),
+    "85 % of the size": lambda picture, _: resized(picture, 0.85),
+    "85 % of the size, JPEG 70": lambda picture, _: jpeg(resized(picture, 0.85), 70),
+    "turned by a quarter": lambda picture, _: np.ascontiguousarray(np.rot90(picture)),
+    "mirrored": lambda picture, _: np.ascontiguousarray(picture[:, ::-1]),
+    "mirrored, upside down, JPEG 70": lambda picture, _: jpeg(np.ascontiguousarray(picture[::-1]), 70),
+    "turned by 1 degree": lambda picture, _: turned(picture, 1),
+    "turned by 5 degrees, JPEG 70": lambda picture, _: jpeg(turned(picture, 5), 70),
+    "turned by any angle, any size from half to 1.5": lambda picture, random: resized(
+        turned(picture, float(random.uniform(0, 360))), float(random.uniform(0.5, 1.5))
+    ),
+    "turned by 1 degree, a quarter cut off": lambda picture, random: cropped(
+        turned(picture, 1), 0.75, random
+    ),
 }
 
 
@@ -112,8 +133,21 @@ def photographs() -> Iterator[Pixels]:
         yield resized(picture, min(1.0, 1024 / max(picture.shape)))
 
 
-async def drawings() -> list[Pixels]:
-    """Return what the house model draws."""
+async def drawings(kept: Path | None) -> list[Pixels]:
+    """Return what the house model draws; a folder is filled with it, or spares the drawing where it is full."""
+    prompts = PROMPTS.read_text().split("\n")[:-1]
+    files = [kept / f"{number:02}.png" for number in range(len(prompts))] if kept else []
+    if files and all(file.exists() for file in files):
+        return [np.asarray(Image.open(file)) for file in files]
+    drawn = await draw(prompts)
+    for file, picture in zip(files, drawn, strict=False):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(file)
+    return drawn
+
+
+async def draw(prompts: Sequence[str]) -> list[Pixels]:
+    """Have pictures drawn by the mesh that runs here, or by one started for it."""
     async with contextlib.AsyncExitStack() as stack:
         found = running.read(LocalSettings().home)
         address = (
@@ -121,7 +155,7 @@ async def drawings() -> list[Pixels]:
         )
         client = await stack.enter_async_context(VisualClient(address, timeout=SECONDS))
         drawn = []
-        for prompt in track(PROMPTS.read_text().split("\n")[:-1], "drawing"):
+        for prompt in track(prompts, "drawing"):
             result = await client.generate_image(prompt, seed=SEED).result()
             drawn.append(np.asarray(Image.open(io.BytesIO(await result.assets[0].read())).convert("RGB")))
         return drawn
@@ -179,9 +213,13 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unmarked", type=int, default=300, help="pieces without the mark to look at")
+    parser.add_argument("--drawings", type=Path, help="a folder that keeps them for the next time")
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
-    groups: dict[str, Any] = {"photographs": list(photographs()), "drawings": asyncio.run(drawings())}
+    groups: dict[str, Any] = {
+        "photographs": list(photographs()),
+        "drawings": asyncio.run(drawings(arguments.drawings)),
+    }
     tables = {name: survived(pictures, random) for name, pictures in groups.items()}
     print("\n| attack | " + " | ".join(f"{n}: found | payload read | bits right" for n in groups) + " |")
     print("|---" * (1 + 3 * len(groups)) + "|")

@@ -5,6 +5,7 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     "image/png": ((0, b"\x89PNG\r\n\x1a\n"),),
     "image/jpeg": ((0, b"\xff\xd8\xff"),),
     "image/webp": ((0, b"RIFF"), (8, b"WEBP")),
+    "video/mp4": ((4, b"ftyp"),),
 }
 SIGNATURE_BYTES = 12
 

@@ -87,7 +87,7 @@ class Settings(LanguageModelSettings):
     sealed_video_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
     """How long sealing or verifying one video may take, which runs in a process of its own at low priority."""
     sealed_videos: Annotated[int, Field(ge=1, le=16)] = 1
-    """Videos sealed or verified at one time; one of 4096 × 2304 pixels takes about 2 GB."""
+    """Videos sealed or verified at one time, each in a process of its own."""
     sealed_videos_waiting: Annotated[int, Field(ge=0, le=256)] = 8
     """Videos that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
 

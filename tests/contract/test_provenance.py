@@ -4,7 +4,9 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import av
 import grpc
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from services.runtime.errors import MeshError
 from services.runtime.identity import Identity
 from services.runtime.images import encode_png
 from services.runtime.server import serve
+from services.safety.provenance import film
 from services.safety.service import spec
 from services.safety.settings import Settings
 
@@ -60,7 +63,7 @@ async def error_of(call: object) -> MeshError:
 async def verified(
     stub: "safety_pb2_grpc.SafetyServiceAsyncStub", media: MediaRef
 ) -> VerifyProvenanceResponse:
-    return await stub.VerifyProvenance(VerifyProvenanceRequest(media=media), timeout=20)
+    return await stub.VerifyProvenance(VerifyProvenanceRequest(media=media), timeout=100)
 
 
 async def test_a_sealed_picture_verifies_and_a_changed_one_does_not(tmp_path: Path) -> None:
@@ -144,6 +147,54 @@ async def test_media_that_is_absent_or_no_picture_is_told_as_such(tmp_path: Path
             assert (await error_of(verified(stub, media))).reason == reason
         error = await error_of(stub.SealMedia(asked(text, work=""), timeout=20))
         assert (error.reason, error.field) == (errors_pb2.ERROR_REASON_FIELD_INVALID, "work")
+
+
+def video(frames: int = 9) -> bytes:
+    """PICTURE, which moves by two pixels a frame."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as sink:
+        coder: Any = sink.add_stream("libx264", rate=12, options={"crf": "12", "preset": "ultrafast"})
+        coder.width, coder.height, coder.pix_fmt = 320, 256, "yuv420p"
+        for number in range(frames):
+            shown = np.ascontiguousarray(np.roll(PICTURE, 2 * number, axis=1))
+            sink.mux(coder.encode(av.VideoFrame.from_ndarray(shown)))
+        sink.mux(coder.encode())
+    return out.getvalue()
+
+
+async def test_a_sealed_video_verifies_and_one_that_was_written_anew_still_bears_the_mark(
+    tmp_path: Path,
+) -> None:
+    blobs = BlobStore.open("", tmp_path)
+
+    async def kept(data: bytes) -> MediaRef:
+        return await blobs.put(data, media_type="video/mp4")
+
+    async with safety(tmp_path) as stub:
+        sealed = await stub.SealMedia(asked(await kept(video())), timeout=100)
+        assert (sealed.media.media_type, sealed.media.frames) == ("video/mp4", 9)
+        assert (sealed.media.width, sealed.media.height) == (320, 256)
+        told = await verified(stub, sealed.media)
+        assert told.manifest_valid
+        assert (told.generation_id, told.watermark) == ("gen-1", sealed.watermark)
+
+        stripped = await verified(
+            stub, await kept(film.changed(await blobs.get(sealed.media), lambda light: light).data)
+        )
+        assert (stripped.manifest_found, stripped.watermark) == (False, sealed.watermark)
+
+        for broken in (video()[:2000], b"no video"):
+            error = await error_of(verified(stub, await kept(broken)))
+            assert error.reason == errors_pb2.ERROR_REASON_MEDIA_INVALID
+            assert "damaged, or no MP4 video" in error.message
+
+
+async def test_a_video_that_takes_too_long_ends_with_its_process(tmp_path: Path) -> None:
+    media = await BlobStore.open("", tmp_path).put(video(), media_type="video/mp4")
+    async with safety(tmp_path, sealed_video_seconds=0.05) as stub:
+        error = await error_of(stub.SealMedia(asked(media), timeout=100))
+    assert error.reason == errors_pb2.ERROR_REASON_DEPENDENCY_UNAVAILABLE
+    assert error.retry_after
 
 
 async def test_sealing_that_takes_too_long_says_so(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ async def test_the_command_brings_one_file_through_and_tells_of_the_other(
     )
     assert code == 1
     assert out == f"{tmp_path / 'photo-enhanced.png'}\n"
-    assert "text.png is no PNG, JPEG or WebP file" in err
+    assert "text.png is no PNG, JPEG, WebP or MP4 file" in err
     assert [err.index(word) for word in ("denoised", "enlarged", "done")] == sorted(
         err.index(word) for word in ("denoised", "enlarged", "done")
     )

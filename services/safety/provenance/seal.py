@@ -1,9 +1,10 @@
 """Seals pictures and reads seals: the watermark in the pixels first, then the manifest over the finished file."""
 
+import asyncio
 import hmac
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scrollintel.visual.cli import png
+from services.safety.provenance import film, film_process
 from services.safety.provenance.credentials import Credentials
+from services.safety.provenance.film import Film
 from services.safety.provenance.manifest import Facts, Manifests, Reading, Source
 from services.safety.provenance.watermark import Found, Watermark
 
@@ -42,7 +45,7 @@ class Sealed:
 
 
 class Seal:
-    """A mesh's own seal. Every method blocks; use it in threads."""
+    """A mesh's own seal. What is no coroutine blocks; use it in threads."""
 
     def __init__(self, credentials: Credentials) -> None:
         """Open the signer; raises ValueError where the credentials are none."""
@@ -65,11 +68,28 @@ class Seal:
         written into PNG files alone. Equal pictures of one tenant's equal works get equal pixels.
         """
         restored = source is not None
-        borne = self._watermark.find(_over_white(picture), scales=(1.0,)).payload if restored else None
+        borne = self._borne(picture) if restored else None
         payload = self.payload(work) if borne is None else borne
         marked = self._watermark.mark(picture, payload) if borne is None else picture
         file = _encode(marked, media_type, description or {})
         return Sealed(self._manifests.sign(file, media_type, facts, source), payload)
+
+    async def seal_video(
+        self, video: bytes, work: Work, facts: Facts, source: Source | None, seconds: float
+    ) -> tuple[Film, int]:
+        """Return a video, marked in every frame and signed, and the mark's payload; raises as film_process does."""
+        payload = self.payload(work)
+        marked = await film_process.marked(video, self._key, payload, seconds)
+        signed = await asyncio.to_thread(self._manifests.sign, marked.data, film.MEDIA_TYPE, facts, source)
+        return replace(marked, data=signed), payload
+
+    async def find_in_video(self, video: bytes, seconds: float) -> Found:
+        """Look for the mark in a video; raises as film_process does."""
+        return await film_process.found(video, self._key, seconds)
+
+    def _borne(self, picture: Pixels) -> int | None:
+        """Return the payload of a mark that the picture bears in its own size, laid in any way."""
+        return self._watermark.find(_over_white(picture), scales=(1.0,), guesses=False).payload
 
     def read(self, data: bytes, media_type: str) -> Reading:
         """Return what a file's manifest says."""

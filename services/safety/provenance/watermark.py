@@ -7,27 +7,29 @@ pixels apart). Shifts are orthogonal signals: they are read at far less signal t
 
 A detector folds the picture into one tile, so that what does not repeat averages out, and compares phases. Under any
 picture without the mark the differences to a random key's phases are uniform and independent, so the statistic is a
-sum of unit vectors whatever the picture is, and its p-value is known (Rayleigh's test, at every shift and scale tried).
+sum of unit vectors whatever the picture is, and its p-value is known (Rayleigh's test, at every shift of every tile
+tried). Tried are common sizes first and then how the picture's tiles seem to lie, each in the eight ways that a
+square can be laid: turned by quarters, mirrored or not.
 """
 
 import hashlib
 import math
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from services.safety.provenance import lattice
+from services.safety.provenance.lattice import Placement
+from services.safety.provenance.payload import SYMBOLS, payload_of, symbols
+
 TILE = 128  # pixels
 LOW, HIGH = 6, 20  # band, in cycles a tile: waves of 21 to 6 pixels, which JPEG 70 and halving both leave
-GROUPS = 4
-SYMBOL_BITS = 10
 SPACING = 4  # pixels between two shifts that mean different symbols
-PAYLOAD_BITS = 32
 
 FLAT = 1.2  # the mark's root mean square on a flat ground, in levels of 255
 TEXTURED = 0.13  # how much of the ground's own activity is added to that
@@ -38,21 +40,30 @@ MARGIN = 48  # rows beside a strip that its strength depends on: the reach of th
 
 SCALES = (1.0, 0.5, 2.0, 0.75, 1.5, 2 / 3, 4 / 3, 0.9, 0.8, 0.7, 0.6, 1.25, 0.4, 1 / 3, 0.25, 4.0)
 """By what the picture may have been resized since it was marked, in the order tried."""
-THRESHOLD = 1e-6  # the p-value, over all shifts and scales, below which the mark counts as found
+WAYS = 8  # in which a square tile can be laid
+UPRIGHT = Placement()
+THRESHOLD = 1e-6  # the p-value, over all that is tried, below which the mark counts as found
 LOOKED_AT = (
     1024  # pixels, a side of what is looked at, at the mark's own scale: the middle of a larger picture
 )
 
+FARTHEST_SEEN = 4 * LOOKED_AT  # pixels, a side of a picture at the largest of all sizes
+
 Plane: TypeAlias = NDArray[np.float32]
 Spectrum: TypeAlias = NDArray[np.complex64]
+Pixels = TypeVar("Pixels", NDArray[np.uint8], Plane)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found: `p_value` for all that it tried together, and the symbols read where the mark is."""
+    """What a detector found: `p_value` for all that it tried together, how tiles lie, and the symbols where the mark is.
+
+    `way` is that of the tile: turned by so many quarters anticlockwise, from 4 on after having been mirrored.
+    """
 
     p_value: float
-    scale: float = 1.0
+    placement: Placement = UPRIGHT
+    way: int = 0
     symbols: tuple[int, ...] = ()
 
     @property
@@ -66,6 +77,11 @@ class Found:
         return payload_of(self.symbols) if self.symbols else None
 
 
+def _doubt(found: Found) -> tuple[bool, float]:
+    """Rank what was found: a size that is a little off may show the mark better and its symbols not at all."""
+    return found.payload is None, found.p_value
+
+
 @dataclass(frozen=True)
 class Watermark:
     """A keyed mark; equal keys give equal marks."""
@@ -73,7 +89,7 @@ class Watermark:
     key: bytes
 
     def mark(self, picture: NDArray[np.uint8], payload: int) -> NDArray[np.uint8]:
-        """Return the picture, uint8 [H,W,3 or 4], with a payload of 32 bits in it; alpha is left alone."""
+        """Return the picture, uint8 [H,W,1, 3 or 4], with a payload of 32 bits in it; alpha is left alone."""
         height, width = picture.shape[:2]
         wave = np.tile(self._tile(payload), (1, -(-width // TILE)))[:, :width]
         marked = picture.copy()
@@ -87,18 +103,41 @@ class Watermark:
             marked[top:bottom, :, :3] = np.clip(np.rint(colour), 0, 255)
         return marked
 
-    def find(self, picture: NDArray[np.uint8], scales: Sequence[float] = SCALES) -> Found:
-        """Look for the mark in a picture, uint8 [H,W,3], resized by any of `scales` since, and cut as it may be."""
+    def find(
+        self, *pictures: NDArray[np.uint8], scales: Sequence[float] = SCALES, guesses: bool = True
+    ) -> Found:
+        """Look for the mark in a picture, uint8 [H,W,1 or 3], or in several of one size that bear it alike, as frames do.
+
+        It may have been cut, turned by quarters and mirrored since, and resized by any of `scales`; with `guesses` by
+        any from a quarter to twice the size and turned by any angle, too.
+        """
+        lights = [_luminance(_middle(picture, FARTHEST_SEEN)) for picture in pictures]
+        # Half of the error allowed is spent on the commonest: laid as it was, at one of the sizes.
+        usual = 2 * len(scales) * TILE * TILE
+        other = 2 * (len(scales) * (WAYS - 1) + (lattice.GUESSES * WAYS if guesses else 0)) * TILE * TILE
         best = Found(1.0)
-        for scale in scales:
-            spectrum = _phases(_rescaled(_luminance(_middle(picture, round(LOOKED_AT * scale))), 1 / scale))
-            z, offset = self._sync(spectrum)
-            p_value = min(1.0, math.erfc(z / math.sqrt(2)) / 2 * TILE * TILE * len(scales))
-            if p_value < best.p_value:
-                best = Found(p_value, scale, self._symbols(spectrum, offset) if p_value < THRESHOLD else ())
-            if best.p_value < THRESHOLD**2:
+        for number, (placement, tile) in enumerate(self._tiles(lights, scales, guesses)):
+            for way, spectrum in enumerate(_laid(tile)):
+                z, offset = self._sync(spectrum)
+                tried = usual if way == 0 and number < len(scales) else other
+                p_value = min(1.0, math.erfc(z / math.sqrt(2)) / 2 * tried)
+                if p_value < max(best.p_value, THRESHOLD):
+                    read = self._symbols(spectrum, offset) if p_value < THRESHOLD else ()
+                    best = min(best, Found(p_value, placement, way, read), key=_doubt)
+            if best.payload is not None and best.p_value < THRESHOLD**2:
                 break
         return best
+
+    def _tiles(
+        self, lights: Sequence[Plane], scales: Sequence[float], guesses: bool
+    ) -> Iterator[tuple[Placement, Plane]]:
+        """Yield each way that the pictures' tiles may lie, and what all of them are, folded into one tile."""
+        for scale in scales:
+            middles = (_middle(light, round(LOOKED_AT * scale)) for light in lights)
+            yield Placement(scale), _folded(_rescaled(middle, 1 / scale) for middle in middles)
+        if guesses:
+            for guess in lattice.guesses([_middle(light, lattice.SIDE) for light in lights], TILE):
+                yield guess, _folded(lattice.upright(light, guess, LOOKED_AT) for light in lights)
 
     @cached_property
     def _keyed(self) -> tuple[Spectrum, list[NDArray[np.bool_]]]:
@@ -109,8 +148,8 @@ class Watermark:
         order = random.permutation(len(bins))
         phases = np.zeros((TILE, TILE // 2 + 1), np.complex64)
         phases[tuple(bins.T)] = np.exp(2j * np.pi * random.random(len(bins)))
-        half, share = len(bins) // 2, len(bins) // (2 * GROUPS)
-        parts = [order[:half], *(order[half + k * share :][:share] for k in range(GROUPS))]
+        half, share = len(bins) // 2, len(bins) // (2 * SYMBOLS)
+        parts = [order[:half], *(order[half + k * share :][:share] for k in range(SYMBOLS))]
         return phases, [_mask(bins[part]) for part in parts]
 
     def _tile(self, payload: int) -> Plane:
@@ -134,29 +173,10 @@ class Watermark:
         return tuple(int(_scores(aligned, phases, group)[::SPACING, ::SPACING].argmax()) for group in groups)
 
 
-def symbols(payload: int) -> list[int]:
-    """Return a payload of 32 bits and its checksum of 8 as four symbols of 10 bits."""
-    if not 0 <= payload < 1 << PAYLOAD_BITS:
-        raise ValueError("a payload has 32 bits")
-    word = payload << 8 | _checksum(payload)
-    return [word >> SYMBOL_BITS * k & (1 << SYMBOL_BITS) - 1 for k in range(GROUPS)]
-
-
-def payload_of(read: Sequence[int]) -> int | None:
-    """Return what symbols say, or None where the checksum does not hold."""
-    word = sum(symbol << SYMBOL_BITS * k for k, symbol in enumerate(read))
-    payload = word >> 8
-    return payload if _checksum(payload) == word & 0xFF else None
-
-
 def place(symbol: int) -> tuple[int, int]:
     """Return the shift, in pixels down and right, that means a symbol."""
     row, column = divmod(symbol, TILE // SPACING)
     return row * SPACING, column * SPACING
-
-
-def _checksum(payload: int) -> int:
-    return zlib.crc32(payload.to_bytes(4, "big")) & 0xFF
 
 
 def _band() -> NDArray[np.bool_]:
@@ -188,20 +208,29 @@ def _scores(spectrum: Spectrum, phases: Spectrum, mask: NDArray[np.bool_]) -> Pl
     return (total / math.sqrt(mask.sum() / 2)).astype(np.float32)
 
 
-def _phases(light: Plane) -> Spectrum:
-    """Return the phases of a picture folded into one tile, unit vectors."""
-    # Edges and textures are brought down to the level of flat grounds, where the mark stands clearest.
-    fine = cv2.GaussianBlur(light, (0, 0), 1.2) - cv2.GaussianBlur(light, (0, 0), 6.0)
-    activity = cv2.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 6.0))
-    even = fine / (activity + np.float32(0.5))
-    height, width = even.shape
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    padded = np.zeros((rows * TILE, columns * TILE), np.float32)
-    padded[:height, :width] = even
-    folded = padded.reshape(rows, TILE, columns, TILE).sum(axis=(0, 2))
-    spectrum = np.fft.rfft2(folded)
-    phases: Spectrum = (spectrum / np.maximum(np.abs(spectrum), 1e-9)).astype(np.complex64)
-    return phases
+def _folded(lights: Iterable[Plane]) -> Plane:
+    """Return pictures folded into one tile."""
+    folded = np.zeros((TILE, TILE), np.float32)
+    for light in lights:
+        # Edges and textures are brought down to the level of flat grounds, where the mark stands clearest.
+        fine = cv2.GaussianBlur(light, (0, 0), 1.2) - cv2.GaussianBlur(light, (0, 0), 6.0)
+        activity = cv2.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 6.0))
+        even = fine / (activity + np.float32(0.5))
+        height, width = even.shape
+        rows, columns = -(-height // TILE), -(-width // TILE)
+        padded = np.zeros((rows * TILE, columns * TILE), np.float32)
+        padded[:height, :width] = even
+        folded += padded.reshape(rows, TILE, columns, TILE).sum(axis=(0, 2))
+    return folded
+
+
+def _laid(tile: Plane) -> Iterator[Spectrum]:
+    """Yield the phases, unit vectors, of a tile in each of the ways that it can be laid."""
+    for way in range(WAYS):
+        turned = np.rot90(tile, way % 4)
+        spectrum = np.fft.rfft2(turned[:, ::-1] if way >= 4 else turned)
+        phases: Spectrum = (spectrum / np.maximum(np.abs(spectrum), 1e-9)).astype(np.complex64)
+        yield phases
 
 
 def _strength(light: Plane) -> Plane:
@@ -215,13 +244,16 @@ def _strength(light: Plane) -> Plane:
 
 
 def _luminance(picture: NDArray[np.uint8]) -> Plane:
+    if picture.shape[2] == 1:
+        return picture[..., 0].astype(np.float32)
     grey: Plane = cv2.cvtColor(picture[..., :3], cv2.COLOR_RGB2GRAY).astype(np.float32)
     return grey
 
 
-def _middle(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _middle(picture: Pixels, side: int) -> Pixels:
     top, left = (max(0, length - side) // 2 for length in picture.shape[:2])
-    return picture[top : top + side, left : left + side]
+    middle: Pixels = picture[top : top + side, left : left + side]
+    return middle
 
 
 def _rescaled(light: Plane, factor: float) -> Plane:

@@ -17,6 +17,11 @@ def test_real_files_are_recognised_by_their_head(form: str, media_type: str) -> 
     assert sniff_media_type(file.getvalue()[:SIGNATURE_BYTES]) == media_type
 
 
+def test_a_video_is_recognised_by_its_head() -> None:
+    assert sniff_media_type(b"\0\0\0\x20ftypisom"[:SIGNATURE_BYTES]) == "video/mp4"
+    assert sniff_media_type(b"ftypisom\0\0\0\0") == ""
+
+
 @pytest.mark.parametrize(
     "data",
     [

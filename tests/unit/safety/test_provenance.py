@@ -289,7 +289,7 @@ async def test_who_leaves_early_leaves_the_turn_to_the_work(tmp_path):
 
     def get(_):
         reading.set()
-        may_end.wait(5)
+        may_end.wait(20)
         raise MeshError(errors_pb2.ERROR_REASON_NOT_FOUND, "gone")
 
     class Slow:

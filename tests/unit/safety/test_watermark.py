@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from services.safety.provenance.watermark import TILE, Watermark, payload_of, place, symbols
+from services.safety.provenance.lattice import Placement
+from services.safety.provenance.payload import payload_of, symbols
+from services.safety.provenance.watermark import TILE, Watermark, place
 
 MARK = Watermark(b"a key")
 PAYLOAD = 0xC0FFEE42
@@ -47,7 +49,43 @@ def test_the_mark_is_found_and_read_after(attack, picture):
     found = MARK.find(ATTACKS[attack](MARK.mark(picture, PAYLOAD)))
     assert found.marked
     assert found.payload == PAYLOAD
-    assert found.scale == (0.5 if attack == "half" else 1.0)
+    assert found.placement == Placement(0.5 if attack == "half" else 1.0)
+
+
+def resized(picture, factor):
+    size = [round(side * factor) for side in picture.shape[1::-1]]
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("way", range(8))
+def test_the_mark_is_read_in_a_picture_laid_in_any_way(way):
+    laid = np.rot90(MARK.mark(photograph(), PAYLOAD), way % 4)
+    found = MARK.find(np.ascontiguousarray(laid[:, ::-1] if way >= 4 else laid), scales=(1.0,), guesses=False)
+    assert found.payload == PAYLOAD
+    assert found.placement == Placement()
+
+
+@pytest.mark.parametrize(("factor", "degrees"), [(0.85, 0), (1.37, 0), (1, 1), (1, -30), (0.7, 100)])
+def test_the_mark_is_read_at_sizes_and_angles_of_no_list(factor, degrees):
+    marked = Image.fromarray(MARK.mark(photograph(512), PAYLOAD))
+    found = MARK.find(
+        resized(np.asarray(marked.rotate(degrees, Image.Resampling.BICUBIC)), factor), scales=(1.0,)
+    )
+    assert found.payload == PAYLOAD
+    assert found.placement.scale == pytest.approx(factor, rel=0.01)
+
+
+def test_frames_too_weak_alone_are_read_together():
+    random = np.random.default_rng(3)
+    still = MARK.mark(photograph(256), PAYLOAD)
+    frames = [np.clip(still + random.normal(0, 30, still.shape), 0, 255).astype(np.uint8) for _ in range(12)]
+    assert not MARK.find(frames[0], scales=(1.0,), guesses=False).marked
+    assert MARK.find(*frames, scales=(1.0,), guesses=False).payload == PAYLOAD
+
+
+def test_frames_that_are_all_the_same_are_no_better_evidence_than_one():
+    one, many = (MARK.find(*[photograph(256)] * count, scales=(1.0,)) for count in (1, 12))
+    assert many.p_value == pytest.approx(one.p_value, rel=0.01)
 
 
 def test_a_tenth_of_an_icon_is_enough():

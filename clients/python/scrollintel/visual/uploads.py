@@ -1,4 +1,4 @@
-"""What is sent of a picture that is to be stored."""
+"""What is sent of a picture or a video that is to be stored."""
 
 import asyncio
 import hashlib
@@ -11,16 +11,18 @@ from scrollintel.visual.v1 import assets_pb2
 
 CHUNK_BYTES = 1 << 20
 
+# By where a signature stands, and what it is.
 MEDIA_TYPES = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"RIFF": "image/webp",
+    (0, b"\x89PNG\r\n\x1a\n"): "image/png",
+    (0, b"\xff\xd8\xff"): "image/jpeg",
+    (0, b"RIFF"): "image/webp",
+    (4, b"ftyp"): "video/mp4",
 }
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture's bytes, and what they are."""
+    """A file's bytes, and what they are."""
 
     data: bytes
     media_type: str
@@ -35,20 +37,20 @@ class Upload:
 
 
 async def read(source: str | Path | bytes) -> Upload:
-    """Read a picture by its file's path or its bytes.
+    """Read a picture or a video by its file's path or its bytes.
 
     Raises:
-        MediaError: it is no PNG, JPEG or WebP.
+        MediaError: it is no PNG, JPEG, WebP or MP4.
         OSError: the file cannot be read.
     """
     if isinstance(source, bytes):
         name, data = "what was given", source
     else:
         name, data = str(source), await asyncio.to_thread(Path(source).read_bytes)
-    kind = next((kind for magic, kind in MEDIA_TYPES.items() if data.startswith(magic)), None)
+    kind = next((kind for (at, magic), kind in MEDIA_TYPES.items() if data.startswith(magic, at)), None)
     if kind is None:
         raise MediaError(
-            f"{name} is no PNG, JPEG or WebP file",
+            f"{name} is no PNG, JPEG, WebP or MP4 file",
             reason="MEDIA_INVALID",
             code="INVALID_ARGUMENT",
             field="data",

@@ -12,7 +12,7 @@ class ProvenanceCalls(LendingCalls):
     """Verification of manifests and watermarks."""
 
     async def verify(self, source: Media | Asset | Path | str | bytes) -> Provenance:
-        """Return where a PNG, JPEG or WebP picture comes from, as its signed manifest and its watermark say.
+        """Return where a PNG, JPEG, WebP or MP4 file comes from, as its signed manifest and its watermark say.
 
         A file that is not stored yet is sent for as long as that takes, and not kept.
 

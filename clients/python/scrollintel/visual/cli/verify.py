@@ -1,4 +1,4 @@
-"""`vmesh verify`: where pictures come from."""
+"""`vmesh verify`: where pictures and videos come from."""
 
 import asyncio
 import json
@@ -34,14 +34,17 @@ class Verified:
 
 def verify(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="PNG, JPEG or WebP pictures.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="PNG, JPEG and WebP pictures, MP4 videos.", show_default=False
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds each picture may take.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds each file may take.")] = 120.0,
     address: mesh.Address = None,
     home: mesh.Home = None,
 ) -> None:
-    """Tell whether pictures are as this mesh made them, by their signed manifest and their invisible watermark.
+    """Tell whether pictures and videos are as this mesh made them, by their signed manifest and their invisible watermark.
 
     The mesh that runs here is asked, and keeps nothing of them.
 
