@@ -93,6 +93,23 @@ async def test_transparency_is_laid_over_white_or_kept():
     assert (await images.decode_rgba(clear))[0, 0].tolist() == [255, 0, 0, 0]
 
 
+async def test_strips_make_one_picture(monkeypatch):
+    given = saved(Image.fromarray(np.dstack([PICTURE, PICTURE[..., 0]])), "PNG")
+    whole = await images.decode(given), await images.decode_rgba(given)
+    monkeypatch.setattr(images, "STRIP", 3 * 30)
+    strips = await images.decode(given), await images.decode_rgba(given)
+    for one, other in zip(whole, strips, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+async def test_16_bits_of_grey_are_seen_as_they_are_shown():
+    """Cut off at 255 nearly every level would be white, and what checks a picture would look at a blank one."""
+    grey = np.linspace(0, 65535, 30 * 20).reshape(20, 30).astype(np.uint16)
+    given = saved(Image.fromarray(grey), "PNG")
+    np.testing.assert_array_equal(await images.decode(given), await images.decode_as_shown(given))
+    assert (await images.decode(given)).mean() == pytest.approx(127.5, abs=0.5)
+
+
 @pytest.mark.parametrize(
     "data",
     [
