@@ -82,6 +82,7 @@ KINDS: dict[str, Kind] = {
     ),
     "prompts": lambda r, w: filled(r, w.prompts),
     "in other letters": lambda r, w: filled(r, w.native),
+    "in other letters, glued": lambda r, w: r.choice(w.native) * r.randint(1, 500) + "_" * LETTERS,
     "noise": lambda r, w: filled(r, ["".join(r.choices("abcdeiost013*.$@- ", k=40)) for _ in range(300)]),
     "in base64": lambda r, w: _encoded(filled(r, w.excused, lambda text: disguised(r, text))),
     "in base64 twice": lambda r, w: _encoded(_encoded(filled(r, w.asked, lambda text: disguised(r, text)))),
@@ -112,7 +113,9 @@ def searched(rules: RuleSet, words: Words, texts: int, seed: int) -> Iterator[tu
     """Yield for each kind how long its texts took, rising, with those that were climbed to."""
     random_ = random.Random(seed)
     for name, kind in KINDS.items():
-        taken = sorted((seconds(rules, text), text) for text in (kind(random_, words) for _ in range(texts)))
+        taken = sorted(
+            (seconds(rules, text), text) for text in (kind(random_, words)[:LETTERS] for _ in range(texts))
+        )
         for worst, text in taken[-CLIMBED:]:
             for _ in range(STEPS):
                 other = changed(random_, text, words)

@@ -11,7 +11,10 @@ from typing import Any
 import re2
 
 GAP = r"(?:[\s\-_]+)"
-ANY_GAP = r"(?:[\s\-_]*)"  # of letters of their own, whose gaps one of the readings has taken out
+# Letters of their own are searched by `re`, which goes back: a gap that is given up nowhere, and words of so many letters,
+# keep the time that a text takes to its length. One of the readings has taken the gaps out.
+ANY_GAP = r"(?:[\s\-_]*+)"
+MOST_OF_A_WORD = 40
 _FEW_WORDS = r"(?:[^a-z0-9']+[a-z0-9']+){0,5}?[^a-z0-9']+"
 _LIST = re.compile(r"<([a-z_]+)>")
 _BEFORE, _BEHIND = r"(?:^|[^a-z0-9])", r"(?:$|[^a-z0-9])"  # of a whole word
@@ -26,6 +29,14 @@ def expanded(pattern: str, vocabulary: Mapping[str, str], gap: str = GAP) -> str
     """Return a pattern as a regular expression; raises KeyError for a word list that the vocabulary does not hold."""
     lists = _LIST.sub(lambda match: f"(?:{expanded(vocabulary[match[1]], vocabulary, gap)})", pattern)
     return lists.replace(" ... ", _FEW_WORDS).replace(" ", gap)
+
+
+def expanded_natively(pattern: str, vocabulary: Mapping[str, str]) -> str:
+    """Return a pattern for a text in letters of its own; raises KeyError as `expanded`."""
+    either = expanded(pattern, vocabulary, ANY_GAP)
+    for written, least in ((r"\w+", 1), (r"\w*", 0)):
+        either = either.replace(written, rf"\w{{{least},{MOST_OF_A_WORD}}}")
+    return either
 
 
 class Patterns:

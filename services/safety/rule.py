@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import re2
 
 from services.safety.category import WORST, Category
-from services.safety.patterns import ANY_GAP, GAP, Patterns, expanded
+from services.safety.patterns import Patterns, expanded, expanded_natively
 
 Replaced: TypeAlias = Any  # a compiled pattern of `re` or of `re2`, which have one interface
 
@@ -77,7 +77,8 @@ def _near(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _either(patterns: Sequence[str], vocabulary: Mapping[str, str], native: bool) -> str:
-    return "|".join(expanded(pattern, vocabulary, ANY_GAP if native else GAP) for pattern in patterns)
+    read = expanded_natively if native else expanded
+    return "|".join(read(pattern, vocabulary) for pattern in patterns)
 
 
 def _exceptions(either: str, native: bool) -> Replaced:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bench.safety.labelled import load
-from services.safety.patterns import Patterns, expanded
+from services.safety.patterns import Patterns, expanded, expanded_natively
 from tests.unit.safety.shipped import RULES
 
 
@@ -31,6 +31,26 @@ def test_expanded_fills_in_lists_gaps_and_a_few_words() -> None:
     found = Patterns([pattern]).found
     assert found("x-y z") == found("y  x one two three four five z") == {0}
     assert found("y x one two three four five six z") == found("xy z") == set()
+
+
+def test_words_and_gaps_in_other_letters_are_bounded() -> None:
+    pattern = re.compile(expanded_natively(r"сним\w+ <a>", {"a": "(?:с )?платье"}))
+    assert pattern.search("снимает с-_платье")
+    assert pattern.search("сним" + "я" * 40 + "платье")
+    assert not pattern.search("сним" + "я" * 60 + "платье")
+
+
+def test_no_rule_in_other_letters_goes_back_without_end() -> None:
+    for rule in RULES.rules:
+        if rule.native:
+            exceptions = [rule.exceptions.pattern] if rule.exceptions else []
+            for each in (*rule.groups, *exceptions):
+                assert not re.search(r"(?<!\\)[*+](?!\+)", re.sub(r"\*\+", "", each)), rule.name
+
+
+@pytest.mark.parametrize("word", ["сним", "показыва", "الموت ل", "اقتلوا كل"])
+def test_a_word_and_many_gaps_are_read_in_time_that_grows_with_their_length(word: str) -> None:
+    RULES.check(word * (4000 // len(word)) + "_" * 4000)  # took hours, holding the interpreter
 
 
 @pytest.mark.parametrize("pattern", ["(", "a(?!b)", r"(a)\1"])
