@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SLACK = 1.25  # a drawing may take so many times what the last one did: it shares its models with others
+ROUNDING = 1e-9  # US dollars; six cents less twice two is not quite two
 FINISH_SECONDS = 2.0  # kept back to seal and store what is delivered: some 0.3 s where nobody else is at it
 
 
@@ -95,9 +96,12 @@ def decide(attempts: Sequence[Attempt], goal: Goal, left: Left, options: Sequenc
     last = attempts[-1]
     if last.score is not None and last.score >= goal.score:
         return Accept(f"{last.score:.2f} reaches {goal.score:.2f}")
-    if last.score is None and not last.refused:
+    if last.refused:
+        short = "the safety check refused it"
+    elif last.score is None:
         return GiveUp("it could not be scored")
-    short = "the safety check refused it" if last.refused else f"{last.score:.2f} is under {goal.score:.2f}"
+    else:
+        short = _under(last.score, goal.score)
     if len(attempts) >= goal.attempts:
         return GiveUp(f"{short}, and all {goal.attempts} attempts are used")
     obstacle = _obstacle(last.seconds, last.usd, left)
@@ -120,6 +124,12 @@ def best(attempts: Sequence[Attempt]) -> int | None:
     return max(fit, key=lambda number: _score(attempts[number]), default=None)
 
 
+def _under(score: float, goal: float) -> str:
+    """Return in words that a score is under its goal, with as many digits, two at least, as tell them apart."""
+    digits = next((one for one in range(2, 9) if f"{score:.{one}f}" != f"{goal:.{one}f}"), 9)
+    return f"{score:.{digits}f} is under {goal:.{digits}f}"
+
+
 def _score(attempt: Attempt) -> float:
     return -1.0 if attempt.score is None else attempt.score
 
@@ -140,6 +150,6 @@ def _obstacle(seconds: float, usd: float, left: Left) -> str:
     """Return in words why there is no room for a drawing of so many seconds and dollars; empty where there is."""
     if seconds * SLACK + FINISH_SECONDS > left.seconds:
         return f"another takes about {seconds:.1f} s, with {max(0.0, left.seconds):.1f} s left"
-    if usd > left.usd:
+    if usd > left.usd + ROUNDING:
         return f"another costs ${usd:.4g}, with ${max(0.0, left.usd):.4g} left"
     return ""

@@ -6,6 +6,7 @@ seeded by the work and their number, so that work that is done again draws, and 
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from services.orchestrator.trials import Trial
 from services.runtime.errors import MeshError
 
 GOAL = ("min_quality", "max_attempts", "quality_metric")  # fields of a spec that are not for who draws it
+
+REMEMBERED_BEFORE_SECONDS = acceptance.FINISH_SECONDS / 2  # what is left then is for storing
 
 log = structlog.get_logger()
 
@@ -56,17 +59,19 @@ class Attempts:
         self._steps = steps
         self._progress = progress
         self._goal = trials.goal(first.asked)
-        self._again_usd = 0.0  # paid, or put by, for drawing again
+        self._again_usd: dict[str, float] = {}  # paid, or put by, for each run that draws again, by its name
+        self._waiting = first.asked.num_images  # pictures that nobody has looked at yet
+        self._look_seconds = 0.0  # the longest that a first look at one took
         self._judged: list[tuple[str, Trial]] = []  # by the name of the run; empty is the first one's
 
     @property
     def usd(self) -> float:
         """What everything that was drawn cost, in US dollars."""
-        return self._first.chosen.predicted_cost_usd + self._again_usd
+        return self._first.chosen.predicted_cost_usd + sum(self._again_usd.values())
 
     def outcomes(self, generation_id: str) -> list[ReportOutcomeRequest]:
         """Return how the pictures of each run were judged; runs go by their own names where there are several."""
-        first = self._terms.name if any(name for name, _ in self._judged) else generation_id
+        first = self._terms.name if self._again_usd else generation_id  # that is the name of all runs of it
         told = [_outcome(name or first, one) for name, one in self._judged]
         return [one for one in told if one is not None]
 
@@ -76,7 +81,7 @@ class Attempts:
         Raises MeshError where nothing can be delivered; a later attempt that fails costs the earlier ones nothing.
         """
         index, asked, emit = output.index, self._first.asked, self._first.emit
-        tried = [await self._judge(self._first, output)]
+        tried = [await self._first_look(output)]
         while True:
             so_far = [one.attempt for one in tried]
             decision = acceptance.decide(so_far, self._goal, self._left(), self._options())
@@ -93,6 +98,14 @@ class Attempts:
                 break
         return await self._finish(tried)
 
+    async def _first_look(self, output: Output) -> Trial:
+        self._waiting -= 1
+        began = time.monotonic()
+        try:
+            return await self._judge(self._first, output)
+        finally:
+            self._look_seconds = max(self._look_seconds, time.monotonic() - began)
+
     async def _again(self, index: int, number: int, option: Option) -> Trial:
         """Draw a picture once more; an attempt that would leave no time to deliver an earlier one is stopped."""
         spec = ImageSpec()
@@ -104,14 +117,13 @@ class Attempts:
         request.request_id = defaults.attempt_name(self._terms.name, index, number)
         if math.isfinite(option.usd):  # what it was chosen for, whatever prices are by now
             request.max_cost_usd = option.usd
-        left = self._left().seconds - acceptance.FINISH_SECONDS
-        self._again_usd += option.usd
+        self._again_usd[request.request_id] = option.usd
         try:
-            async with asyncio.timeout(left if math.isfinite(left) else None):
+            async with asyncio.timeout(_limit(self._left().seconds - acceptance.FINISH_SECONDS)):
                 output = await self._draw(drawing, request)
                 return await self._judge(drawing, output, request.request_id)
         finally:
-            self._again_usd += drawing.chosen.predicted_cost_usd - option.usd
+            self._again_usd[request.request_id] = drawing.chosen.predicted_cost_usd
 
     async def _draw(self, drawing: Drawing, request: ExecuteRequest) -> Output:
         drawn: Output | None = None
@@ -141,11 +153,19 @@ class Attempts:
             )
 
     async def _remembered(self, chosen: Trial) -> QualityMetrics:
-        """Return the scores of what is delivered, which counts among the tenant's results from now on."""
+        """Return the scores of what is delivered, which counts among the tenant's results from now on.
+
+        What was scored is not lost because there is no time to remember it.
+        """
         if not chosen.metrics.ListFields():
             return chosen.metrics
         unnamed = replace(chosen.picture, metadata={})  # its scores stand in its model's charts already
-        again = await delivery.scored(unnamed, chosen.media, self._steps)
+        try:
+            async with asyncio.timeout(_limit(self._left().seconds - REMEMBERED_BEFORE_SECONDS)):
+                again = await delivery.scored(unnamed, chosen.media, self._steps)
+        except TimeoutError:
+            log.warning("not remembered", generation=self._first.generation_id, index=chosen.picture.index)
+            return chosen.metrics
         return again if again.ListFields() else chosen.metrics
 
     def _options(self) -> list[Option]:
@@ -164,7 +184,15 @@ class Attempts:
         ]
 
     def _left(self) -> Left:
-        return Left(self._terms.seconds(), self._terms.usd - self.usd)
+        """Return what may go on drawing again: pictures that still wait for their first look come before that."""
+        rounds = math.ceil(self._waiting / delivery.DELIVERED_AT_ONCE)
+        kept = rounds * (self._look_seconds * acceptance.SLACK + acceptance.FINISH_SECONDS)
+        unlimited = math.isinf(self._terms.usd)  # then an unknown price, which is infinite, is no matter
+        return Left(self._terms.seconds() - kept, math.inf if unlimited else self._terms.usd - self.usd)
+
+
+def _limit(seconds: float) -> float | None:
+    return seconds if math.isfinite(seconds) else None
 
 
 def _same(trial: Trial) -> Option:

@@ -20,6 +20,8 @@ from services.orchestrator import scores, seals, verdicts
 from services.orchestrator.steps import Steps
 from services.runtime.errors import MeshError
 
+DELIVERED_AT_ONCE = 2  # pictures of one request: more would only queue up in front of the same models
+
 log = structlog.get_logger()
 
 Emit = Callable[[Message], None]  # records one moment of the generation; never waits

@@ -8,7 +8,7 @@ from scrollintel.visual.v1.generation_pb2 import EstimateGenerationResponse
 from scrollintel.visual.v1.router_pb2 import RouteRequest
 from scrollintel.visual.v1.spec_pb2 import ImageSpec, Objective
 from services.orchestrator.attempts import GOAL
-from services.orchestrator.pipeline import DELIVERED_AT_ONCE
+from services.orchestrator.delivery import DELIVERED_AT_ONCE
 
 
 def routed(

@@ -29,15 +29,13 @@ from scrollintel.visual.v1.spec_pb2 import (
 )
 from services.orchestrator import faults, sources, verdicts
 from services.orchestrator.attempts import GOAL, Attempts, Terms
-from services.orchestrator.delivery import Emit, Picture, Progress, deliver, restore
+from services.orchestrator.delivery import DELIVERED_AT_ONCE, Emit, Picture, Progress, deliver, restore
 from services.orchestrator.drawing import Drawing
 from services.orchestrator.paths import told_as
 from services.orchestrator.steps import Steps
 from services.orchestrator.verdicts import Texts
 from services.runtime import deadline
 from services.runtime.errors import MeshError
-
-DELIVERED_AT_ONCE = 2  # pictures of one request: more would only queue up in front of the same models
 
 VARIANTS = {
     spec_pb2.QUALITY_TIER_HIGH: "x4plus-anime"

@@ -108,3 +108,17 @@ def test_the_reason_says_what_it_was(attempt, left, said):
 )
 def test_the_best_is_delivered_and_never_one_that_was_refused(attempts, chosen):
     assert best(attempts) == chosen
+
+
+def test_money_is_counted_as_sums_of_fractions_are():
+    again = drew(usd=0.02)
+    assert again.usd > 0.06 - 0.04, "or this shows nothing"
+    assert isinstance(decide([again], GOAL, Left(usd=0.06 - 0.04), []), Regenerate)
+
+
+@pytest.mark.parametrize(
+    ("score", "goal", "said"),
+    [(0.55, 0.6, "0.55 is under 0.60"), (0.798, 0.8, "0.798 is under 0.800"), (0.6, 0.6 + 1e-12, "is under")],
+)
+def test_a_score_and_a_goal_that_differ_read_differently(score, goal, said):
+    assert said in decide([drew(score)], Goal(goal, 3), FREE, []).reason

@@ -12,9 +12,9 @@ from scrollintel.visual.v1.assets_pb2 import CreateAssetRequest
 from scrollintel.visual.v1.events_pb2 import Candidate, Judged, Output, Preview, Routed, Scored
 from scrollintel.visual.v1.router_pb2 import ExecuteRequest
 from scrollintel.visual.v1.safety_pb2 import SealMediaRequest
-from services.orchestrator import defaults, pipeline
+from services.orchestrator import acceptance, defaults, pipeline
 from services.orchestrator.acceptance import FINISH_SECONDS
-from services.orchestrator.attempts import GOAL
+from services.orchestrator.attempts import GOAL, REMEMBERED_BEFORE_SECONDS
 from services.orchestrator.pipeline import Work
 from services.runtime.errors import MeshError
 from tests.unit.orchestrator.scripted import DRAW_STEPS, RUN, ScriptedSteps, image_request, index_of
@@ -172,6 +172,46 @@ async def test_all_attempts_together_stay_within_the_cost_limit():
     assert all("another costs $0.02" in each.reason for each in of(told, Judged) if each.decision == GIVE_UP)
 
 
+@pytest.mark.parametrize("house", [0.0, math.inf])
+async def test_what_has_no_known_price_has_none_in_the_end(house):
+    steps = ScriptedSteps(overalls=[0.1, 0.7], usd=house, spares=[better(predicted_cost_usd=math.inf)])
+    made, _ = await run(steps)
+    assert len(executions(steps)) == 2
+    assert made.cost_usd == math.inf
+
+
+async def test_the_whole_limit_may_be_spent():
+    steps = ScriptedSteps(overall=0.55, usd=0.02)
+    made, _ = await run(steps, work(usd=0.06))
+    assert len(executions(steps)) == 3
+    assert made.cost_usd == pytest.approx(0.06)
+
+
+async def test_pictures_that_nobody_has_looked_at_come_before_drawing_others_again(monkeypatch):
+    monkeypatch.setattr(acceptance, "FINISH_SECONDS", 100.0)
+    steps = ScriptedSteps(overall=0.1)
+    made, told = await run(steps, work(num_images=4), seconds=lambda: 180.0)
+    assert len(made.assets) == 4
+    drawn = {index: [one.decision for one in of(told, Judged) if one.index == index] for index in (0, 3)}
+    assert drawn == {0: [GIVE_UP], 3: [REGENERATE, REGENERATE, GIVE_UP]}
+
+
+class Forgetful(ScriptedSteps):
+    """Scores, and never ends to remember."""
+
+    async def score_image(self, image, prompt, model="", *, remember=True):
+        if remember:
+            self.hanging = {"score_image"}
+        return await super().score_image(image, prompt, model, remember=remember)
+
+
+async def test_a_picture_is_not_lost_because_there_is_no_time_to_remember_it():
+    steps = Forgetful(overall=0.9)
+    made, _ = await asyncio.wait_for(run(steps, seconds=lambda: REMEMBERED_BEFORE_SECONDS + 0.05), LATE)
+    assert made.assets[0].quality.overall.value == pytest.approx(0.9)
+    assert steps.stopped == ["score_image"]
+
+
 async def test_what_would_not_end_in_time_is_not_begun():
     steps = ScriptedSteps(overall=0.1)
     _, told = await run(steps, seconds=lambda: 1.0)
@@ -286,6 +326,12 @@ async def test_a_single_run_goes_by_the_generation():
     steps = ScriptedSteps(overalls=[0.9])
     await run(steps, work(name="named"))
     assert [each.request_id for each in steps.outcomes] == ["gen-1"]
+
+
+async def test_of_two_runs_one_is_not_told_what_was_made_of_the_other_because_that_failed():
+    steps = ScriptedSteps(overall=0.1, failing={f"check_image:{RUN}": AWAY})
+    await run(steps, work(name="named"))
+    assert [each.request_id for each in steps.outcomes] == ["named"]
 
 
 async def test_a_picture_drawn_at_the_second_attempt_is_of_the_same_work_as_one_drawn_at_once():

@@ -12,8 +12,9 @@ from scrollintel.visual.v1.router_pb2 import ExecuteRequest, ExecuteResponse
 from scrollintel.visual.v1.safety_pb2 import SealMediaRequest
 from scrollintel.visual.v1.spec_pb2 import EnhancementOperation, EnhancementSpec, PixelSize, Upscale
 from services.orchestrator import defaults, pipeline, seals
+from services.orchestrator.delivery import DELIVERED_AT_ONCE
 from services.orchestrator.log import FIELD_OF
-from services.orchestrator.pipeline import DELIVERED_AT_ONCE, Work
+from services.orchestrator.pipeline import Work
 from services.runtime.errors import MeshError
 from tests.unit.orchestrator.scripted import DRAW_STEPS, PLACES, ScriptedSteps, image_request, media
 
