@@ -52,6 +52,8 @@ def fit(image):
 
 def decode(heatmap, scale, offset, landmarks, factor, height, width, threshold):
     """Read the faces of at least `threshold` out of the maps, in pixels of the picture of `height` x `width`."""
+    if not np.isfinite(heatmap).all():  # it would be a picture without faces
+        raise ValueError("the network's answer is not finite")
     rows, columns = np.nonzero(heatmap[0] > threshold)
     scores = heatmap[0, rows, columns]
     order = np.argsort(-scores, kind="stable")

@@ -23,7 +23,10 @@ async def classify(triton: TritonClient, model: str, picture: Pixels, seconds: f
     said = np.asarray(outputs["probabilities"], np.float64)
     if said.shape != (len(labels),) or not ((said >= 0) & (said <= 1)).all():  # a NaN is neither
         raise ValueError(f"{model}: no probabilities for {len(labels)} labels")
-    return dict(zip(labels, said.tolist(), strict=True))
+    surest: dict[str, float] = {}
+    for label, probability in zip(labels, said.tolist(), strict=True):  # one may have a label twice
+        surest[label] = max(probability, surest.get(label, 0.0))
+    return surest
 
 
 def judge(said: Mapping[str, float], meanings: Mapping[str, Meaning], checker: str) -> Opinion:

@@ -72,7 +72,8 @@ class Writing:
             given = {"line": lines.batched([pieces[index] for index in batch])}
             answer = await self.triton.infer(RECOGNISER, given, self.seconds)
             texts, sure = answer["text"].reshape(-1), answer["confidence"].reshape(-1)
-            if not len(texts) == len(sure) == len(batch) or not np.isfinite(sure).all():
+            believable = ((sure >= 0) & (sure <= 1)).all()  # a NaN is neither
+            if not len(texts) == len(sure) == len(batch) or not believable:
                 raise ValueError(f"{len(texts)} texts, {len(sure)} confidences for {len(batch)} lines")
             for index, text, confidence in zip(batch, texts, sure, strict=True):
                 read[index] = text.decode(), float(confidence)

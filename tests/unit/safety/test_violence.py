@@ -75,6 +75,13 @@ async def test_the_shipped_policy_knows_violence() -> None:
     assert (category, severity) == (Category.VIOLENCE, 5)
 
 
+async def test_of_two_outputs_with_one_label_the_surer_counts() -> None:
+    triton = ScriptedTriton((MODEL,), [b"violence", b"Violence"], np.array([0.9, 0.1], np.float32))
+    opinion = await look(triton)
+    assert isinstance(opinion, Opinion)
+    assert opinion.risk == pytest.approx(0.9)
+
+
 @pytest.mark.parametrize("probabilities", [[0.1], [np.nan, 0.1], [0.1, 1.5]])
 async def test_an_answer_that_is_none_is_no_pass(probabilities: list[float]) -> None:
     with pytest.raises(ValueError, match="no probabilities for 2 labels"):
@@ -86,7 +93,17 @@ async def test_an_answer_that_is_none_is_no_pass(probabilities: list[float]) -> 
     [
         ({"gore": {"category": "violence"}}, "violence_labels.gore"),
         ({"gore": {"category": "gore", "severities": STEPS}}, "violence_labels.gore.category"),
+        ({"gore": {"category": ["violence"], "severities": STEPS}}, "violence_labels.gore.category"),
+        # What is done about personal data need not stand in a policy: the finding would let everything pass.
+        ({"card": {"category": "personal_data", "severities": STEPS}}, "violence_labels.card.category"),
         ({"gore": {"category": "violence", "severities": []}}, "violence_labels.gore.severities"),
+        (
+            {
+                "gore": {"category": "violence", "severities": STEPS},
+                "Gore": {"category": "hate", "severities": STEPS},
+            },
+            "violence_labels.Gore",
+        ),
         ({"gore": 5}, "violence_labels.gore"),
         (["gore"], "violence_labels"),
     ],

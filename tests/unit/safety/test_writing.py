@@ -88,13 +88,14 @@ async def test_a_picture_full_of_lines_is_read_up_to_a_bound() -> None:
     assert models.shown == MOST_LINES
 
 
-async def test_strange_answers_are_no_pass() -> None:
+@pytest.mark.parametrize("confidence", [np.nan, -0.1, 1.1])
+async def test_strange_answers_are_no_pass(confidence: float) -> None:
     class Strange(Models):
         async def infer(self, model: str, inputs: dict[str, NDArray[Any]], timeout: float) -> dict[str, Any]:
             answer = await super().infer(model, inputs, timeout)
             if model == "text_detection":
                 return answer
-            return answer | {"confidence": np.full((len(inputs["line"]), 1), np.nan, np.float32)}
+            return answer | {"confidence": np.full((len(inputs["line"]), 1), confidence, np.float32)}
 
     with pytest.raises(ValueError, match="confidences"):
         await reader(Strange(texts=[("word", 0.9)])).read(PICTURE)
