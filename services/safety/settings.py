@@ -47,13 +47,13 @@ class Settings(LanguageModelSettings):
     works_fresh_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     """How old a replica's copy of the protected works may be: what another replica registers holds here from then on."""
     works_at_once: Annotated[int, Field(ge=1, le=64)] = 2
-    """Works registered at one time; each may hold 200 MB."""
+    """Works registered at one time; each may take 0.5 GB."""
     works_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Works that wait to be registered; more are refused with RESOURCE_EXHAUSTED."""
     database_url: str = ""
     """SQLAlchemy URL of the registry of protected works; empty is SQLite under `home`."""
     pictures: Annotated[int, Field(ge=1, le=64)] = 4
-    """Pictures decoded at one time; each may hold 200 MB."""
+    """Pictures decoded at one time; each may take 0.5 GB."""
     pictures_waiting: Annotated[int, Field(ge=0, le=1024)] = 64
     """Pictures that wait for their turn; more are refused with RESOURCE_EXHAUSTED."""
     videos: Annotated[int, Field(ge=1, le=16)] = 1

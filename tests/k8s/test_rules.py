@@ -91,6 +91,16 @@ BREACHES: list[tuple[rules.Rule, str, Break]] = [
         lambda m: pod_of(triton(m))["initContainers"][0]["resources"]["requests"].pop("cpu"),
     ),
     (
+        rules.volumes_have_one_pod,
+        "Deployment/quality: its volume is for one pod",
+        lambda m: of(m, "Deployment", "quality")["spec"].update(replicas=2),
+    ),
+    (
+        rules.volumes_have_one_pod,
+        "Recreate",
+        lambda m: of(m, "Deployment", "safety")["spec"].update(strategy={"type": "RollingUpdate"}),
+    ),
+    (
         rules.images_are_pinned,
         "no version",
         lambda m: main_container(prompt(m)).update(image="registry:5000/visual-mesh"),

@@ -98,6 +98,21 @@ def resources_are_bounded(manifests: Manifests) -> Iterator[str]:
                     yield f"{label_of(deployment)}: {container['name']}: {part} must set {sorted(wanted)} and no more"
 
 
+def volumes_have_one_pod(manifests: Manifests) -> Iterator[str]:
+    """A claim for one pod is mounted by no more: the second would wait for it for ever, and hold up every rollout."""
+    for deployment in manifests.of("Deployment"):
+        spec = deployment["spec"]
+        names = (
+            volume.get("persistentVolumeClaim", {}).get("claimName")
+            for volume in pod_of(deployment)["volumes"]
+        )
+        claims = [manifests.named("PersistentVolumeClaim", name) for name in names if name]
+        if not any(claim and claim["spec"]["accessModes"] == ["ReadWriteOncePod"] for claim in claims):
+            continue
+        if spec.get("replicas", 1) > 1 or spec.get("strategy", {}).get("type") != "Recreate":
+            yield f"{label_of(deployment)}: its volume is for one pod: it needs one replica and Recreate"
+
+
 def images_are_pinned(manifests: Manifests) -> Iterator[str]:
     """Every image has a tag that says which it is."""
     for deployment in manifests.of("Deployment"):
@@ -227,6 +242,7 @@ RULES: tuple[Rule, ...] = (
     probes_name_the_service,
     pods_are_confined,
     resources_are_bounded,
+    volumes_have_one_pod,
     images_are_pinned,
     selectors_are_exact,
     services_are_headless,
