@@ -149,7 +149,7 @@ def _better(attempts: Sequence[Attempt], left: Left, options: Sequence[Option]) 
 def _obstacle(seconds: float, usd: float, left: Left) -> str:
     """Return in words why there is no room for a drawing of so many seconds and dollars; empty where there is."""
     if seconds * SLACK + FINISH_SECONDS > left.seconds:
-        return f"another takes about {seconds:.1f} s, with {max(0.0, left.seconds):.1f} s left"
+        return f"another takes about {seconds:.1f} s, with {max(0.0, left.seconds):.1f} s left for it"
     if usd > left.usd + ROUNDING:
         return f"another costs ${usd:.4g}, with ${max(0.0, left.usd):.4g} left"
     return ""

@@ -101,6 +101,7 @@ def test_a_preview_that_cannot_be_read_is_left_out():
         ("spec.image.num_images", "-n"),
         ("spec.image.guidance_scale", "--guidance"),
         ("spec.image.prompt", "PROMPT"),
+        ("spec.image", ""),
         ("", ""),
     ],
 )

@@ -53,6 +53,9 @@ OPTIONS = {
 }
 """What the command line calls a field of the request; every other is `--` and the field's name with hyphens."""
 
+WHOLE = frozenset({"spec", "spec.image", "spec.enhancement"})
+"""Fields that hold all that is asked: a rule of theirs is about several options and names them itself."""
+
 
 def exit_code(error: VisualMeshError) -> int:
     """Return the process's exit code for an error."""
@@ -60,7 +63,9 @@ def exit_code(error: VisualMeshError) -> int:
 
 
 def option_of(field: str) -> str:
-    """Return the command line's word for a field's path, such as `--width` for `spec.image.width`."""
+    """Return the command line's word for a field's path, such as `--width` for `spec.image.width`; empty for no single one."""
+    if field in WHOLE:
+        return ""
     name = field.rsplit(".", 1)[-1]
     return OPTIONS.get(name, "--" + name.replace("_", "-")) if name else ""
 
