@@ -48,18 +48,31 @@ def generated_files(folder: Path) -> set[Path]:
     }
 
 
-def stale() -> list[str]:
-    """Return the stubs that are missing, left over or different."""
-    with tempfile.TemporaryDirectory() as name:
+def stale(fresh: Path) -> list[str]:
+    """Return the stubs that are missing, left over or different from those in the folder `fresh`."""
+    return [
+        str(path)
+        for path in sorted(generated_files(fresh) | generated_files(OUT))
+        if not (fresh / path).exists()
+        or not (OUT / path).exists()
+        or not filecmp.cmp(fresh / path, OUT / path, shallow=False)
+    ]
+
+
+def write() -> None:
+    """Put in place what differs, each file at once, and remove what is left over.
+
+    No stub is missing meanwhile: who imports or checks types at that moment would take its messages for anything.
+    """
+    with tempfile.TemporaryDirectory(dir=OUT.parent) as name:
         fresh = Path(name)
         generate(fresh)
-        return [
-            str(path)
-            for path in sorted(generated_files(fresh) | generated_files(OUT))
-            if not (fresh / path).exists()
-            or not (OUT / path).exists()
-            or not filecmp.cmp(fresh / path, OUT / path, shallow=False)
-        ]
+        for path in stale(fresh):
+            if (fresh / path).exists():
+                (OUT / path).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / path).replace(OUT / path)
+            else:
+                (OUT / path).unlink()
 
 
 def main() -> None:
@@ -67,12 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     if not parser.parse_args().check:
-        for path in generated_files(OUT):
-            (OUT / path).unlink()
-        generate(OUT)
+        write()
         return
-    if different := stale():
-        sys.exit("stale stubs, run `make gen`:\n  " + "\n  ".join(different))
+    with tempfile.TemporaryDirectory() as name:
+        fresh = Path(name)
+        generate(fresh)
+        if different := stale(fresh):
+            sys.exit("stale stubs, run `make gen`:\n  " + "\n  ".join(different))
 
 
 if __name__ == "__main__":
