@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # the last two end a line and a paragraph
@@ -11,6 +12,9 @@ _WHOLE = re.compile(r"-?\d{1,9}")
 MOST_NEAR = 3
 MOST_CHARACTERS = 1000  # of what fills one hole, of what says what it is for, and of one choice
 MOST_OPTIONS = 64
+MOST_OF_A_NAME = 64  # characters, as many as a request takes
+MOST_TOLD = 400  # characters of choices in an error, which goes back in trailers of 8 KB
+MOST_MISSPELT = 64  # characters of what is held against the choices for near ones: of 200 it took 0.2 s
 LARGEST = 999_999_999  # number, as many digits as are read of one
 
 
@@ -75,8 +79,11 @@ class Choice:
         for option in self.options:
             if option.strip().casefold() == said:
                 return option
-        near = tuple(get_close_matches(said, self.options, MOST_NEAR))
-        raise VariableError(f"takes one of {', '.join(self.options)}", near or self.options)
+        short = [option for option in self.options if len(option) <= MOST_MISSPELT]
+        near = get_close_matches(said, short, MOST_NEAR) if len(said) <= MOST_MISSPELT else ()
+        few = _few(self.options)
+        more = f" and {len(self.options) - len(few)} more" if len(few) < len(self.options) else ""
+        raise VariableError(f"takes one of {', '.join(few)}{more}", tuple(near) or few)
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,12 @@ def checked(variable: Variable) -> Variable:
     return variable
 
 
+def _few(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first of the options, as many as an error has room for; the first one shortened where it has not."""
+    total = list(accumulate(map(len, options)))
+    return options[: sum(length <= MOST_TOLD for length in total)] or (f"{options[0][:MOST_TOLD]}...",)
+
+
 def one_line(text: str) -> bool:
     """Tell whether a text is one line without control characters."""
     return not _CONTROL.search(text)
@@ -139,6 +152,8 @@ def one_line(text: str) -> bool:
 
 def _mistake(variable: Variable) -> str:
     """Return what is wrong with a variable's own rule; empty where nothing is."""
+    if len(variable.name) > MOST_OF_A_NAME:
+        return f"its name is longer than {MOST_OF_A_NAME} characters"
     if not variable.about.strip():
         return "its `about` says nothing"
     if len(variable.about) > MOST_CHARACTERS or not one_line(variable.about):

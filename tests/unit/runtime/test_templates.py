@@ -5,7 +5,7 @@ import pytest
 from scrollintel.visual.v1 import assets_pb2, prompt_pb2
 from services.prompt.lexicon import load
 from services.runtime.templates import wire
-from services.runtime.templates.template import Template, TemplateError
+from services.runtime.templates.template import FillError, Template, TemplateError
 
 TEMPLATES = load().library.templates
 
@@ -100,3 +100,25 @@ def test_what_is_no_template_is_refused_by_the_part_that_is_wrong(
         wire.read(message)
     assert caught.value.part == part
     assert rule in str(caught.value)
+
+
+def test_a_refusal_tells_no_more_choices_than_an_error_has_room_for() -> None:
+    options = [f"{number:02}{'ab' * 100}" for number in range(64)]
+    template = wire.read(stored("{which}", choice("which", *options)))
+    with pytest.raises(FillError, match="and 63 more") as caught:
+        template.fill({"which": "ba" * 101})
+    assert caught.value.near == (options[0],)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_choice_is_suggested_for_what_is_nearly_one() -> None:
+    template = wire.read(stored("{which}", choice("which", "lemon", "vanilla", "x" * 900)))
+    with pytest.raises(FillError) as caught:
+        template.fill({"which": "vanila"})
+    assert caught.value.near == ("vanilla",)
+
+
+def test_no_hole_has_a_name_that_no_request_could_give() -> None:
+    name = "x" * 65
+    with pytest.raises(TemplateError, match="longer than 64"):
+        wire.read(stored(f"{{{name}}}", text(name)))

@@ -857,7 +857,7 @@ class ApplyTemplateRequest(_message.Message):
     """The template's id."""
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What to put into the holes, at most 32; those with a default may be left out."""
+        """What to put into the holes by their names, at most 32; those with a default may be left out."""
 
     def __init__(
         self,
