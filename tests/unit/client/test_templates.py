@@ -223,7 +223,13 @@ async def test_a_template_that_the_mesh_refuses_ends_the_command(tmp_path):
         ("- a", "template 1 is no mapping"),
         ("title: x", "template 1 has no text"),
         ("{title: x, text: y, colour: z}", "has colour, and takes category"),
-        ("{title: x, text: 5}", "text is no text"),
+        ("{title: x, text: [5]}", "text is no text"),
+        ("[" * 5000, "nested too deeply"),
+        ("{title: x, text: y, variables: {a: {about: [b], text: 3}}}", "variables.a: about is no text"),
+        (
+            "{title: x, text: y, variables: {a: {about: b, choice: [c, [d]]}}}",
+            "variables.a: choice is no text",
+        ),
         ("templates: {title: x}", "a list of one template or more"),
         ("templates: []", "a list of one template or more"),
         ("{title: x, text: y, variables: [a]}", "variables is no mapping"),
@@ -242,6 +248,16 @@ def test_a_file_of_no_templates_is_told_where_and_why(tmp_path, text, said):
     with pytest.raises(template_files.TemplateFileError) as caught:
         template_files.read(file)
     assert said in str(caught.value)
+
+
+def test_what_a_file_says_counts_as_it_is_written(tmp_path):
+    file = tmp_path / "t.yaml"
+    file.write_text(
+        "{title: 2024-13-45, text: no, style:, variables: {a: {about: on, choice: [16:9, 4:3, yes, 1.50]}}}"
+    )
+    (draft,) = template_files.read(file)
+    assert (draft.title, draft.text, draft.style) == ("2024-13-45", "no", None)
+    assert draft.holes[0].options == ("16:9", "4:3", "yes", "1.50")
 
 
 async def test_the_command_says_that_ones_own_are_missing(tmp_path):
