@@ -88,7 +88,11 @@ def test_what_follows(attempts, left, options, expected):
         (drew(None), FREE, "it could not be scored"),
         (drew(FAR), FREE, "0.40 is under 0.60; another seed is tried"),
         (REFUSED, FREE, "the safety check refused it; another seed is tried"),
-        (drew(FAR), Left(seconds=3.0), "0.40 is under 0.60, and another takes about 2.0 s, with 3.0 s left"),
+        (
+            drew(FAR),
+            Left(seconds=3.0),
+            "0.40 is under 0.60, and another takes about 2.0 s, with 3.0 s left for it",
+        ),
         (drew(FAR, usd=0.2), Left(usd=0.05), "0.40 is under 0.60, and another costs $0.2, with $0.05 left"),
     ],
 )
