@@ -38,9 +38,9 @@ def media_type_of(data: bytes) -> tuple[str, int, int]:
         return FORMATS[kind], image.width, image.height
 
 
-async def decode(data: bytes) -> Pixels:
-    """Return a picture as [height, width, 3] uint8 RGB; transparency is laid over white."""
-    return await in_thread(_decode, data, "RGB")
+async def decode(data: bytes, ground: str = "white") -> Pixels:
+    """Return a picture as [height, width, 3] uint8 RGB; transparency is laid over a ground of that colour."""
+    return await in_thread(_decode, data, "RGB", ground)
 
 
 async def decode_rgba(data: bytes) -> Pixels:
@@ -87,17 +87,17 @@ def _opened(data: bytes) -> Image.Image:
     return image
 
 
-def _decode(data: bytes, mode: str) -> Pixels:
+def _decode(data: bytes, mode: str, ground: str = "white") -> Pixels:
     with _opened(data) as image:
         try:
             image.load()
-            return _in_mode(image, mode)
+            return _in_mode(image, mode, ground)
         except (OSError, ValueError, SyntaxError, EOFError):
             raise _invalid("damaged: it does not decode to its end") from None
 
 
-def _in_mode(image: Image.Image, mode: str) -> Pixels:
-    """Return a picture's pixels as RGB, over white where it is transparent, or as RGBA."""
+def _in_mode(image: Image.Image, mode: str, ground: str) -> Pixels:
+    """Return a picture's pixels as RGB, over a ground where it is transparent, or as RGBA."""
     width, height = image.size
     pixels = np.empty((height, width, len(mode)), np.uint8)
     rows = max(1, STRIP // width)
@@ -106,7 +106,7 @@ def _in_mode(image: Image.Image, mode: str) -> Pixels:
         strip = _in_8_bits(image.crop((0, top, width, bottom)))
         if mode == "RGB" and strip.mode != "RGB":
             rgba = strip.convert("RGBA")
-            strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            strip = Image.alpha_composite(Image.new("RGBA", rgba.size, ground), rgba)
         pixels[top:bottom] = np.asarray(strip.convert(mode))
     return pixels
 

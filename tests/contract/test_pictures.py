@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
@@ -123,6 +124,20 @@ async def test_a_slot_without_weights_is_told_and_refuses_nothing(panelled: Any,
         checker="violence/1", status=safety_pb2.SAFETY_CHECK_STATUS_NEEDS_WEIGHTS
     )
     assert answer.safety_score == 1
+
+
+async def test_a_picture_with_transparency_is_looked_at_over_white_and_over_black(
+    panelled: Any, picture: MediaRef, tmp_path: Path
+) -> None:
+    clear = np.dstack([RED, np.zeros(RED.shape[:2], np.uint8)])
+    stored = await BlobStore.open("", tmp_path).put(await encode_png(clear), media_type="image/png")
+    checker = SeesRed()
+    async with panelled(checker, Scripted("violence/1", NeedsWeights())) as safety:
+        answer = await safety.CheckImage(safety_pb2.CheckImageRequest(image=stored), timeout=LONG)
+        await safety.CheckImage(safety_pb2.CheckImageRequest(image=picture), timeout=LONG)
+    assert checker.saw == [255, 0, 128], "one without is looked at once"
+    assert [finding.evidence for finding in answer.verdict.findings] == ["red 255"]
+    assert [check.status for check in answer.verdict.check_results] == [1, 3]
 
 
 async def test_a_picture_takes_no_longer_than_it_may(panelled: Any, picture: MediaRef) -> None:

@@ -80,9 +80,9 @@ async def filming(panel: Panel, like: Shown, sampler: Sampler, at_once: int) -> 
 
 
 def union(found: Sequence[Seen]) -> Seen:
-    """Return as one what was seen in several frames: each check with the worst that it found of each category.
+    """Return as one what was seen in several frames or views: each check with the worst that it found of each category.
 
-    Of equals the first counts. The frames have the same checks in the same order; one that was not run on some of them
+    Of equals the first counts. They have the same checks in the same order; one that was not run on some of them
     was not run.
     """
     checks = [_joined(of_one) for of_one in zip(*(seen.checks for seen in found), strict=True)]

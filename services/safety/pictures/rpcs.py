@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,10 +17,11 @@ from services.runtime.blobs import BlobStore
 from services.runtime.deadline import budget
 from services.runtime.frames import Frames, Limits
 from services.runtime.streams import Patience, arriving
+from services.runtime.threads import in_thread
 from services.runtime.turns import turn_with_threads
 from services.safety.pictures.checker import Pixels, Shown
-from services.safety.pictures.film import Film, filming
-from services.safety.pictures.panel import Panel
+from services.safety.pictures.film import Film, filming, union
+from services.safety.pictures.panel import Panel, Seen
 from services.safety.pictures.sampling import Pace, Sampler
 from services.safety.policyfile import PolicyFile
 from services.safety.settings import Settings
@@ -49,9 +51,9 @@ class PictureRpcs:
         async with turn_with_threads(self._pictures):
             with checking("the picture"):
                 async with asyncio.timeout(budget(self._settings.picture_seconds)):
-                    shown = self._shown(await images.decode(await self._blobs.get(request.image)))
-                    seen = await self._panel.look(shown, "the picture")
-                    verdict = to_verdict(seen.checks, shown.held.policy)
+                    like = self._shown(NOTHING)
+                    seen = await self._seen(await self._blobs.get(request.image), like)
+                    verdict = to_verdict(seen.checks, like.held.policy)
         return safety_pb2.CheckImageResponse(verdict=verdict, safety_score=1 - seen.risk)
 
     async def CheckFrames(
@@ -73,6 +75,18 @@ class PictureRpcs:
             frames=film.frames,
             frames_checked=film.checked,
         )
+
+    async def _seen(self, data: bytes, like: Shown) -> Seen:
+        """Show a picture to the panel, one with transparency as it is over white and as it is over black.
+
+        White with the light of a photograph as its alpha is blank over white, and the photograph over black.
+        """
+        seen = []
+        for ground in ("white", "black") if await in_thread(images.has_alpha, data) else ("white",):
+            picture = await images.decode(data, ground)
+            seen.append(await self._panel.look(replace(like, pixels=picture), "the picture"))
+            del picture  # the next one takes as much
+        return union(seen) if len(seen) > 1 else seen[0]
 
     def _shown(self, picture: Pixels) -> Shown:
         return Shown(picture, identity.current().tenant, self._policies.book)
