@@ -8,9 +8,10 @@ import pytest_asyncio
 
 from scrollintel.visual.v1 import errors_pb2
 from scrollintel.visual.v1.errors_pb2 import ErrorReason
+from services.prompt.settings import Settings
 from services.runtime import deadline
 from services.runtime.errors import MeshError
-from services.runtime.language_model import Completion, assistant, system, user
+from services.runtime.language_model import Completion, assistant, opened, system, user
 from services.runtime.language_model.endpoint import MOST_BYTES, Endpoint
 from tests.contract.chat_server import CHAT, KEY, ChatServer, said
 from tests.contract.providers.http_server import DROPPED, PAGE, RUBBISH, Answer
@@ -68,7 +69,7 @@ async def test_a_choice_is_asked_for_by_number(server: ChatServer, model: Endpoi
     assert "1. red\n2. blue" in server.asked["messages"][-1]["content"]
 
 
-@pytest.mark.parametrize("text", ["3", "0", "blue", "", "-1", "1 or 2", "²"])
+@pytest.mark.parametrize("text", ["3", "0", "blue", "", "-1", "1 or 2", "²", "9" * 5000])
 async def test_a_choice_that_is_none_is_an_error(server: ChatServer, model: Endpoint, text: str) -> None:
     server.text = text
     with pytest.raises(MeshError) as caught:
@@ -86,6 +87,7 @@ async def test_a_choice_that_is_none_is_an_error(server: ChatServer, model: Endp
         (said(None), errors_pb2.ERROR_REASON_MODEL_FAILED),
         (said({"a": 1}), errors_pb2.ERROR_REASON_MODEL_FAILED),
         (Answer(body=b" " * (MOST_BYTES + 1)), errors_pb2.ERROR_REASON_MODEL_FAILED),
+        (Answer(body=b"[" * 200_000), errors_pb2.ERROR_REASON_MODEL_FAILED),
         (Answer.of({"error": SECRET}, 400), errors_pb2.ERROR_REASON_MODEL_UNAVAILABLE),
         (
             Answer.of({"error": SECRET}, 302, location="http://127.0.0.1:9/"),
@@ -113,6 +115,15 @@ async def test_a_wrong_key_is_for_the_operator_and_is_not_told(server: ChatServe
         with pytest.raises(MeshError, match="HTTP 401") as caught:
             await model.complete([user("?")], most_tokens=2, seconds=SECONDS)
     assert "sk-wrong" not in str(caught.value)
+
+
+async def test_a_key_with_a_line_break_behind_it_is_sent_without(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMESH_LANGUAGE_MODEL_URL", server.url + "/v1")
+    monkeypatch.setenv("VMESH_LANGUAGE_MODEL_API_KEY", KEY + "\n")
+    async with opened(Settings(assets_address="127.0.0.1:1", triton_address="127.0.0.1:1")) as model:
+        assert (await model.complete([user("?")], most_tokens=2, seconds=SECONDS)).text == "blue"
 
 
 async def test_nobody_there_is_an_error() -> None:

@@ -17,7 +17,7 @@ async def opened(settings: LanguageModelSettings) -> AsyncIterator[LanguageModel
     """Keep the connections while the body runs; nothing is asked, so it opens whether the model is there or not."""
     async with AsyncExitStack() as stack:
         if settings.language_model_url:
-            key = settings.language_model_api_key.get_secret_value()
+            key = settings.language_model_api_key.get_secret_value().strip()  # files end in a line break
             yield await stack.enter_async_context(
                 Endpoint(settings.language_model_url, settings.language_model_name, key)
             )

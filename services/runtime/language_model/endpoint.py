@@ -31,7 +31,9 @@ class Endpoint:
     def __init__(self, url: str, model: str, key: str) -> None:
         self._url = url.rstrip("/") + "/chat/completions"
         self._model = model
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Accept-Encoding": "identity"}  # so that MOST_BYTES bounds what is in memory, too
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
         self._http = httpx.AsyncClient(headers=headers, follow_redirects=False, trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -93,9 +95,10 @@ class Endpoint:
         question = user(f"Choose one of these by its number. Answer with the number alone.\n{listed}")
         answer = await self.complete([*messages, question], most_tokens=CHOICE_TOKENS, seconds=seconds)
         number = answer.text.strip().rstrip(".")
-        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(choices)):
+        numbers = {str(index + 1): index for index in range(len(choices))}
+        if number not in numbers:
             raise _rubbish()
-        return Choice(int(number) - 1, choices[int(number) - 1], None)
+        return Choice(numbers[number], choices[numbers[number]], None)
 
     async def _post(self, asked: dict[str, Any]) -> Any:
         """Send a request and return its JSON, read up to MOST_BYTES."""
@@ -105,7 +108,7 @@ class Endpoint:
                 if response.status_code != HTTPStatus.OK:
                     raise _refusal(response.status_code)
                 body = b""
-                async for part in response.aiter_bytes():
+                async for part in response.aiter_raw():
                     body += part
                     if len(body) > MOST_BYTES:
                         raise _rubbish()
@@ -116,7 +119,7 @@ class Endpoint:
                 f"{WHO} cannot be reached",
                 retry_after=DEFAULT_RETRY_SECONDS,
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _rubbish() from error
 
 
