@@ -166,7 +166,11 @@ class Attempts:
         except TimeoutError:
             log.warning("not remembered", generation=self._first.generation_id, index=chosen.picture.index)
             return chosen.metrics
-        return again if again.ListFields() else chosen.metrics
+        told = QualityMetrics()
+        told.CopyFrom(chosen.metrics)  # what it was judged by; another look may have come to less
+        if again.HasField("uniqueness"):  # but of pictures that came at one time only this one knows
+            told.uniqueness.CopyFrom(again.uniqueness)
+        return told
 
     def _options(self) -> list[Option]:
         """Return the models that could draw instead; none where the caller named one."""

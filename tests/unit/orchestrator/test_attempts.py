@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from scrollintel.visual.v1 import errors_pb2, events_pb2, spec_pb2
 from scrollintel.visual.v1.assets_pb2 import CreateAssetRequest
 from scrollintel.visual.v1.events_pb2 import Candidate, Judged, Output, Preview, Routed, Scored
+from scrollintel.visual.v1.quality_pb2 import QualityMetrics, Score
 from scrollintel.visual.v1.router_pb2 import ExecuteRequest
 from scrollintel.visual.v1.safety_pb2 import SealMediaRequest
 from services.orchestrator import acceptance, defaults, pipeline
@@ -210,6 +211,25 @@ async def test_a_picture_is_not_lost_because_there_is_no_time_to_remember_it():
     made, _ = await asyncio.wait_for(run(steps, seconds=lambda: REMEMBERED_BEFORE_SECONDS + 0.05), LATE)
     assert made.assets[0].quality.overall.value == pytest.approx(0.9)
     assert steps.stopped == ["score_image"]
+
+
+class Distracted(ScriptedSteps):
+    """Scores well, and at the second look measures nothing but uniqueness."""
+
+    async def score_image(self, image, prompt, model="", *, remember=True):
+        scores = await super().score_image(image, prompt, model, remember=remember)
+        unlike = QualityMetrics(uniqueness=Score(value=0.25 if remember else 0.75, measured_by="matcher"))
+        if remember:
+            return unlike
+        scores.MergeFrom(unlike)
+        return scores
+
+
+async def test_what_is_delivered_has_the_scores_that_it_was_judged_by():
+    made, told = await run(Distracted(overall=0.9))
+    (scored,) = of(told, Scored)
+    assert scored.metrics == made.assets[0].quality
+    assert (scored.metrics.overall.value, scored.metrics.uniqueness.value) == (pytest.approx(0.9), 0.25)
 
 
 async def test_what_would_not_end_in_time_is_not_begun():
