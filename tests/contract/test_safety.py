@@ -33,6 +33,11 @@ ALLOW = safety_finding_pb2.SAFETY_ACTION_ALLOW
 FLAG = safety_finding_pb2.SAFETY_ACTION_FLAG
 INJECTION = safety_finding_pb2.SAFETY_CATEGORY_PROMPT_INJECTION
 ABSENT = "0" * 64
+SECONDS = 60
+# For real models: a busy machine is late, and being late is no pass.
+PATIENT = dict.fromkeys(
+    ("nsfw_seconds", "violence_seconds", "writing_seconds", "works_seconds", "picture_seconds"), SECONDS
+)
 
 
 def closed_port() -> str:
@@ -192,8 +197,8 @@ async def test_prompts_out_of_bounds_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("picture", ["astronaut", "chelsea", "coffee", "rocket"])
 async def test_harmless_photographs_pass(triton: Triton, tmp_path: Path, picture: str) -> None:
     media = await stored_picture(tmp_path, getattr(data, picture)())
-    async with safety(tmp_path, triton_address=triton.grpc_address) as stub:
-        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=20)
+    async with safety(tmp_path, triton_address=triton.grpc_address, **PATIENT) as stub:
+        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=SECONDS)
     assert answer.verdict.action == ALLOW
     assert not answer.verdict.findings
     assert nudity.CHECKER in answer.verdict.checks
@@ -206,15 +211,15 @@ async def test_the_worst_view_of_a_picture_counts(triton: Triton, tmp_path: Path
     media = await stored_picture(tmp_path, pixels)
     views = nsfw.views(pixels)
     async with TritonClient(triton.grpc_address) as client:
-        outputs = await client.infer(nsfw.MODEL, {"image": views}, timeout=20)
-        others = await client.infer(nudity.SECOND, {"image": views[1:]}, timeout=20)
+        outputs = await client.infer(nsfw.MODEL, {"image": views}, timeout=SECONDS)
+        others = await client.infer(nudity.SECOND, {"image": views[1:]}, timeout=SECONDS)
     probabilities = outputs["probability"].reshape(-1)
     _, hentai, _, porn, sexy = others["probabilities"].max(0)
     shares = nudity.Shares(probabilities.max(), hentai, porn, sexy)
     assert len(probabilities) == 7
     assert probabilities.argmax() not in (0, 1)
-    async with safety(tmp_path, triton_address=triton.grpc_address) as stub:
-        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=20)
+    async with safety(tmp_path, triton_address=triton.grpc_address, **PATIENT) as stub:
+        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=SECONDS)
     assert answer.safety_score == pytest.approx(1 - shares.risk, abs=1e-3)
 
 
@@ -225,8 +230,9 @@ async def test_the_policy_decides_what_a_probability_means(triton: Triton, tmp_p
     }
     (tmp_path / "policy.yaml").write_text(yaml.safe_dump(strict))
     media = await stored_picture(tmp_path, data.astronaut())  # type: ignore[no-untyped-call]
-    async with safety(tmp_path, triton_address=triton.grpc_address, policy=tmp_path / "policy.yaml") as stub:
-        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=20)
+    held = {"triton_address": triton.grpc_address, "policy": tmp_path / "policy.yaml"}
+    async with safety(tmp_path, **held, **PATIENT) as stub:
+        answer = await stub.CheckImage(safety_pb2.CheckImageRequest(image=media), timeout=SECONDS)
     finding = next(each for each in answer.verdict.findings if each.evidence.startswith("open_nsfw 0."))
     assert answer.verdict.action == BLOCK
     assert answer.verdict.policy_version == "strict"

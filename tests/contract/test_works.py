@@ -23,6 +23,7 @@ from services.safety.settings import Settings
 SECONDS = 60
 LONG: dict[str, object] = {
     "writing_seconds": SECONDS,
+    "violence_seconds": SECONDS,
     "nsfw_seconds": SECONDS,
     "works_seconds": SECONDS,
     "picture_seconds": SECONDS,

@@ -30,6 +30,8 @@ async def test_text_in_a_picture_is_judged_as_a_prompt_is(triton: Triton, tmp_pa
         triton_address=triton.grpc_address,
         writing_seconds=60,
         nsfw_seconds=60,
+        violence_seconds=60,
+        works_seconds=60,
         picture_seconds=60,
     )
     async with serve(spec(settings)) as server, connect(server.address) as channel:
