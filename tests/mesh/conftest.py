@@ -14,6 +14,7 @@ from services.local.settings import ANYWHERE, LocalSettings
 WAITING = 16
 RUNNING = 4
 PATIENT_SECONDS = 20  # for what the tests want an answer to, however busy the machine
+CHECKS = ("nsfw_seconds", "violence_seconds", "writing_seconds", "works_seconds", "picture_seconds")
 
 
 def home_with_models(folder: Path, model_repository: Path) -> Path:
@@ -35,8 +36,9 @@ async def mesh(mesh_home: Path) -> AsyncIterator[LocalMesh]:
         home=mesh_home,
         listen=ANYWHERE,
         servers={
-            "orchestrator": {"running": RUNNING, "waiting": WAITING},
+            "orchestrator": {"running": RUNNING, "waiting": WAITING, "check_seconds": 3 * PATIENT_SECONDS},
             "prompt": {"templates_seconds": PATIENT_SECONDS},
+            "safety": dict.fromkeys(CHECKS, 2 * PATIENT_SECONDS),
         },
     )
     async with local_mesh(settings) as running:
