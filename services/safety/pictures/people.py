@@ -83,9 +83,11 @@ class People:
         """Return what an operator's classifier says of each face, None where none was built; raises as `faces` does."""
         if AGES not in await self.triton.index(self.seconds):
             return None
-        return [
-            await classify(self.triton, AGES, portrait(picture, face), self.seconds) for face in faces[:MOST]
-        ]
+        said = []
+        for face in faces[:MOST]:
+            cut = await in_thread(portrait, picture, face)  # as large as the picture, where the face fills it
+            said.append(await classify(self.triton, AGES, cut, self.seconds))
+        return said
 
 
 def portrait(picture: Pixels, face: Face) -> Pixels:
