@@ -1,6 +1,6 @@
 """Picture classifiers that operators bring, on Triton: what their labels say, and what that means to the policy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from services.safety.category import Signal
 from services.safety.labels import Meaning
 from services.safety.pictures.checker import Opinion, Pixels
 from services.safety.pictures.reduction import reduced
+
+WHOLE = 1e-3  # by how much the sum of exclusive probabilities may differ from 1
+MOST_TOLD = 3  # labels in one finding
 
 
 async def classify(triton: TritonClient, model: str, picture: Pixels, seconds: float) -> dict[str, float]:
@@ -34,15 +37,34 @@ def judge(said: Mapping[str, float], meanings: Mapping[str, Meaning], checker: s
 
     Raises ValueError where it knows none: a classifier that can say nothing would pass everything.
     """
-    known = [
-        (label, probability, meanings[label]) for label, probability in said.items() if label in meanings
-    ]
+    known = [label for label in said if label in meanings]
     if not known:
         raise ValueError("the policy has none of the classifier's labels")
+    found = [
+        (meanings[labels[0]], min(1.0, sum(said[label] for label in labels)), labels)
+        for labels in _together(known, meanings, exclusive=abs(sum(said.values()) - 1) < WHOLE)
+    ]
     graded = [
-        Signal(meaning.category, meaning.scale.severity(probability), checker, f"{label} {probability:.3f}")
-        for label, probability, meaning in known
+        Signal(meaning.category, meaning.scale.severity(probability), checker, _told(said, labels))
+        for meaning, probability, labels in found
     ]
     return Opinion(
-        [signal for signal in graded if signal.severity], max(probability for _, probability, _ in known)
+        [signal for signal in graded if signal.severity], max(probability for _, probability, _ in found)
     )
+
+
+def _together(
+    labels: Sequence[str], meanings: Mapping[str, Meaning], *, exclusive: bool
+) -> Iterable[Sequence[str]]:
+    """Group labels that mean the same, where one alone can hold: of a child 0.4 may be 3 to 9 years, and 0.4 more."""
+    if not exclusive:
+        return [[label] for label in labels]
+    groups: dict[Meaning, list[str]] = {}
+    for label in labels:
+        groups.setdefault(meanings[label], []).append(label)
+    return groups.values()
+
+
+def _told(said: Mapping[str, float], labels: Sequence[str]) -> str:
+    surest = sorted(labels, key=lambda label: -said[label])[:MOST_TOLD]
+    return ", ".join(f"{label} {said[label]:.3f}" for label in surest)

@@ -35,6 +35,15 @@ def test_labels_become_findings_of_their_categories() -> None:
     assert opinion.risk == 0.95
 
 
+def test_of_labels_that_exclude_one_another_those_that_mean_the_same_are_added() -> None:
+    """Where a picture may have several, each counts by itself."""
+    same = MEANINGS | {"blood": MEANINGS["gore"]}
+    (signal,) = judge({"blood": 0.4, "gore": 0.5, "picnic": 0.1}, same, "violence/1").signals
+    assert (signal.severity, signal.evidence) == (6, "gore 0.500, blood 0.400")
+    (alone,) = judge({"blood": 0.4, "gore": 0.5, "picnic": 0.9}, same, "violence/1").signals
+    assert (alone.severity, alone.evidence) == (3, "gore 0.500")
+
+
 def test_a_label_below_its_first_step_is_no_finding() -> None:
     opinion = judge({"gore": 0.4, "picnic": 0.6}, MEANINGS, "violence/1")
     assert (list(opinion.signals), opinion.risk) == ([], 0.4)
