@@ -32,6 +32,7 @@ class Registry(SafetyServiceServicer, AssetServiceServicer):
     media: list[str] = field(default_factory=list)
     uploads: Script = field(default_factory=Script)
     deleted: list[str] = field(default_factory=list)
+    most: int = 99
 
     async def UploadAsset(self, requests: AsyncIterator[Any], context: Any) -> Any:  # type: ignore[override]
         return await self.uploads.UploadAsset(requests, context)
@@ -42,6 +43,8 @@ class Registry(SafetyServiceServicer, AssetServiceServicer):
 
     async def RegisterProtectedWork(self, request: Any, context: Any) -> Any:  # type: ignore[override]
         assert request.request_id
+        if len(self.works) == self.most:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no room")
         self.media.append(request.media.sha256)
         name = f"w{len(self.works)}"
         self.works[name] = request.holder
@@ -107,3 +110,18 @@ async def test_the_command_line_protects_lists_and_removes(tmp_path):
         assert await vmesh("works") == (0, "w0 2026-11-23 12:00 [a] museum\n", "")
         assert await vmesh("works", "remove", "w0") == (0, "", "removed w0\n")
         assert await vmesh("works") == (1, "no protected works\n", "")
+
+
+async def test_what_was_protected_before_a_refusal_is_told_in_json_too(tmp_path):
+    files = [tmp_path / name for name in ("one.png", "two.png")]
+    for file in files:
+        file.write_bytes(PNG)
+    async with serving(Registry(most=1)) as address:
+        options = ["--holder", "a museum", "--json", "--address", address, "--home", str(tmp_path)]
+        done = await asyncio.to_thread(
+            CliRunner().invoke, application(), ["protect", *map(str, files), *options]
+        )
+    told = json.loads(done.stdout)
+    assert done.exit_code == 5
+    assert told["works"] == [{"file": str(files[0]), "id": "w0"}]
+    assert told["error"]["message"]

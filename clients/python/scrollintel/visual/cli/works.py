@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,19 +43,17 @@ def protect(
 
     Exit codes: 0 all are registered, 2 usage, 3 one is refused, 5 there is no room for more, 8 no mesh, 10 not served.
     """
+    kept: list[dict[str, str]] = []
 
-    async def register(client: VisualClient) -> list[str]:
-        kept = []
+    async def register(client: VisualClient) -> None:
         for file in files:
-            kept.append(await client.protect(file, holder=holder))
+            kept.append({"file": str(file), "id": await client.protect(file, holder=holder)})
             if not as_json:
-                Console(stderr=True).print(f"[green]protected[/] {escape(str(file))} {kept[-1]}")
-        return kept
+                Console(stderr=True).print(f"[green]protected[/] {escape(str(file))} {kept[-1]['id']}")
 
-    ids = _answer(register, address, home, as_json=as_json)
+    _answer(register, address, home, as_json=as_json, beside={"works": kept})
     if as_json:
-        told = [{"file": str(file), "id": work} for file, work in zip(files, ids, strict=True)]
-        sys.stdout.write(json.dumps({"works": told}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"works": kept}, indent=2) + "\n")
 
 
 @works.callback(invoke_without_command=True)
@@ -99,8 +97,12 @@ def _answer(
     home: Path | None,
     *,
     as_json: bool = False,
+    beside: Mapping[str, Any] | None = None,
 ) -> T:
-    """Return what a call to the mesh gives; print its error and end the command otherwise."""
+    """Return what a call to the mesh gives; print its error and end the command otherwise.
+
+    `beside` stands in the JSON of an error: what was done before it.
+    """
 
     async def ask() -> T:
         async with VisualClient(await mesh.require(address, mesh.folder(home))) as client:
@@ -110,7 +112,9 @@ def _answer(
         return asyncio.run(ask())
     except VisualMeshError as error:
         if as_json:
-            sys.stdout.write(json.dumps({"error": failures.as_json(error)}, indent=2) + "\n")
+            sys.stdout.write(
+                json.dumps({**(beside or {}), "error": failures.as_json(error)}, indent=2) + "\n"
+            )
         else:
             failures.print_error(Console(stderr=True), error)
         raise typer.Exit(failures.exit_code(error)) from error
