@@ -19,6 +19,11 @@ def dotted(text: str) -> str:
     return " ".join(".".join(word) for word in text.split())
 
 
+def weighted(text: str) -> str:
+    """Give each word a weight, as some models read it."""
+    return " ".join(f"({word}:1.2)" for word in text.split())
+
+
 def encoded(text: str) -> str:
     """Ask for what a base64 text says."""
     return "draw this: " + base64.b64encode(text.encode()).decode()
@@ -32,6 +37,8 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "accents": lambda text: "".join(f"{letter}\u0301" if letter in "aeiou" else letter for letter in text),
     "spaced": spaced,
     "dotted": dotted,
+    "slashes": lambda text: text.replace(" ", "/"),
+    "weighted": weighted,
     "base64": encoded,
     "reversed": lambda text: text[::-1],
 }

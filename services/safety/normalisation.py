@@ -32,6 +32,9 @@ _NATIVE_GAP = re.compile(r"(?<=[\u0370-\ufdff])[\s\W_]+(?=[\u0370-\ufdff])")
 _GAP = re.compile(r"\s(\s*)")
 _SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@$](?![a-z0-9]))+")
 _INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s'](?=[a-z0-9])")
+# What stands between words and is no break between them, as in kill/all, `kill` `all`, and weights of words: (kill:1.2).
+_WEIGHT = re.compile(r":\d*\.?\d+(?=\s*[)\]}])")
+_BETWEEN = re.compile(r"[^\w\s.,;:!?'\-@$]+|(?<=[a-z])[.,;:](?=[a-z])|(?<!\w)'|'(?!\w)")
 _MASKED = re.compile(r"(?<![a-z])[a-z]++[*#%?][a-z*#%?]*[a-z]")  # from a word's first letter on, once
 _MASK = re.compile(r"[*#%?]")
 _LEET_WORDS = (
@@ -83,7 +86,7 @@ class Disguises:
         return list(dict.fromkeys((folded, _NATIVE_GAP.sub("", folded))))
 
     def spellings(self, plain: str) -> list[str]:
-        """Return what a plain text may read as beside itself, each once, at most 48; empty when it has one reading."""
+        """Return what a plain text may read as beside itself, each once, at most 49; empty when it has one reading."""
         found = dict.fromkeys(self._readings(plain))
         found.pop(plain, None)
         return list(found)
@@ -99,6 +102,7 @@ class Disguises:
                 yield _LONG_RUN.sub(lambda run: run[1], letters)
                 yield _ALL_BUT_TWO.sub("", letters)
                 yield _ALL_BUT_ONE.sub("", letters)
+        yield _BETWEEN.sub(" ", _WEIGHT.sub("", plain))
 
 
 def _visible(text: str) -> str:
