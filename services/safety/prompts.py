@@ -52,10 +52,11 @@ class PromptRpcs:
         with checking("the prompt"):
             held = self._policies.of(identity.current().tenant)
             ruled = await asyncio.to_thread(self._read, request.prompt, request.negative_prompt, held)
-            checks = [ruled, *await self._compared(request.prompt, ruled, held)]
-            checks += await self._labelled(request.prompt, checks, held)
             texts = [request.prompt, request.negative_prompt]
             personal = await asyncio.to_thread(_personal, texts, held.policy)
+            checks = [ruled, *await self._compared(request.prompt, ruled, held)]
+            # The model may be outside the mesh, where nothing goes that the policy takes out.
+            checks += await self._labelled(personal.texts[0], [*checks, *personal.checks], held)
             answer = safety_pb2.CheckPromptResponse(
                 verdict=to_verdict([*checks, *personal.checks], held.policy)
             )

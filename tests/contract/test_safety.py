@@ -27,6 +27,7 @@ from services.safety.pictures import nudity
 from services.safety.rulebook import read
 from services.safety.service import spec
 from services.safety.settings import Settings
+from tests.contract.chat_server import KEY, ChatServer
 
 BLOCK = safety_finding_pb2.SAFETY_ACTION_BLOCK
 ALLOW = safety_finding_pb2.SAFETY_ACTION_ALLOW
@@ -344,6 +345,30 @@ async def test_personal_data_is_taken_out_for_tenants_whose_policy_says_so(tmp_p
     }  # fmt: skip
     assert "privacy-rules" in str(theirs.verdict.checks)
     assert (blocked.verdict.action, blocked.redacted_prompt) == (BLOCK, "")
+
+
+async def test_a_language_model_outside_gets_no_personal_data_that_the_policy_takes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "policy.yaml"
+    told = read("policy.yaml")
+    told["thresholds"]["personal_data"] = {"redact": 4, "block": 6}
+    path.write_text(yaml.safe_dump(told))
+    with ChatServer("1") as outside:
+        monkeypatch.setenv("VMESH_LANGUAGE_MODEL_URL", outside.url + "/v1")
+        monkeypatch.setenv("VMESH_LANGUAGE_MODEL_API_KEY", KEY)
+        async with safety(
+            tmp_path, policy=path, language_model=True, language_model_seconds=20, prompt_seconds=30
+        ) as stub:
+            card = safety_pb2.CheckPromptRequest(prompt="a card, paid by 4111 1111 1111 1111")
+            refused = await stub.CheckPrompt(card, timeout=30)
+            assert (refused.verdict.action, len(outside.requests)) == (BLOCK, 0)
+            card.prompt = "a card for anna@example.org"
+            redacted = await stub.CheckPrompt(card, timeout=30)
+    assert redacted.redacted_prompt == "a card for <EMAIL_1>"
+    said = outside.asked["messages"][1]["content"]
+    assert "a card for" in said
+    assert "anna" not in said
 
 
 async def test_a_prompt_is_not_a_pass_when_the_language_model_is_away(tmp_path: Path) -> None:
