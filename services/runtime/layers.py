@@ -20,7 +20,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from scrollintel.visual.v1 import errors_pb2
-from services.runtime import deadline, identity, telemetry
+from services.runtime import deadline, identity, telemetry, tracebacks
 from services.runtime.errors import MeshError
 
 PACKAGE = "/scrollintel.visual."
@@ -97,14 +97,17 @@ async def error_layer(call: Call) -> AsyncIterator[None]:
         yield
     except MeshError as error:
         failure = error
+        tracebacks.let_go(error)
     except grpc.aio.AbortError:
         raise
     except grpc.aio.AioRpcError as error:
         failure = MeshError.from_rpc(error, "a server of the mesh")
-    except Exception:
+        tracebacks.let_go(error)
+    except Exception as error:
         identifier = telemetry.trace_id() or "none"
         log.exception("unhandled", method=call.method)
         failure = MeshError(errors_pb2.ERROR_REASON_INTERNAL, f"internal error; quote trace {identifier}")
+        tracebacks.let_go(error)
     else:
         return
     await call.context.abort_with_status(rpc_status.to_status(failure.status()))

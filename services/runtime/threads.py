@@ -49,4 +49,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     thread.add_done_callback(
         lambda done: done.cancelled() or done.exception()
     )  # nobody may be left to read it
-    return await asyncio.shield(thread)
+    try:
+        return await asyncio.shield(thread)
+    finally:
+        del (
+            thread,
+            work,
+        )  # an error and the thread that holds it would hold each other, and with them the arguments

@@ -28,6 +28,21 @@ def as_dicts(exc_info: ExcInfo) -> list[dict[str, Any]]:
     return stacks
 
 
+def let_go(error: BaseException | None) -> None:
+    """Cut an error and its causes off from the frames that they came through, once they have been told.
+
+    Frames hold what was worked on, a picture of 200 MB for one. Contextlib's exit stack makes a cycle of every error that
+    is raised in place of another, and would keep both until the collector comes by.
+    """
+    seen = set[int]()  # who raises one error from another may make a ring of them
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        where = error.__traceback__
+        while where is not None:
+            where.tb_next, where = None, where.tb_next
+        error = error.__cause__ or error.__context__
+
+
 def _withhold(stacks: list[dict[str, Any]]) -> None:
     for stack in stacks:
         reason = stack["exc_value"].partition(":")[0] if stack["exc_type"] == OWN else WITHHELD

@@ -36,6 +36,10 @@ async def in_turn(
         if not scope.expired():
             raise
         raise late() from None
+    finally:
+        del (
+            task
+        )  # an error and the task that holds it would hold each other, and with them what was worked on
 
 
 async def _held(turn: AsyncExitStack, work: Callable[[], Awaitable[T]]) -> T:

@@ -1,6 +1,8 @@
 """CheckImage and CheckFrames over gRPC, before panels that do as they are told."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from structlog.testing import capture_logs
 
 from scrollintel.visual.v1 import safety_finding_pb2, safety_pb2, safety_pb2_grpc
 from scrollintel.visual.v1.generation_pb2_grpc import GenerationServiceStub
@@ -21,7 +24,7 @@ from services.runtime.errors import Family, MeshError
 from services.runtime.images import encode_png
 from services.runtime.server import serve
 from services.safety import service
-from services.safety.pictures.checker import NeedsWeights, PictureChecker, Pixels
+from services.safety.pictures.checker import NeedsWeights, PictureChecker, Pixels, Shown
 from services.safety.settings import Settings
 from tests.contract.scripted_mesh import Everyone, everyone
 from tests.contract.scripted_mesh import settings as orchestrated
@@ -210,3 +213,25 @@ async def test_a_full_room_refuses_a_video_at_once(panelled: Any) -> None:
         async with asyncio.timeout(LONG):
             await checker.stopped.wait()
     assert error.name == "OVERLOADED"
+
+
+async def test_a_picture_that_is_refused_is_let_go_at_once(panelled: Any, picture: MediaRef) -> None:
+    """Left to the collector, sixteen large ones that nothing could check were 5 GB."""
+    held = list[weakref.ref[Pixels]]()
+
+    class Broken(Scripted):
+        async def check(self, shown: Shown) -> Any:
+            held.append(weakref.ref(shown.pixels))
+            return await super().check(shown)
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with panelled(Broken("broken/1", ConnectionError())) as safety:
+            with capture_logs():  # structlog's own way to print a traceback holds what it prints
+                await refusal(safety.CheckImage(safety_pb2.CheckImageRequest(image=picture), timeout=LONG))
+                async with asyncio.timeout(LONG):
+                    while held[0]() is not None:
+                        await asyncio.sleep(0.01)
+    finally:
+        gc.enable()

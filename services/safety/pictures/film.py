@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from traceback import clear_frames
 
 from services.runtime.threads import in_thread
 from services.safety.category import Category, Signal
@@ -76,7 +77,14 @@ async def filming(panel: Panel, like: Shown, sampler: Sampler, at_once: int) -> 
         async with asyncio.TaskGroup() as group:
             yield Film(panel, like, sampler, asyncio.Semaphore(at_once), group)
     except BaseExceptionGroup as several:
-        raise several.exceptions[0] from None
+        first = several.exceptions[0]
+        clear_frames(several.__traceback__)  # where it holds itself, and with it the frames of the video
+    else:
+        return
+    try:
+        raise first
+    finally:
+        del first
 
 
 def union(found: Sequence[Seen]) -> Seen:

@@ -38,9 +38,7 @@ class Panel:
         try:
             opinions = await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
         seen = [opinion for opinion in opinions if isinstance(opinion, Opinion)]
         with checking(what):
             if not seen:
@@ -49,6 +47,14 @@ class Panel:
             _told(checker.name, opinion) for checker, opinion in zip(self._checkers, opinions, strict=True)
         ]
         return Seen(checks, max(opinion.risk for opinion in seen))
+
+
+async def _end(tasks: list[asyncio.Task[Opinion | NeedsWeights]]) -> None:
+    """Stop those that still look, and forget all: an error and the task that holds it would hold each other and the picture."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
 
 
 async def _ask(checker: PictureChecker, shown: Shown, what: str) -> Opinion | NeedsWeights:
