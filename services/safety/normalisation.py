@@ -31,7 +31,7 @@ _NATIVE = re.compile(r"[\u0370-\ufdff]")  # the first letters that are not Latin
 _NATIVE_GAP = re.compile(r"(?<=[\u0370-\ufdff])[\s\W_]+(?=[\u0370-\ufdff])")
 _GAP = re.compile(r"\s(\s*)")
 _SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@$](?![a-z0-9]))+")
-_INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s'](?=[a-z0-9])")
+_INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s](?=[a-z0-9])")
 # What stands between words and is no break between them, as in kill/all, `kill` `all`, and weights of words: (kill:1.2).
 _WEIGHT = re.compile(r":\d*\.?\d+(?=\s*[)\]}])")
 _BETWEEN = re.compile(r"[^\w\s.,;:!?'\-@$]+|(?<=[a-z])[.,;:](?=[a-z])|(?<!\w)'|'(?!\w)")
@@ -86,7 +86,7 @@ class Disguises:
         return list(dict.fromkeys((folded, _NATIVE_GAP.sub("", folded))))
 
     def spellings(self, plain: str) -> list[str]:
-        """Return what a plain text may read as beside itself, each once, at most 49; empty when it has one reading."""
+        """Return what a plain text may read as beside itself, each once, at most 61; empty when it has one reading."""
         found = dict.fromkeys(self._readings(plain))
         found.pop(plain, None)
         return list(found)
@@ -94,7 +94,10 @@ class Disguises:
     def _readings(self, plain: str) -> Iterator[str]:
         unmasked = _MASKED.sub(_unmask, plain)
         whole, split = _SPELLED.sub(_join, unmasked), _SPELLED.sub(_join_after_article, unmasked)
-        for joined in dict.fromkeys((unmasked, whole, split, _INNER_SIGN.sub("", unmasked))):
+        bare = (
+            _INNER_SIGN.sub("", text) for text in (unmasked, plain)
+        )  # a sign may be a mask or be too much
+        for joined in dict.fromkeys((unmasked, whole, split, *bare)):
             for letters in dict.fromkeys(
                 (joined, *(_read_digits(joined, table) for table in self.leetspeak))
             ):
