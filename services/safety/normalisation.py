@@ -34,7 +34,7 @@ _SPELLED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:(?: | ?[^a-z0-9\s] ?)?[a-z0-9@
 _INNER_SIGN = re.compile(r"(?<=[a-z0-9])[^a-z0-9\s](?=[a-z0-9])")
 # What stands between words and is no break between them, as in kill/all, `kill` `all`, and weights of words: (kill:1.2).
 _WEIGHT = re.compile(r":\d*\.?\d+(?=\s*[)\]}])")
-_BETWEEN = re.compile(r"[^\w\s.,;:!?'\-@$]+|(?<=[a-z])[.,;:](?=[a-z])|(?<!\w)'|'(?!\w)")
+_BETWEEN = re.compile(r"(?:_|[^\w\s.,;:!?'\-@$])+|(?<=[a-z])[.,;:](?=[a-z])|(?<!\w)'|'(?!\w)")
 _MASKED = re.compile(r"(?<![a-z])[a-z]++[*#%?][a-z*#%?]*[a-z]")  # from a word's first letter on, once
 _MASK = re.compile(r"[*#%?]")
 _LEET_WORDS = (
@@ -92,11 +92,10 @@ class Disguises:
         return list(found)
 
     def _readings(self, plain: str) -> Iterator[str]:
-        unmasked = _MASKED.sub(_unmask, plain)
+        unmasked = _MASKED.sub(_unmask, plain.replace("_", " "))
         whole, split = _SPELLED.sub(_join, unmasked), _SPELLED.sub(_join_after_article, unmasked)
-        bare = (
-            _INNER_SIGN.sub("", text) for text in (unmasked, plain)
-        )  # a sign may be a mask or be too much
+        # A sign may be a mask, or too much.
+        bare = (_INNER_SIGN.sub("", text) for text in (unmasked, plain))
         for joined in dict.fromkeys((unmasked, whole, split, *bare)):
             for letters in dict.fromkeys(
                 (joined, *(_read_digits(joined, table) for table in self.leetspeak))

@@ -82,5 +82,8 @@ def _either(patterns: Sequence[str], vocabulary: Mapping[str, str], native: bool
 
 
 def _exceptions(either: str, native: bool) -> Replaced:
-    """Return what takes phrases out; RE2 does it for whole words, since hostile texts hold many half phrases."""
-    return re.compile(either) if native else re2.compile(rf"\b(?:{either})\b")
+    """Return what takes phrases out; RE2 does it for whole words, since hostile texts hold many half phrases.
+
+    To RE2 an underscore is part of a word, and here it is a gap.
+    """
+    return re.compile(either) if native else re2.compile(rf"(?:\b|_)(?:{either})(?:\b|_)")

@@ -58,6 +58,7 @@ def test_mentions_are_flagged_and_go_on() -> None:
 
 def test_an_exception_covers_its_own_words_only() -> None:
     assert blocking("nude lipstick") == set()
+    assert blocking("a_nude_lipstick_tube") == set()
     assert Category.SEXUAL in blocking("a nude lipstick on a nude woman")
 
 
