@@ -50,7 +50,7 @@ def test_no_rule_in_other_letters_goes_back_without_end() -> None:
 
 @pytest.mark.parametrize("word", ["сним", "показыва", "الموت ل", "اقتلوا كل"])
 def test_a_word_and_many_gaps_are_read_in_time_that_grows_with_their_length(word: str) -> None:
-    RULES.check(word * (4000 // len(word)) + "_" * 4000)  # took hours, holding the interpreter
+    RULES.check(word * (4000 // len(word)) + "_" * 4000)  # 2,800 letters took 17 s, holding the interpreter
 
 
 @pytest.mark.parametrize("pattern", ["(", "a(?!b)", r"(a)\1"])
