@@ -457,6 +457,7 @@ async def test_a_server_out_of_reach_is_not_recycled_and_serves_on(triton: Scrip
         assert triton.loaded == {"pinned", "a"}
 
 
+@pytest.mark.asyncio(loop_scope="function")  # the session's loop has tasks of other tests
 async def test_leaving_ends_every_task(triton: ScriptedTriton) -> None:
     before = asyncio.all_tasks()
     triton.gate.clear()

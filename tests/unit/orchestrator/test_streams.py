@@ -35,6 +35,7 @@ async def test_a_stream_that_waits_holds_no_other_up():
     assert [item async for item in stream] == [("slow", 9)]
 
 
+@pytest.mark.asyncio(loop_scope="function")  # the session's loop has tasks of other tests
 async def test_who_stops_reading_leaves_no_stream_open():
     before, gate, left = asyncio.all_tasks(), asyncio.Event(), asyncio.Event()
     stream = merged({"slow": numbers(9, gate=gate, left=left), "quick": numbers(1)})
@@ -44,6 +45,7 @@ async def test_who_stops_reading_leaves_no_stream_open():
     assert asyncio.all_tasks() <= before
 
 
+@pytest.mark.asyncio(loop_scope="function")  # the session's loop has tasks of other tests
 async def test_a_streams_failure_is_told():
     async def broken():
         yield 1
