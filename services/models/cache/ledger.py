@@ -51,6 +51,8 @@ class Resident:
     used_at: float = 0.0
     moved_at: float = 0.0
     loaded_at: float | None = None
+    stood: bool = False
+    """Whether it was READY before: a pinned model that never was may have no build."""
 
     @property
     def size(self) -> int:
@@ -108,6 +110,7 @@ class Ledger:
         if phase not in MOVES[resident.phase]:
             raise ImpossibleMoveError(f"{name}: {resident.phase} cannot become {phase}")
         resident.phase, resident.moved_at = phase, now
+        resident.stood |= phase is Phase.READY
         match phase:
             case Phase.READY if resident.loaded_at is None:
                 resident.loaded_at = resident.used_at = now
@@ -145,6 +148,14 @@ class Ledger:
             self.move(name, Phase.READY, now)
             self[name].loaded_at = None  # it was loaded at a time that nobody here saw
         return gone
+
+    def fallen(self, since: float) -> list[str]:
+        """Return the pinned models that are gone, and were not moved at `since` or later."""
+        return [
+            one.name
+            for one in self
+            if one.pinned and one.stood and one.phase is Phase.UNLOADED and one.moved_at < since
+        ]
 
     def _room_beside_pinned(self, name: str) -> int:
         return self.budget - sum(one.size for one in self if one.pinned and one.holds and one.name != name)

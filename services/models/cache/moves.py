@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 Task = asyncio.Task[None]
 
+LIFT_SECONDS = 5.0  # between two attempts to load a pinned model that is gone: one takes up to some seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -111,7 +113,10 @@ class Moves:
             return
         for name in self.ledger.reconcile(ready, asked_at, time.time()):
             log.warning("a model is not loaded any more", model=name)
-            if self.ledger[name].leases and self.manage:
+            if self._is_wanted(name) and self.manage:
+                self._load_again(name)
+        for name in self.ledger.fallen(asked_at - LIFT_SECONDS) if self.manage else ():
+            if self.of(name) is None:
                 self._load_again(name)
         measured = await self._measure()
         if measured is not None and self.manage:
@@ -138,11 +143,15 @@ class Moves:
             figures.evictions.add(1, {"model": name})
             self._start(name, Phase.UNLOADING, self._unload(self.ledger[name]))
 
+    def _is_wanted(self, name: str) -> bool:
+        """Whether somebody relies on a model: under a lease, or because it is pinned and needs none."""
+        return self.ledger[name].leases > 0 or self.ledger[name].pinned
+
     def _load_again(self, name: str) -> None:
         try:
             self.load(name)
         except MeshError as error:
-            log.warning("a model in use is not loaded again", model=name, reason=error.name)
+            log.warning("a model that is relied on is not loaded again", model=name, reason=error.name)
 
     async def _load(self, resident: Resident, leaving: list[Task]) -> None:
         """Get a model that is LOADING ready, or back to UNLOADED with the MeshError that tells why."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scrollintel.visual.v1 import errors_pb2
-from services.models.cache import loading, recycling
+from services.models.cache import loading, moves, recycling
 from services.models.cache.cache import Cache
 from services.models.cache.ledger import Ledger, Phase, Resident
 from services.models.cache.loading import Loader
@@ -290,11 +290,26 @@ async def test_other_failures_make_the_cache_look_and_nothing_else(triton: Scrip
 
 async def test_what_is_used_and_gone_is_loaded_again_unasked(triton: ScriptedTriton) -> None:
     async with caching(triton) as cache, using(cache, "a"):
+        triton.loaded.discard("a")
+        await cache.moves.look()
+        await settle()
+        assert triton.loaded == {"pinned", "a"}
+        assert cache.ledger["a"].leases == 1
+
+
+async def test_what_is_pinned_and_gone_is_loaded_again_until_it_stands(
+    triton: ScriptedTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "LIFT_SECONDS", 0.0)
+    async with caching(triton) as cache:
+        triton.failures["pinned"] = [MeshError(errors_pb2.ERROR_REASON_MODEL_FAILED, "killed as it began")]
         triton.loaded.clear()
         await cache.moves.look()
         await settle()
-        assert triton.loaded == {"a"}
-        assert cache.ledger["a"].leases == 1
+        assert triton.loaded == set()
+        await cache.moves.look()
+        await settle()
+        assert triton.loaded == {"pinned"}
 
 
 async def test_what_has_no_build_any_more_is_unloaded_once_nobody_uses_it(triton: ScriptedTriton) -> None:
