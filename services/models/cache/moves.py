@@ -156,17 +156,22 @@ class Moves:
     async def _load(self, resident: Resident, leaving: list[Task]) -> None:
         """Get a model that is LOADING ready, or back to UNLOADED with the MeshError that tells why."""
         started, outcome = time.perf_counter(), "CANCELLED"
+        # All pinned models together are loaded in that time whenever Triton starts.
+        limit = self.times.restart if resident.pinned else self.times.load
         try:
-            async with asyncio.timeout(self.times.load):
+            async with asyncio.timeout(limit):
                 if leaving:  # each ends within its own time
                     await asyncio.wait(leaving)
                 if self.recycling is not None:
                     await asyncio.shield(self.recycling)
-                await self.loader.load(resident.name, self.times.load)
+                await self.loader.load(resident.name, limit)
             outcome = "OK"
         except TimeoutError:
             outcome = "DEADLINE_EXCEEDED"
-            raise refusals.too_slow(resident.name, self.times.load) from None
+            if resident.pinned and self.recycling is None:
+                # A worker that is killed as it begins can leave Triton loading for ever (seen with 2.51).
+                self.recycling = spawn(self._recycle(f"{resident.name} was not loaded in {limit:g} s"))
+            raise refusals.too_slow(resident.name, limit) from None
         except MeshError as error:
             outcome = error.name
             log.warning("a model was not loaded", model=resident.name, reason=error.name, error=error.message)

@@ -312,6 +312,27 @@ async def test_what_is_pinned_and_gone_is_loaded_again_until_it_stands(
         assert triton.loaded == {"pinned"}
 
 
+async def test_a_pinned_model_that_never_loads_recycles_the_server(
+    triton: ScriptedTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter, killed = ScriptedMeter(triton, process=1001), list[int]()
+
+    def kill(pid: int, _: int) -> None:
+        killed.append(pid)
+        meter.process = 1002
+        triton.loaded.add("pinned")  # as whenever it starts
+
+    monkeypatch.setattr(recycling.os, "kill", kill)
+    async with caching(triton, meter=meter) as cache:
+        triton.loaded.clear()
+        triton.gate.clear()
+        await cache.moves.look()
+        async with asyncio.timeout(20):
+            while cache.ledger["pinned"].phase is not Phase.READY:
+                await asyncio.sleep(0.01)
+    assert killed == [1001]
+
+
 async def test_what_has_no_build_any_more_is_unloaded_once_nobody_uses_it(triton: ScriptedTriton) -> None:
     meter = ScriptedMeter(triton, {"a": MEBIBYTE, "b": MEBIBYTE, "pinned": MEBIBYTE}, process=os.getpid())
     async with caching(triton, meter=meter) as cache:
