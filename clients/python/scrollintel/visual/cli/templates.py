@@ -1,23 +1,19 @@
 """`vmesh templates`: prompts with holes, to draw with `vmesh generate --template`; one's own are added and removed."""
 
-import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from scrollintel.visual.cli import failures, mesh, template_files
+from scrollintel.visual.cli import mesh, template_files
+from scrollintel.visual.cli.answers import answer
 from scrollintel.visual.client import VisualClient
-from scrollintel.visual.exceptions import VisualMeshError
 from scrollintel.visual.templates import Template
-
-T = TypeVar("T")
 
 FEW = 5  # templates that are shown with their holes; more are shown by id and title
 
@@ -46,9 +42,7 @@ def listed(
     if context.invoked_subcommand is not None:
         return
     console = Console(stderr=True)
-    found = _answer(
-        lambda client: client.templates(search, category=category), address, home, as_json=as_json
-    )
+    found = answer(lambda client: client.templates(search, category=category), address, home, as_json=as_json)
     if as_json:
         sys.stdout.write(json.dumps({"templates": [asdict(one) for one in found]}, indent=2) + "\n")
     else:
@@ -74,7 +68,7 @@ def show(
 
     Exit codes: 0 it was found, 2 usage, 7 no such template, 8 no mesh, 10 not served.
     """
-    found = _answer(lambda client: client.template(template), address, home, as_json=as_json)
+    found = answer(lambda client: client.template(template), address, home, as_json=as_json)
     if as_json:
         sys.stdout.write(json.dumps({"template": asdict(found)}, indent=2) + "\n")
         return
@@ -117,7 +111,7 @@ def add(
             )
             Console(stderr=True).print(f"[green]kept[/] {kept.id}")
 
-    _answer(keep, address, home)
+    answer(keep, address, home)
 
 
 @templates.command()
@@ -130,31 +124,8 @@ def remove(
 
     Exit codes: 0 it is gone, 2 usage, 7 no such template of yours, 8 no mesh, 10 not served.
     """
-    _answer(lambda client: client.remove_template(template), address, home)
+    answer(lambda client: client.remove_template(template), address, home)
     Console(stderr=True).print(f"[green]removed[/] {escape(template)}")
-
-
-def _answer(
-    call: Callable[[VisualClient], Coroutine[Any, Any, T]],
-    address: str | None,
-    home: Path | None,
-    *,
-    as_json: bool = False,
-) -> T:
-    """Return what a call to the mesh gives; print its error and end the command otherwise."""
-
-    async def ask() -> T:
-        async with VisualClient(await mesh.require(address, mesh.folder(home))) as client:
-            return await call(client)
-
-    try:
-        return asyncio.run(ask())
-    except VisualMeshError as error:
-        if as_json:
-            sys.stdout.write(json.dumps({"error": failures.as_json(error)}, indent=2) + "\n")
-        else:
-            failures.print_error(Console(stderr=True), error)
-        raise typer.Exit(failures.exit_code(error)) from error
 
 
 def _lines(template: Template, *, whole: bool) -> list[str]:

@@ -1,22 +1,19 @@
 """`vmesh protect` and `vmesh works`: pictures that no picture of the mesh may reproduce."""
 
-import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from scrollintel.visual.cli import failures, mesh
+from scrollintel.visual.cli import mesh
+from scrollintel.visual.cli.answers import answer
 from scrollintel.visual.client import VisualClient
-from scrollintel.visual.exceptions import VisualMeshError
 from scrollintel.visual.works import ProtectedWork
-
-T = TypeVar("T")
 
 works = typer.Typer(help="Protected works: list them, take them out.", rich_markup_mode="rich")
 
@@ -51,7 +48,7 @@ def protect(
             if not as_json:
                 Console(stderr=True).print(f"[green]protected[/] {escape(str(file))} {kept[-1]['id']}")
 
-    _answer(register, address, home, as_json=as_json, beside={"works": kept})
+    answer(register, address, home, as_json=as_json, beside={"works": kept})
     if as_json:
         sys.stdout.write(json.dumps({"works": kept}, indent=2) + "\n")
 
@@ -69,7 +66,7 @@ def listed(
     """
     if context.invoked_subcommand is not None:
         return
-    found = _answer(lambda client: client.protected_works(), address, home, as_json=as_json)
+    found = answer(lambda client: client.protected_works(), address, home, as_json=as_json)
     if as_json:
         sys.stdout.write(json.dumps({"works": [_as_json(work) for work in found]}, indent=2) + "\n")
     else:
@@ -87,37 +84,8 @@ def remove(
 
     Exit codes: 0 it is out, 2 usage, 7 no such work of yours, 8 no mesh, 10 not served.
     """
-    _answer(lambda client: client.remove_protected_work(work), address, home)
+    answer(lambda client: client.remove_protected_work(work), address, home)
     Console(stderr=True).print(f"[green]removed[/] {escape(work)}")
-
-
-def _answer(
-    call: Callable[[VisualClient], Coroutine[Any, Any, T]],
-    address: str | None,
-    home: Path | None,
-    *,
-    as_json: bool = False,
-    beside: Mapping[str, Any] | None = None,
-) -> T:
-    """Return what a call to the mesh gives; print its error and end the command otherwise.
-
-    `beside` stands in the JSON of an error: what was done before it.
-    """
-
-    async def ask() -> T:
-        async with VisualClient(await mesh.require(address, mesh.folder(home))) as client:
-            return await call(client)
-
-    try:
-        return asyncio.run(ask())
-    except VisualMeshError as error:
-        if as_json:
-            sys.stdout.write(
-                json.dumps({**(beside or {}), "error": failures.as_json(error)}, indent=2) + "\n"
-            )
-        else:
-            failures.print_error(Console(stderr=True), error)
-        raise typer.Exit(failures.exit_code(error)) from error
 
 
 def _lines(found: Sequence[ProtectedWork]) -> list[str]:
